@@ -1,0 +1,86 @@
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Fence;
+
+/// A value as a local storage keeps it: shared, and without its type.
+pub type LocalValue = Arc<dyn Any + Send + Sync>;
+
+/// A value on its way into or out of a [`LocalStorage`].
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct LocalEntry {
+    /// The value.
+    pub value: LocalValue,
+    /// How long it may live from now on; `None` is for ever.
+    pub ttl: Option<Duration>,
+    /// What it weighs against the capacity of a weighted storage. A counted storage ignores it.
+    pub weight: u32,
+}
+
+impl LocalEntry {
+    /// An entry of weight 1.
+    #[must_use]
+    pub fn new(value: LocalValue, ttl: Option<Duration>) -> Self {
+        Self {
+            value,
+            ttl,
+            weight: 1,
+        }
+    }
+
+    /// The same entry with another weight.
+    #[must_use]
+    pub fn with_weight(mut self, weight: u32) -> Self {
+        self.weight = weight;
+        self
+    }
+}
+
+impl fmt::Debug for LocalEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalEntry")
+            .field("ttl", &self.ttl)
+            .field("weight", &self.weight)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A storage in this process: keeps Rust values as they are.
+///
+/// Operations are synchronous and short, and never run code of the value's type under a lock: a value that leaves the
+/// storage is dropped after the lock is released.
+pub trait LocalStorage: Send + Sync + 'static {
+    /// What the storage is, for messages: `local://tlfu?size=1000`.
+    fn location(&self) -> String;
+
+    /// The value under `key`, if there is one and it has not expired.
+    fn get(&self, key: &[u8]) -> Option<LocalValue> {
+        self.entry(key).map(|entry| entry.value)
+    }
+
+    /// The same with the life it has left.
+    fn entry(&self, key: &[u8]) -> Option<LocalEntry>;
+
+    /// Stores the entry under `key` in place of what is there, unless `fence` is raised; says whether it did.
+    ///
+    /// The fence must be looked at under the lock that orders this call with [`remove`](Self::remove) of the same key.
+    /// An entry that the storage has no room for counts as not stored, and whatever was under the key before is gone.
+    fn insert(&self, key: &[u8], entry: LocalEntry, fence: &Fence) -> bool;
+
+    /// Removes the key; says whether it was there.
+    fn remove(&self, key: &[u8]) -> bool;
+
+    /// Removes everything.
+    fn clear(&self);
+
+    /// How many entries there are; expired ones may be counted until they are collected.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,150 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::{Error, Result};
+
+/// One value to write to a [`RemoteStorage`].
+#[derive(Clone, Debug)]
+pub struct RemoteEntry<'a> {
+    /// The full key.
+    pub key: &'a [u8],
+    /// The bytes to keep, envelope included.
+    pub value: Bytes,
+    /// How long it may live by the server's clock; `None` is for ever. Storages round up to a millisecond.
+    pub ttl: Option<Duration>,
+}
+
+/// Names one holder of a lease. Unique: two loads never share one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LeaseToken(pub u128);
+
+/// What [`RemoteStorage::acquire`] found under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acquired {
+    /// Nothing was there; the lease is ours.
+    Granted,
+    /// A value was there.
+    Value(Bytes),
+    /// Someone else holds the lease, for this long at most.
+    Busy {
+        /// Time until the lease ends by itself.
+        left: Duration,
+    },
+}
+
+/// What became of a fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// The lease was still ours; the value is stored and the lease is gone.
+    Stored,
+    /// The lease had been taken away (invalidated, overwritten, expired); nothing was stored.
+    Lost,
+}
+
+/// What a remote storage can do beyond keeping bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// [`acquire`](RemoteStorage::acquire), [`fill`](RemoteStorage::fill) and [`release`](RemoteStorage::release) work
+    /// and are atomic on the server.
+    pub leases: bool,
+}
+
+impl Capabilities {
+    /// A storage that only keeps bytes.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { leases: false }
+    }
+
+    /// The same with leases.
+    #[must_use]
+    pub const fn with_leases(mut self) -> Self {
+        self.leases = true;
+        self
+    }
+}
+
+/// A storage outside this process: keeps bytes under full keys.
+///
+/// Every operation is bulk and one round trip, however many keys it has; answers come in the order of the keys. Keys
+/// are any bytes (valid UTF-8 when written by Cacheme) of any length: a storage with a limit shortens longer keys with
+/// [`shorten_key`](crate::shorten_key). An implementation need not bound its own time: callers drop the future
+/// at the storage's timeout.
+///
+/// A key is absent, a value, or a lease `(token, until)`. The lease is kept where the value would be, so that removing
+/// or overwriting the key takes it away, whoever does so. `get` sees a lease as absent.
+#[async_trait]
+pub trait RemoteStorage: Send + Sync + 'static {
+    /// Where the storage is, for messages and logs, without secrets: `redis://localhost:6379/0`.
+    fn location(&self) -> String;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::none()
+    }
+
+    /// Reaches the server, makes tables and indexes that are absent, and measures the server's clock.
+    ///
+    /// Called when the storage is registered. A storage that could not connect does so later by itself, when it is
+    /// next used.
+    async fn connect(&self) -> Result<()>;
+
+    /// The server's time in milliseconds since the Unix epoch, estimated without asking it
+    /// (see [`ServerClock`](crate::ServerClock)).
+    fn now_ms(&self) -> u64;
+
+    /// The values under `keys`.
+    async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>>;
+
+    /// Stores all entries in place of whatever is there, values or leases.
+    async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()>;
+
+    /// Removes whatever is under `keys`, values or leases.
+    async fn remove(&self, keys: &[&[u8]]) -> Result<()>;
+
+    /// Removes every key that begins with `prefix`.
+    async fn clear(&self, prefix: &[u8]) -> Result<()>;
+
+    /// The values under `keys`; where there is none and nobody holds a lease, takes the lease for `time`.
+    ///
+    /// With `steal`, takes the lease of every key whatever is there: no key answers
+    /// [`Value`](Acquired::Value) or [`Busy`](Acquired::Busy) then.
+    async fn acquire(
+        &self,
+        keys: &[&[u8]],
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<Acquired>> {
+        let _ = (keys, token, time, steal);
+        Err(self.without_leases())
+    }
+
+    /// Stores each entry whose key is still under the lease `token`, atomically for each key.
+    async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
+        let _ = (entries, token);
+        Err(self.without_leases())
+    }
+
+    /// Gives up the leases that are still ours, so that others need not wait for their end.
+    async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
+        let _ = (keys, token);
+        Err(self.without_leases())
+    }
+
+    /// Waits for writes under way and closes connections.
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+
+    #[doc(hidden)]
+    fn without_leases(&self) -> Error {
+        Error::Config {
+            storage: self.location(),
+            reason: "has no leases (see Capabilities)".into(),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::url::StorageUrl;
+use crate::{LocalStorage, RemoteStorage, Result};
+
+/// A storage, not yet named: what [`register_storage`](https://docs.rs/cacheme) takes.
+///
+/// Cheap to clone; clones are the same storage.
+#[derive(Clone)]
+pub struct Storage {
+    kind: StorageKind,
+    timeout: Duration,
+}
+
+/// What a [`Storage`] is.
+#[derive(Clone)]
+pub(crate) enum StorageKind {
+    Local(Arc<dyn LocalStorage>),
+    Remote(Arc<dyn RemoteStorage>),
+}
+
+impl Storage {
+    /// A storage by its URL. Nothing is reached yet: that happens when it is registered.
+    ///
+    /// Every remote storage takes the option `timeout` (see [`with_timeout`](Self::with_timeout)).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Url`](crate::Error::Url) for an unknown scheme (or one whose feature is off), an unknown option, or a
+    /// value that an option cannot have. The message never holds user name or password.
+    pub fn open(url: &str) -> Result<Self> {
+        let mut url = StorageUrl::parse(url)?;
+        let timeout = url.take_duration("timeout")?.unwrap_or(Self::DEFAULT_TIMEOUT);
+        let storage = Self::by_scheme(&mut url)?;
+        url.finish()?;
+        Ok(storage.with_timeout(timeout))
+    }
+
+    /// One line a scheme; each storage takes its options from the URL and validates them.
+    fn by_scheme(url: &mut StorageUrl) -> Result<Self> {
+        let scheme = url.scheme().to_owned();
+        match scheme.as_str() {
+            // SCHEMES
+            _ => Err(url.error(format!("unknown scheme `{scheme}`"))),
+        }
+    }
+
+    /// How long an operation of a remote storage may take when nothing else is said.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(500);
+
+    /// A storage in this process.
+    pub fn local(storage: impl LocalStorage) -> Self {
+        Self {
+            kind: StorageKind::Local(Arc::new(storage)),
+            timeout: Self::DEFAULT_TIMEOUT,
+        }
+    }
+
+    /// A storage outside this process.
+    pub fn remote(storage: impl RemoteStorage) -> Self {
+        Self {
+            kind: StorageKind::Remote(Arc::new(storage)),
+            timeout: Self::DEFAULT_TIMEOUT,
+        }
+    }
+
+    /// Bounds every operation of a remote storage; an operation that takes longer counts as trouble.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The bound of [`with_timeout`](Self::with_timeout).
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The local storage, if it is one.
+    #[must_use]
+    pub fn as_local(&self) -> Option<&Arc<dyn LocalStorage>> {
+        match &self.kind {
+            StorageKind::Local(local) => Some(local),
+            StorageKind::Remote(_) => None,
+        }
+    }
+
+    /// The remote storage, if it is one.
+    #[must_use]
+    pub fn as_remote(&self) -> Option<&Arc<dyn RemoteStorage>> {
+        match &self.kind {
+            StorageKind::Local(_) => None,
+            StorageKind::Remote(remote) => Some(remote),
+        }
+    }
+
+    /// What and where it is, without secrets.
+    #[must_use]
+    pub fn location(&self) -> String {
+        match &self.kind {
+            StorageKind::Local(local) => local.location(),
+            StorageKind::Remote(remote) => remote.location(),
+        }
+    }
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Storage").field(&self.location()).finish()
+    }
+}

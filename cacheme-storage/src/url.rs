@@ -1,0 +1,206 @@
+//! Storage URLs: `scheme://[user[:password]@]hosts[/path][?name=value&…]`.
+//!
+//! Not parsed by the `url` crate, since `hosts` may be a list (`a:6379,b:6379`) or empty, and a path may be a file's.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+
+use crate::{Error, Result};
+
+/// A storage URL in parts. Options are taken one by one; what is left over at the end is a mistake.
+pub(crate) struct StorageUrl {
+    scheme: String,
+    user: Option<String>,
+    password: Option<String>,
+    hosts: String,
+    path: String,
+    options: Vec<(String, String)>,
+    known: Vec<&'static str>,
+}
+
+impl StorageUrl {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        // Until the parts are known, nothing of the text is safe to show but its scheme.
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| Error::Url {
+            url: "…".into(),
+            reason: "has no scheme; write for example `local://tlfu?size=10000` or `redis://localhost:6379`"
+                .into(),
+        })?;
+        let unsafe_url = |reason: String| Error::Url {
+            url: format!("{scheme}://…"),
+            reason,
+        };
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (userinfo, hosts) = match authority.rsplit_once('@') {
+            Some((userinfo, hosts)) => (Some(userinfo), hosts),
+            None => (None, authority),
+        };
+        let decode = |part: &str| {
+            let decoded = percent_decode_str(part).decode_utf8();
+            decoded
+                .map(Into::into)
+                .map_err(|_| unsafe_url("is not UTF-8 once percent-decoded".into()))
+        };
+        let (user, password) = match userinfo.map(|info| info.split_once(':').unwrap_or((info, ""))) {
+            Some((user, password)) => (Some(decode(user)?), Some(decode(password)?)),
+            None => (None, None),
+        };
+        let mut options = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair
+                .split_once('=')
+                .ok_or_else(|| unsafe_url(format!("option `{pair}` has no value; write `{pair}=…`")))?;
+            options.push((decode(name)?, decode(value)?));
+        }
+        Ok(Self {
+            scheme: scheme.to_ascii_lowercase(),
+            user: user.filter(|user: &String| !user.is_empty()),
+            password: password.filter(|password: &String| !password.is_empty()),
+            hosts: hosts.to_owned(),
+            path: decode(path)?,
+            options,
+            known: Vec::new(),
+        })
+    }
+
+    pub(crate) fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    pub(crate) fn password(&self) -> Option<&str> {
+        self.password.as_deref()
+    }
+
+    /// Everything between `@` and the path: `host`, `host:port`, `a:1,b:2` or nothing.
+    pub(crate) fn hosts(&self) -> &str {
+        &self.hosts
+    }
+
+    /// The path with its leading `/`, percent-decoded.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The URL without user, password and options.
+    pub(crate) fn location(&self) -> String {
+        format!("{}://{}{}", self.scheme, self.hosts, self.path)
+    }
+
+    /// Takes the option `name`; `what` says what it must be ("a number of entries").
+    pub(crate) fn take<T: FromStr>(&mut self, name: &'static str, what: &str) -> Result<Option<T>> {
+        self.take_with(name, what, |text| text.parse().ok())
+    }
+
+    /// Takes the option `name` as a duration such as `500ms` or `1m30s`.
+    pub(crate) fn take_duration(&mut self, name: &'static str) -> Result<Option<Duration>> {
+        self.take_with(name, "a duration such as `500ms` or `1m30s`", |text| {
+            humantime::parse_duration(text).ok()
+        })
+    }
+
+    /// Takes the option `name`, read by `parse`.
+    pub(crate) fn take_with<T>(
+        &mut self,
+        name: &'static str,
+        what: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>> {
+        self.known.push(name);
+        let Some(at) = self.options.iter().position(|(option, _)| option == name) else {
+            return Ok(None);
+        };
+        let (_, text) = self.options.remove(at);
+        if self.options.iter().any(|(option, _)| option == name) {
+            return Err(self.error(format!("option `{name}` is given twice")));
+        }
+        match parse(&text) {
+            Some(value) => Ok(Some(value)),
+            None => Err(self.error(format!("option `{name}` must be {what}"))),
+        }
+    }
+
+    /// Refuses options that nobody took.
+    pub(crate) fn finish(&self) -> Result<()> {
+        match self.options.first() {
+            None => Ok(()),
+            Some((name, _)) => {
+                let mut known = self.known.clone();
+                known.sort_unstable();
+                Err(self.error(format!(
+                    "unknown option `{name}`; known are: {}",
+                    known.join(", ")
+                )))
+            }
+        }
+    }
+
+    /// An error about this URL, without its secrets.
+    pub(crate) fn error(&self, reason: impl Into<String>) -> Error {
+        Error::Url {
+            url: self.location(),
+            reason: reason.into(),
+        }
+    }
+}
+
+impl fmt::Debug for StorageUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StorageUrl").field(&self.location()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_taken_apart_and_decoded() {
+        let mut url = StorageUrl::parse("redis://ann:p%40ss@h1:1,h2:2/3?timeout=250ms").unwrap();
+        assert_eq!(
+            (url.scheme(), url.hosts(), url.path()),
+            ("redis", "h1:1,h2:2", "/3")
+        );
+        assert_eq!((url.user(), url.password()), (Some("ann"), Some("p@ss")));
+        assert_eq!(
+            url.take_duration("timeout").unwrap(),
+            Some(Duration::from_millis(250))
+        );
+        url.finish().unwrap();
+    }
+
+    #[test]
+    fn mistakes_name_the_option_and_hide_the_password() {
+        let mut url = StorageUrl::parse("redis://:secret@h/0?sise=3").unwrap();
+        assert_eq!(url.take::<u64>("size", "a number of entries").unwrap(), None);
+        let error = url.finish().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "storage url `redis://h/0`: unknown option `sise`; known are: size"
+        );
+        assert!(!format!("{url:?} {:?}", url.error("x")).contains("secret"));
+
+        let mut url = StorageUrl::parse("local://tlfu?size=lots").unwrap();
+        let error = url
+            .take::<u64>("size", "a number of entries")
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "storage url `local://tlfu`: option `size` must be a number of entries"
+        );
+        assert!(
+            StorageUrl::parse("redis.example:6379")
+                .unwrap_err()
+                .to_string()
+                .contains("has no scheme")
+        );
+    }
+}
