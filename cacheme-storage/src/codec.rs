@@ -54,7 +54,10 @@ pub struct Decoded<V> {
 #[non_exhaustive]
 pub enum CodecError {
     /// The serializer cannot express this value.
-    #[error("serializer `{serializer}` cannot write `{value_type}`: {source}")]
+    #[error(
+        "serializer `{serializer}` cannot write `{value_type}` ({source}): {}",
+        advice(serializer)
+    )]
     Serialize {
         /// Name of the serializer.
         serializer: String,

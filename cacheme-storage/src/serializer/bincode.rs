@@ -1,14 +1,18 @@
+mod all_fields;
+
 use bincode::config;
 use bincode::serde::{decode_from_slice, encode_into_std_write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::all_fields::AllFields;
 use crate::{BoxError, Flags, Serializer};
 
 /// [bincode](https://docs.rs/bincode/2.0.1) 2 in its standard configuration: small and fast, the default.
 ///
 /// The bytes name no field and no type, so shapes that are found out while reading do not work: untagged and internally
-/// tagged enums, `flatten`, `skip_serializing_if`, `serde_json::Value`. `MsgPack` and `Json` take those.
+/// tagged enums, `flatten`, `serde_json::Value`. A value that leaves out a field with `skip_serializing_if` is refused
+/// rather than read back as another one. `MsgPack` and `Json` take all of these.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bincode;
 
@@ -18,7 +22,7 @@ impl Serializer for Bincode {
     }
 
     fn serialize<T: Serialize + ?Sized>(&self, value: &T, out: &mut Vec<u8>) -> Result<Flags, BoxError> {
-        encode_into_std_write(value, out, config::standard())?;
+        encode_into_std_write(AllFields(value), out, config::standard())?;
         Ok(Flags::NONE)
     }
 

@@ -5,7 +5,8 @@ use crate::{BoxError, Flags, Serializer};
 
 /// JSON: reads back every shape that serde describes, and people can read it. Larger and slower than the binary ones.
 ///
-/// Keys of maps must be strings or numbers; `NaN` and the infinities become `null`, which a float does not read back.
+/// Keys of maps must be strings or numbers; `NaN` and the infinities become `null`, which is an error when a float is
+/// read and `None` when an `Option` is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Json;
 
