@@ -341,4 +341,5 @@ fn counted(bytes: &[u8]) -> [usize; 256] {
 }
 
 #[cfg(test)]
+#[cfg(any(feature = "bincode", feature = "msgpack", feature = "json"))]
 mod tests;

@@ -1,5 +1,6 @@
 //! What tells the payloads of one type, shape, serializer and node from all others.
 
+mod questions;
 mod shape;
 #[cfg(test)]
 mod tests;

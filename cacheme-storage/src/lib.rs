@@ -1,4 +1,21 @@
-//! The storages of Cacheme.
+//! The storages of Cacheme, and what turns values into the bytes they keep. Usable without the `cacheme` crate.
+//!
+//! # Map
+//!
+//! | to find | look at |
+//! |---|---|
+//! | a storage by its URL, or one of your own | [`Storage`] |
+//! | what a storage in this process promises | [`LocalStorage`], [`LocalEntry`], [`Fence`] |
+//! | what a storage elsewhere promises, leases included | [`RemoteStorage`], [`Capabilities`], [`ServerClock`] |
+//! | values to bytes and back | [`Codec`], [`Serializer`] and its implementations |
+//! | the bytes, one by one | [`Envelope`] |
+//! | when two types read each other's values (never) | [`Fingerprint`] |
+//! | what goes wrong | [`Error`], [`CodecError`], [`DecodeError`], [`EnvelopeError`] |
+//!
+//! # Features
+//!
+//! Serializers: `bincode` (default), `msgpack`, `json`, each alone or with `compression`. Storages: `local` (default), and
+//! one feature for each remote one. A build without remote features pulls in no driver.
 
 mod clock;
 mod codec;

@@ -33,10 +33,12 @@ impl Serializer for Bincode {
         // a length that was made up is refused. They are constants because bincode takes them as const generics.
         const SMALL: usize = 16 << 10;
         const MEDIUM: usize = 4 << 20;
-        let (value, read) = match payload.len() {
-            0..=SMALL => decode_from_slice(payload, config::standard().with_limit::<{ 16 * SMALL }>())?,
-            ..=MEDIUM => decode_from_slice(payload, config::standard().with_limit::<{ 16 * MEDIUM }>())?,
-            _ => decode_from_slice(payload, config::standard().with_limit::<{ usize::MAX >> 1 }>())?,
+        let (value, read) = if payload.len() <= SMALL {
+            decode_from_slice(payload, config::standard().with_limit::<{ 16 * SMALL }>())?
+        } else if payload.len() <= MEDIUM {
+            decode_from_slice(payload, config::standard().with_limit::<{ 16 * MEDIUM }>())?
+        } else {
+            decode_from_slice(payload, config::standard().with_limit::<{ usize::MAX >> 1 }>())?
         };
         match payload.len() - read {
             0 => Ok(value),
