@@ -1,6 +1,8 @@
 //! The storages of Cacheme.
 
 mod clock;
+#[cfg(feature = "testing")]
+pub mod conformance;
 mod error;
 mod fence;
 mod local_storage;
