@@ -6,10 +6,14 @@ pub mod conformance;
 mod error;
 mod fence;
 mod local_storage;
+#[cfg(feature = "redis")]
+mod redis;
 mod remote_storage;
 mod storage;
 mod url;
 
+#[cfg(feature = "redis")]
+pub use self::redis::{Redis, RedisBuilder};
 pub use bytes::Bytes;
 pub use clock::ServerClock;
 pub use error::{BoxError, Error, Result};
