@@ -170,7 +170,11 @@ pub fn postgres() -> Server {
 /// Where PostgreSQL is: on the path, or where Debian puts its newest version.
 fn postgres_bin() -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();
-    let on_path = env::split_paths(&path).find(|dir| dir.join("initdb").exists());
+    let on_path = env::split_paths(&path).find(|dir| {
+        ["initdb", "postgres", "pg_isready"]
+            .iter()
+            .all(|program| dir.join(program).exists())
+    });
     on_path.unwrap_or_else(|| {
         let mut versions: Vec<_> = fs::read_dir("/usr/lib/postgresql")
             .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
