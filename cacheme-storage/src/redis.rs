@@ -122,10 +122,10 @@ impl Redis {
     }
 
     /// Runs a script on each key, in one round trip; a second one for the keys whose server forgot the script.
-    async fn run<'k>(
+    async fn run(
         &self,
         script: &Script,
-        keys: impl Iterator<Item = &'k [u8]>,
+        keys: &[&[u8]],
         arguments: impl Fn(usize, &mut Cmd),
     ) -> Result<Vec<Value>> {
         let command = |place: usize, key: &[u8], by_text: bool| {
@@ -133,29 +133,27 @@ impl Redis {
             arguments(place, &mut command);
             command
         };
-        let commands: Vec<_> = keys
-            .enumerate()
-            .map(|(place, key)| (key, command(place, key, false)))
-            .collect();
-        let mut answers = self.send(&commands).await?;
+        let first = keys.iter().enumerate();
+        let first = first.map(|(place, &key)| (key, command(place, key, false)));
+        let mut answers = self.send(first.collect()).await?;
         let forgotten =
             |answer: &Value| matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT");
         let again: Vec<usize> = (0..answers.len())
             .filter(|&place| forgotten(&answers[place]))
             .collect();
         if !again.is_empty() {
-            let commands: Vec<_> = again
+            let second = again
                 .iter()
-                .map(|&place| (commands[place].0, command(place, commands[place].0, true)))
-                .collect();
-            for (place, answer) in again.into_iter().zip(self.send(&commands).await?) {
+                .map(|&place| (keys[place], command(place, keys[place], true)));
+            let second = self.send(second.collect()).await?;
+            for (place, answer) in again.into_iter().zip(second) {
                 answers[place] = answer;
             }
         }
         Ok(answers)
     }
 
-    async fn send(&self, commands: &[(&[u8], Cmd)]) -> Result<Vec<Value>> {
+    async fn send(&self, commands: Vec<(&[u8], Cmd)>) -> Result<Vec<Value>> {
         self.servers
             .send(commands)
             .await
@@ -191,7 +189,7 @@ impl Redis {
         };
         if steal {
             let commands: Vec<_> = keys.iter().map(|&key| (key, set(key))).collect();
-            let answers = self.send(&commands).await?;
+            let answers = self.send(commands).await?;
             let stolen = |answer| match answer {
                 Value::Okay => Value::Nil,
                 other => other,
@@ -207,7 +205,7 @@ impl Redis {
                     (key, command)
                 })
                 .collect();
-            let answers = self.send(&commands).await?;
+            let answers = self.send(commands).await?;
             let unknown = |answer: &Value| {
                 matches!(answer, Value::ServerError(error)
                     if error.details().is_some_and(|details| details.contains("syntax error")))
@@ -220,8 +218,7 @@ impl Redis {
         let arguments = |_, command: &mut Cmd| {
             command.arg(lease).arg(time_ms);
         };
-        self.run(&self.scripts.acquire, keys.iter().copied(), arguments)
-            .await
+        self.run(&self.scripts.acquire, keys, arguments).await
     }
 }
 
@@ -276,7 +273,7 @@ impl RemoteStorage for Redis {
                 (entry.key, command)
             })
             .collect();
-        let answers = self.send(&commands).await?;
+        let answers = self.send(commands).await?;
         first_error(answers).map_err(|error| self.translate(error))
     }
 
@@ -370,8 +367,8 @@ impl RemoteStorage for Redis {
                 None => command.arg(""),
             };
         };
-        let keys = entries.iter().map(|entry| entry.key);
-        let answers = self.run(&self.scripts.fill, keys, arguments).await?;
+        let keys: Vec<_> = entries.iter().map(|entry| entry.key).collect();
+        let answers = self.run(&self.scripts.fill, &keys, arguments).await?;
         answers
             .into_iter()
             .map(|answer| match answer {
@@ -387,9 +384,7 @@ impl RemoteStorage for Redis {
         let arguments = |_, command: &mut Cmd| {
             command.arg(&claim[..]);
         };
-        let mut answers = self
-            .run(&self.scripts.release, keys.iter().copied(), arguments)
-            .await?;
+        let mut answers = self.run(&self.scripts.release, keys, arguments).await?;
         answers.retain(|answer| !matches!(answer, Value::ServerError(error) if is_foreign(error)));
         first_error(answers).map_err(|error| self.translate(error))
     }

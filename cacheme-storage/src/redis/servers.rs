@@ -39,17 +39,16 @@ impl Servers {
 
     /// Sends each command to the server of its key; the answers are in the order of the commands, and may be
     /// [`Value::ServerError`]s.
-    pub(super) async fn send(&self, commands: &[(&[u8], Cmd)]) -> RedisResult<Vec<Value>> {
+    pub(super) async fn send(&self, mut commands: Vec<(&[u8], Cmd)>) -> RedisResult<Vec<Value>> {
         if commands.len() <= COMMANDS_AT_ONCE {
             return self.send_part(commands).await;
         }
         let mut answers = Vec::with_capacity(commands.len());
-        let mut parts = commands.chunks(COMMANDS_AT_ONCE);
         let mut under_way = FuturesOrdered::new();
         loop {
-            while under_way.len() < PARTS_AT_ONCE
-                && let Some(part) = parts.next()
-            {
+            while under_way.len() < PARTS_AT_ONCE && !commands.is_empty() {
+                let rest = commands.split_off(commands.len().min(COMMANDS_AT_ONCE));
+                let part = std::mem::replace(&mut commands, rest);
                 under_way.push_back(self.send_part(part));
             }
             match under_way.next().await {
@@ -59,28 +58,30 @@ impl Servers {
         }
     }
 
-    async fn send_part(&self, commands: &[(&[u8], Cmd)]) -> RedisResult<Vec<Value>> {
-        match (self, commands) {
-            (_, []) => Ok(Vec::new()),
-            (Self::Cluster(cluster), _) => cluster.send(commands).await,
-            (Self::One(link), [(_, command)]) => Ok(vec![link.send(&Request::One(command.clone())).await?]),
-            (Self::One(link), _) => {
-                let mut pipeline = Pipeline::with_capacity(commands.len());
-                for (_, command) in commands {
-                    pipeline.add_command(command.clone());
-                }
-                send_many(link, pipeline).await
+    async fn send_part(&self, mut commands: Vec<(&[u8], Cmd)>) -> RedisResult<Vec<Value>> {
+        let link = match self {
+            _ if commands.is_empty() => return Ok(Vec::new()),
+            Self::Cluster(cluster) => return cluster.send(&commands).await,
+            Self::One(link) => link,
+        };
+        if commands.len() > 1 {
+            let mut pipeline = Pipeline::with_capacity(commands.len());
+            for (_, command) in commands {
+                pipeline.add_command(command);
             }
+            return send_many(link, pipeline).await;
         }
+        let (_, command) = commands.swap_remove(0);
+        Ok(vec![link.send(&Request::One(command)).await?])
     }
 
     /// The strings under the keys.
     pub(super) async fn get(&self, keys: &[&[u8]]) -> RedisResult<Vec<Value>> {
         if keys.len() == 1 || matches!(self, Self::Cluster(_)) {
-            return self.send(&each(keys, "GET")).await;
+            return self.send(each(keys, "GET")).await;
         }
         let mut found = Vec::with_capacity(keys.len());
-        for answer in self.send(&together(keys, "MGET")).await? {
+        for answer in self.send(together(keys, "MGET")).await? {
             match answer {
                 Value::Array(mut some) => found.append(&mut some),
                 other => {
@@ -100,8 +101,8 @@ impl Servers {
 
     pub(super) async fn unlink(&self, keys: &[&[u8]]) -> RedisResult<Vec<Value>> {
         match self {
-            Self::One(_) => self.send(&together(keys, "UNLINK")).await,
-            Self::Cluster(_) => self.send(&each(keys, "UNLINK")).await,
+            Self::One(_) => self.send(together(keys, "UNLINK")).await,
+            Self::Cluster(_) => self.send(each(keys, "UNLINK")).await,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What Redis does besides what every storage does.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cacheme_storage::{
     Acquired, Bytes, Error, Filled, LeaseToken, Redis, RemoteEntry, RemoteStorage, Storage, conformance,
@@ -189,56 +189,6 @@ fn a_storage_outlives_the_runtime_that_connected_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_server_costs_callers_their_timeout_and_no_memory() {
-    const CALLERS: usize = 64;
-    const SIZE: usize = 4 << 20;
-    let server = tests::redis(&[]);
-    let redis = open(&url(&server));
-    redis.connect().await.unwrap();
-    server.freeze();
-    let before = memory();
-    let value = Bytes::from(vec![7; SIZE]);
-    let start = Instant::now();
-    for _ in 0..4 {
-        let callers: Vec<_> = (0..CALLERS)
-            .map(|n| {
-                let (redis, value) = (Arc::clone(&redis), value.clone());
-                tokio::spawn(async move {
-                    let key = format!("{n}");
-                    let entries = [entry(key.as_bytes(), value, None)];
-                    tokio::time::timeout(Duration::from_millis(300), redis.set(&entries)).await
-                })
-            })
-            .collect();
-        for caller in callers {
-            assert!(caller.await.unwrap().is_err(), "a frozen server answers");
-        }
-    }
-    assert!(
-        start.elapsed() < Duration::from_secs(8),
-        "4 rounds of 300 ms took {:?}",
-        start.elapsed()
-    );
-    // 1 GiB was to be written. Two copies of 64 MiB may be under way, and what the connection had queued.
-    let grown = memory().saturating_sub(before);
-    assert!(grown < 450 << 20, "{} MiB more", grown >> 20);
-    server.thaw();
-    eventually("the server is found again", async || {
-        tokio::time::timeout(Duration::from_secs(1), redis.get(&[b"k"]))
-            .await
-            .is_ok_and(|found| found.is_ok())
-    })
-    .await;
-}
-
-/// What this process holds in memory, in bytes.
-fn memory() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_swallows_everything_is_given_up() {
     let server = tests::redis(&[]);
     let proxy = Proxy::to(server.port());
@@ -329,8 +279,14 @@ async fn what_the_server_refuses_is_said_without_secrets() {
     let port = server.port();
     let cases = [
         (format!("redis://127.0.0.1:{port}"), "NOAUTH"),
-        (format!("redis://:sEcReT@127.0.0.1:{port}"), "WRONGPASS"),
-        (format!("redis://ann:sEcReT@127.0.0.1:{port}"), "WRONGPASS"),
+        (
+            format!("redis://:sEcReT@127.0.0.1:{port}"),
+            "authentication failed",
+        ),
+        (
+            format!("redis://ann:sEcReT@127.0.0.1:{port}"),
+            "authentication failed",
+        ),
         (format!("redis://:right@127.0.0.1:{port}/99"), "out of range"),
     ];
     for (url, cause) in cases {

@@ -92,7 +92,7 @@ async fn written(storage: &dyn RemoteStorage) {
     assert_eq!(storage.get(&[b"after"]).await.unwrap(), [Some(Bytes::from("v"))]);
     let token = LeaseToken(1);
     let granted = storage
-        .acquire(&[b"leased"], token, Duration::from_secs(9), false)
+        .acquire(&[b"leased"], token, Duration::from_secs(9), true)
         .await
         .unwrap();
     assert_eq!(granted, [Acquired::Granted]);
