@@ -79,7 +79,6 @@ pub struct Redis {
 
 impl Redis {
     /// A storage on the server at `localhost:6379`, to begin with.
-    #[must_use]
     pub fn builder() -> RedisBuilder {
         RedisBuilder::new()
     }

@@ -114,7 +114,7 @@ pub fn postgres() -> Server {
     let bin = postgres_bin();
     let (initdb, server) = (text(&bin.join("initdb")), text(&bin.join("postgres")));
     Server::start(Program {
-        prepare: Some(Box::new(move |dir| {
+        prepare: Some(Box::new(move |_, dir| {
             let data = text(&dir.join("data"));
             [
                 "-U",
@@ -190,7 +190,7 @@ fn postgres_bin() -> PathBuf {
 /// A MariaDB server of our own, with the user `root`, no password, and the database `test`.
 pub fn mariadb() -> Server {
     Server::start(Program {
-        prepare: Some(Box::new(|dir| {
+        prepare: Some(Box::new(|_, dir| {
             // The server makes its database when it starts, so that a test has nothing to wait for.
             fs::write(dir.join("init.sql"), "CREATE DATABASE IF NOT EXISTS test;\n").expect("our folder");
             let data = text(&dir.join("data"));

@@ -7,4 +7,4 @@ mod server;
 
 pub use kinds::{Kind, mariadb, mongodb, postgres, redis, redis_server, shared_url};
 pub use proxy::{Proxy, Traffic};
-pub use server::{Program, Server, free_port};
+pub use server::{CommandLine, Program, Server, free_port};

@@ -27,14 +27,17 @@ wait
 [ "$told" = keep ] || rm -rf "$dir"
 "#;
 
+/// A program and its arguments, for a server on this port and in this folder.
+pub type CommandLine = dyn Fn(u16, &Path) -> Vec<String> + Send + Sync;
+
 /// How to run a server.
 pub struct Program {
-    /// The program and its arguments, for this port and folder.
-    pub command: Box<dyn Fn(u16, &Path) -> Vec<String> + Send + Sync>,
+    /// The server.
+    pub command: Box<CommandLine>,
     /// Whether the server on this port answers.
     pub ready: fn(u16) -> bool,
-    /// Run before the first start, in the same way as the server.
-    pub prepare: Option<Box<dyn Fn(&Path) -> Vec<String> + Send + Sync>>,
+    /// Run before the first start, in the same way as the server; the port means nothing yet.
+    pub prepare: Option<Box<CommandLine>>,
     /// Who runs the server when we are root, which some servers refuse to be.
     pub user: Option<&'static str>,
 }
@@ -74,7 +77,7 @@ impl Server {
             dir,
         };
         if let Some(prepare) = &server.program.prepare {
-            let mut child = server.supervise(&prepare(server.dir.path()));
+            let mut child = server.supervise(&prepare(0, server.dir.path()));
             wait_for_end(&mut child, &server.dir.path().join("log"));
         }
         // A port that was free may be taken by another test a moment later.

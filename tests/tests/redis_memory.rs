@@ -1,5 +1,7 @@
 //! What a server that does not answer costs in memory: a process of its own, since it is the process that is measured.
 
+#![allow(clippy::unwrap_used, reason = "tests say what is wrong by panicking")]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

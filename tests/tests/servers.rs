@@ -1,5 +1,7 @@
 //! The harness itself: each kind of server starts, answers, dies, freezes and comes back.
 
+#![allow(clippy::unwrap_used, reason = "tests say what is wrong by panicking")]
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;

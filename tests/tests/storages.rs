@@ -1,5 +1,7 @@
 //! Remote storages against real servers. One binary, since linking is slow.
 
+#![allow(clippy::unwrap_used, reason = "tests say what is wrong by panicking")]
+
 #[path = "storages/old_redis.rs"]
 mod old_redis;
 #[path = "storages/redis.rs"]

@@ -240,6 +240,40 @@ async fn a_full_server_still_hands_out_what_it_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replica_hands_out_what_it_has() {
+    let master = tests::redis(&["--repl-diskless-sync-delay", "0"]);
+    let replica = tests::redis(&["--replicaof", "127.0.0.1", &master.port().to_string()]);
+    open(&url(&master))
+        .set(&[entry(b"there", "v", None)])
+        .await
+        .unwrap();
+    let redis = open(&url(&replica));
+    eventually("the replica has the value", async || {
+        redis.get(&[b"there"]).await.is_ok_and(|found| found[0].is_some())
+    })
+    .await;
+    let error = redis.set(&[entry(b"new", "v", None)]).await.unwrap_err();
+    assert!(
+        matches!(error, Error::Refused { .. }) && error.to_string().contains("read only"),
+        "{error}"
+    );
+    let found = redis.acquire(&[b"there"], TOKEN, TIME, false).await.unwrap();
+    assert_eq!(found, [Acquired::Value(Bytes::from("v"))]);
+    let error = redis.acquire(&[b"absent"], TOKEN, TIME, true).await.unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_is_the_servers() {
+    let server = tests::redis(&[]);
+    let redis = open(&url(&server));
+    redis.connect().await.unwrap();
+    let (seconds, micros): (u64, u64) = ask(server.port(), &["TIME"]).await;
+    let off = redis.now_ms().abs_diff(seconds * 1_000 + micros / 1_000);
+    assert!(off < 1_000, "{off} ms off");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_others_put_under_our_keys_is_a_miss_and_makes_way() {
     let server = tests::redis(&[]);
     let redis = open(&url(&server));

@@ -114,6 +114,35 @@ async fn redis_cluster_conforms() {
     );
 }
 
+/// How often each server read something that a client sent.
+fn reads(cluster: &Cluster) -> Vec<usize> {
+    let reads = |server: &Server| {
+        let stats = cli(server.port(), &["info", "stats"]);
+        let line = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("total_reads_processed:"));
+        line.and_then(|line| line.trim().parse().ok()).unwrap_or(0)
+    };
+    cluster.servers.iter().map(reads).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_one_round_trip_to_each_server() {
+    let cluster = Cluster::start().await;
+    let storage = open(&cluster.url());
+    let names: Vec<String> = (0..300).map(|n| n.to_string()).collect();
+    let keys: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
+    storage.connect().await.unwrap();
+    let (before, gets) = (reads(&cluster), cluster.calls("get"));
+    storage.get(&keys).await.unwrap();
+    let (after, got) = (reads(&cluster), cluster.calls("get"));
+    assert_eq!(got.iter().sum::<usize>() - gets.iter().sum::<usize>(), keys.len());
+    for (before, after) in before.iter().zip(&after) {
+        // Ours, those of these questions, and what replicas say every second.
+        assert!(after - before <= 8, "{before} reads became {after}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_or_frozen_master_is_replaced() {
     let mut cluster = Cluster::start().await;
