@@ -135,3 +135,43 @@ async fn a_master_that_nobody_knows_is_named() {
         "{error}"
     );
 }
+
+/// A server that is made a replica without its clients being cut off refuses writes, and says that it is one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demoted_master_is_left_at_its_first_refusal() {
+    let (old, new) = (redis(&[]), redis(&[]));
+    let sentinel = Server::start(sentinel(old.port()));
+    let storage = open(&format!(
+        "redis+sentinel://127.0.0.1:{}?master=main",
+        sentinel.port()
+    ));
+    storage.set(&[entry(b"k", "old", None)]).await.unwrap();
+    let port = new.port().to_string();
+    told(&sentinel, &["SENTINEL", "REMOVE", "main"]).await;
+    told(
+        &sentinel,
+        &["SENTINEL", "MONITOR", "main", "127.0.0.1", &port, "1"],
+    )
+    .await;
+    told(&old, &["REPLICAOF", "127.0.0.1", &port]).await;
+    storage.set(&[entry(b"k", "new", None)]).await.unwrap();
+    let mut connection = ::redis::Client::open(("127.0.0.1", new.port()))
+        .unwrap()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
+    let found: String = ::redis::cmd("GET")
+        .arg("k")
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(found, "new");
+}
+
+async fn told(server: &Server, command: &[&str]) {
+    let client = ::redis::Client::open(("127.0.0.1", server.port())).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut order = ::redis::cmd(command[0]);
+    order.arg(&command[1..]);
+    order.query_async::<()>(&mut connection).await.unwrap();
+}
