@@ -99,8 +99,9 @@ impl Link {
     /// Sends the request and gives what the server answers: for many commands an array, where a command that failed is
     /// a [`Value::ServerError`].
     ///
-    /// Whatever this storage sends can be sent twice; so when the connection breaks, a new one gets the request once
-    /// more.
+    /// Whatever this storage sends can be sent twice: a lease taken by the first copy is granted to the second, and a
+    /// fill done by the first is lost to the second, which costs no more than a value not kept nearby. So when the
+    /// connection breaks, a new one gets the request once more.
     ///
     /// Cancel safety: the server may or may not act on the request. That a caller gave up is taken as a hint that the
     /// server may no longer be there.
