@@ -20,15 +20,21 @@
 mod clock;
 mod codec;
 mod envelope;
+#[cfg(feature = "testing")]
+pub mod conformance;
 mod error;
 mod fence;
 mod fingerprint;
 mod local_storage;
+#[cfg(feature = "redis")]
+mod redis;
 mod remote_storage;
 mod serializer;
 mod storage;
 mod url;
 
+#[cfg(feature = "redis")]
+pub use self::redis::{Redis, RedisBuilder};
 pub use bytes::Bytes;
 pub use clock::ServerClock;
 pub use codec::{Codec, CodecError, DecodeError, Decoded};

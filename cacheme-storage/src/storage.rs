@@ -43,6 +43,9 @@ impl Storage {
         let scheme = url.scheme().to_owned();
         match scheme.as_str() {
             // SCHEMES
+            #[cfg(feature = "redis")]
+            "redis" | "rediss" | "redis+unix" | "redis+cluster" | "rediss+cluster" | "redis+sentinel"
+            | "rediss+sentinel" => Ok(Self::remote(crate::RedisBuilder::from_url(url)?.build()?)),
             _ => Err(url.error(format!("unknown scheme `{scheme}`"))),
         }
     }
