@@ -1,10 +1,15 @@
 //! The storages of Cacheme.
 
 mod clock;
+#[cfg(feature = "_database")]
+mod database;
 mod error;
 mod fence;
 mod local_storage;
+mod long_key;
 mod remote_storage;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod storage;
 mod url;
 
@@ -13,5 +18,8 @@ pub use clock::ServerClock;
 pub use error::{BoxError, Error, Result};
 pub use fence::Fence;
 pub use local_storage::{LocalEntry, LocalStorage, LocalValue};
+pub use long_key::shorten_key;
 pub use remote_storage::{Acquired, Capabilities, Filled, LeaseToken, RemoteEntry, RemoteStorage};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{Sqlite, SqliteBuilder};
 pub use storage::Storage;
