@@ -1,6 +1,8 @@
 //! The storages of Cacheme.
 
 mod clock;
+#[cfg(feature = "testing")]
+pub mod conformance;
 #[cfg(feature = "_database")]
 mod database;
 mod error;

@@ -111,7 +111,8 @@ pub trait RemoteStorage: Send + Sync + 'static {
     /// The values under `keys`; where there is none and nobody holds a lease, takes the lease for `time`.
     ///
     /// With `steal`, takes the lease of every key whatever is there: no key answers
-    /// [`Value`](Acquired::Value) or [`Busy`](Acquired::Busy) then.
+    /// [`Value`](Acquired::Value) or [`Busy`](Acquired::Busy) then. A key that is under the lease `token` already
+    /// answers [`Granted`](Acquired::Granted) again, so a call whose answer was lost can be repeated.
     async fn acquire(
         &self,
         keys: &[&[u8]],

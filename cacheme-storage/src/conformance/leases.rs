@@ -1,0 +1,615 @@
+//! Leases: who may fill a key, and who may no longer.
+
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use super::{CLOCK_GRAIN, Case, Failure, Outcome, PATIENCE, bytes, entry, slices, token};
+use crate::{Acquired, Bytes, Error, Filled, LeaseToken};
+
+cases![
+    an_absent_key_is_granted_once,
+    a_lease_asked_for_again_by_its_holder_is_granted,
+    a_value_is_found_instead_of_a_lease,
+    get_sees_a_lease_as_absent,
+    fill_stores_and_ends_the_lease,
+    fill_keeps_its_own_ttl,
+    fill_after_remove_is_lost,
+    fill_after_set_is_lost,
+    fill_after_clear_is_lost,
+    fill_after_a_theft_is_lost,
+    fill_after_the_end_of_the_lease_is_lost,
+    fill_without_a_lease_is_lost,
+    a_lease_ends_by_itself,
+    release_lets_the_next_one_in,
+    release_harms_nobody_else,
+    stealing_takes_values_and_leases,
+    an_expired_value_is_granted,
+    many_leases_0,
+    many_leases_1,
+    many_leases_1_000,
+    many_leases_50_000,
+    every_key_of_a_call_is_judged_by_itself,
+    leases_on_keys_of_every_kind,
+    concurrent_askers_get_one_lease,
+    a_fill_never_survives_a_remove,
+    a_fill_never_overwrites_a_set,
+];
+
+/// The cases for a storage that has no leases.
+pub(super) const CASES_WITHOUT: &[(&str, super::RemoteCase)] = &[("lease_operations_refuse", |case| {
+    Box::pin(lease_operations_refuse(case))
+})];
+
+const TIME: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_millis(100);
+
+impl Case {
+    async fn acquire(&self, key: &[u8], token: LeaseToken, time: Duration) -> Result<Acquired, Error> {
+        self.ask(key, token, time, false).await
+    }
+
+    async fn steal(&self, key: &[u8], token: LeaseToken) -> Result<Acquired, Error> {
+        self.ask(key, token, TIME, true).await
+    }
+
+    async fn ask(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Acquired, Error> {
+        let mut answers = self.storage.acquire(&[key], token, time, steal).await?;
+        assert_eq!(
+            answers.len(),
+            1,
+            "acquire of one key answered {} times",
+            answers.len()
+        );
+        Ok(answers.remove(0))
+    }
+
+    async fn fill(&self, key: &[u8], value: &'static str, token: LeaseToken) -> Result<Filled, Error> {
+        let answers = self.storage.fill(&[entry(key, value, Some(TIME))], token).await?;
+        assert_eq!(
+            answers.len(),
+            1,
+            "fill of one key answered {} times",
+            answers.len()
+        );
+        Ok(answers[0])
+    }
+
+    async fn granted(&self, key: &[u8], time: Duration) -> Result<LeaseToken, Failure> {
+        let token = token();
+        ensure_eq!(
+            self.acquire(key, token, time).await?,
+            Acquired::Granted,
+            "acquire of an absent key"
+        );
+        Ok(token)
+    }
+
+    /// The lease on `key`, as soon as nobody else holds it.
+    async fn granted_in_time(&self, key: &[u8], start: Instant) -> Result<LeaseToken, Failure> {
+        let token = token();
+        loop {
+            match self.acquire(key, token, TIME).await? {
+                Acquired::Granted => return Ok(token),
+                Acquired::Busy { .. } => {}
+                Acquired::Value(value) => return Err(Failure(format!("found {value:?} for a lease"))),
+            }
+            ensure!(
+                start.elapsed() < PATIENCE,
+                "still busy after {:?}",
+                start.elapsed()
+            );
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+fn is_busy(answer: &Acquired, time: Duration) -> bool {
+    matches!(answer, Acquired::Busy { left } if *left <= time && !left.is_zero())
+}
+
+async fn an_absent_key_is_granted_once(case: Case) -> Outcome {
+    let key = case.key("a");
+    case.granted(&key, TIME).await?;
+    for _ in 0..3 {
+        let second = case.acquire(&key, token(), TIME * 2).await?;
+        ensure!(
+            is_busy(&second, TIME),
+            "the second asker got {second:?}, the lease is for {TIME:?}"
+        );
+        let Acquired::Busy { left } = second else {
+            unreachable!("it is busy")
+        };
+        ensure!(
+            left + PATIENCE > TIME,
+            "a lease for {TIME:?} has {left:?} left at once"
+        );
+    }
+    Ok(())
+}
+
+async fn a_lease_asked_for_again_by_its_holder_is_granted(case: Case) -> Outcome {
+    let key = case.key("a");
+    let mine = case.granted(&key, TIME).await?;
+    ensure_eq!(
+        case.acquire(&key, mine, TIME).await?,
+        Acquired::Granted,
+        "asked again"
+    );
+    let twice = case
+        .storage
+        .acquire(&[&case.key("b"), &case.key("b")], mine, TIME, false)
+        .await?;
+    ensure_eq!(
+        twice,
+        [Acquired::Granted, Acquired::Granted],
+        "a key twice in one call"
+    );
+    ensure_eq!(case.fill(&key, "one", mine).await?, Filled::Stored, "fill");
+    Ok(())
+}
+
+async fn a_value_is_found_instead_of_a_lease(case: Case) -> Outcome {
+    for value in ["one", ""] {
+        let key = case.key(value);
+        case.set(&key, value, None).await?;
+        let found = case.acquire(&key, token(), TIME).await?;
+        ensure_eq!(found, Acquired::Value(Bytes::from(value)), "acquire");
+        ensure_eq!(case.get(&key).await?, bytes(value), "get after acquire");
+    }
+    Ok(())
+}
+
+async fn get_sees_a_lease_as_absent(case: Case) -> Outcome {
+    let (leased, kept) = (case.key("leased"), case.key("kept"));
+    case.set(&kept, "kept", None).await?;
+    case.granted(&leased, TIME).await?;
+    ensure_eq!(case.get(&leased).await?, None, "get of one");
+    ensure_eq!(
+        case.storage.get(&[&leased, &kept]).await?,
+        [None, bytes("kept")],
+        "get of two"
+    );
+    Ok(())
+}
+
+async fn fill_stores_and_ends_the_lease(case: Case) -> Outcome {
+    let key = case.key("a");
+    let mine = case.granted(&key, TIME).await?;
+    ensure_eq!(case.fill(&key, "one", mine).await?, Filled::Stored, "fill");
+    ensure_eq!(case.get(&key).await?, bytes("one"), "get after fill");
+    let found = case.acquire(&key, token(), TIME).await?;
+    ensure_eq!(found, Acquired::Value(Bytes::from("one")), "acquire after fill");
+    ensure_eq!(
+        case.fill(&key, "two", mine).await?,
+        Filled::Lost,
+        "a second fill with the same lease"
+    );
+    ensure_eq!(case.get(&key).await?, bytes("one"), "get after the second fill");
+    Ok(())
+}
+
+async fn fill_keeps_its_own_ttl(case: Case) -> Outcome {
+    let (short, none, long) = (case.key("short"), case.key("none"), case.key("long"));
+    let mine = token();
+    case.storage.acquire(&[&short], mine, TIME, false).await?;
+    case.storage
+        .acquire(&[&none, &long], mine, SHORT * 4, false)
+        .await?;
+    let start = Instant::now();
+    let entries = [
+        entry(&short, "short", Some(SHORT * 5)),
+        entry(&none, "none", None),
+        entry(&long, "long", Some(TIME)),
+    ];
+    let filled = case.storage.fill(&entries, mine).await?;
+    ensure_eq!(filled, [Filled::Stored, Filled::Stored, Filled::Stored], "fill");
+    case.gone(&short, start).await?;
+    // That took longer than the lease time of the others, which must not be left on their values.
+    let found = case.storage.get(&[&none, &long]).await?;
+    ensure_eq!(
+        found,
+        [bytes("none"), bytes("long")],
+        "values past the time of the lease"
+    );
+    Ok(())
+}
+
+/// What is under `key` after a fill with the lease `lost` must be what was there before.
+async fn is_lost(case: &Case, key: &[u8], lost: LeaseToken) -> Outcome {
+    let before = case.get(key).await?;
+    ensure_eq!(case.fill(key, "late", lost).await?, Filled::Lost, "fill");
+    ensure_eq!(case.get(key).await?, before, "get after the lost fill");
+    Ok(())
+}
+
+async fn fill_after_remove_is_lost(case: Case) -> Outcome {
+    let key = case.key("a");
+    let mine = case.granted(&key, TIME).await?;
+    case.storage.remove(&[&key]).await?;
+    is_lost(&case, &key, mine).await?;
+    let next = case.granted(&key, TIME).await?;
+    is_lost(&case, &key, mine).await?;
+    ensure_eq!(
+        case.fill(&key, "new", next).await?,
+        Filled::Stored,
+        "fill of the next holder"
+    );
+    is_lost(&case, &key, mine).await
+}
+
+async fn fill_after_set_is_lost(case: Case) -> Outcome {
+    let key = case.key("a");
+    let mine = case.granted(&key, TIME).await?;
+    case.set(&key, "new", None).await?;
+    is_lost(&case, &key, mine).await?;
+    ensure_eq!(case.get(&key).await?, bytes("new"), "get");
+    Ok(())
+}
+
+async fn fill_after_clear_is_lost(case: Case) -> Outcome {
+    let key = case.key("a");
+    let mine = case.granted(&key, TIME).await?;
+    case.storage.clear(&case.prefix).await?;
+    is_lost(&case, &key, mine).await
+}
+
+async fn fill_after_a_theft_is_lost(case: Case) -> Outcome {
+    let key = case.key("a");
+    let mine = case.granted(&key, TIME).await?;
+    let thief = token();
+    ensure_eq!(case.steal(&key, thief).await?, Acquired::Granted, "steal");
+    is_lost(&case, &key, mine).await?;
+    ensure_eq!(
+        case.fill(&key, "stolen", thief).await?,
+        Filled::Stored,
+        "fill of the thief"
+    );
+    Ok(())
+}
+
+async fn fill_after_the_end_of_the_lease_is_lost(case: Case) -> Outcome {
+    let (taken, untouched) = (case.key("taken"), case.key("untouched"));
+    let start = Instant::now();
+    let first = case.granted(&taken, SHORT).await?;
+    // Began before `taken` becomes free, and is over before that too.
+    let second = case.granted(&untouched, SHORT / 4).await?;
+    let next = case.granted_in_time(&taken, start).await?;
+    is_lost(&case, &taken, first).await?;
+    is_lost(&case, &untouched, second).await?;
+    ensure_eq!(
+        case.fill(&taken, "new", next).await?,
+        Filled::Stored,
+        "fill of the next holder"
+    );
+    Ok(())
+}
+
+async fn fill_without_a_lease_is_lost(case: Case) -> Outcome {
+    let (absent, value) = (case.key("absent"), case.key("value"));
+    case.set(&value, "kept", None).await?;
+    is_lost(&case, &absent, token()).await?;
+    is_lost(&case, &value, token()).await
+}
+
+async fn a_lease_ends_by_itself(case: Case) -> Outcome {
+    let key = case.key("a");
+    let start = Instant::now();
+    case.granted(&key, SHORT).await?;
+    case.granted_in_time(&key, start).await?;
+    let held = start.elapsed();
+    ensure!(
+        held + CLOCK_GRAIN >= SHORT,
+        "a lease for {SHORT:?} was over after {held:?}"
+    );
+    Ok(())
+}
+
+async fn release_lets_the_next_one_in(case: Case) -> Outcome {
+    let key = case.key("a");
+    let mine = case.granted(&key, TIME).await?;
+    case.storage.release(&[&key], mine).await?;
+    is_lost(&case, &key, mine).await?;
+    case.granted(&key, TIME).await?;
+    Ok(())
+}
+
+async fn release_harms_nobody_else(case: Case) -> Outcome {
+    let (value, absent, other) = (case.key("value"), case.key("absent"), case.key("other"));
+    let mine = token();
+    let keys: [&[u8]; 3] = [&value, &absent, &other];
+    case.storage.acquire(&keys, mine, TIME, false).await?;
+    case.set(&value, "kept", None).await?;
+    case.storage.remove(&[&absent]).await?;
+    let theirs = token();
+    case.steal(&other, theirs).await?;
+    case.storage.release(&keys, mine).await?;
+    ensure_eq!(
+        case.get(&value).await?,
+        bytes("kept"),
+        "a value that replaced the lease"
+    );
+    let busy = case.acquire(&other, token(), TIME).await?;
+    ensure!(
+        is_busy(&busy, TIME),
+        "someone else's lease after a release: {busy:?}"
+    );
+    ensure_eq!(
+        case.fill(&other, "one", theirs).await?,
+        Filled::Stored,
+        "fill of the other holder"
+    );
+    Ok(())
+}
+
+async fn stealing_takes_values_and_leases(case: Case) -> Outcome {
+    let (value, leased, absent) = (case.key("value"), case.key("leased"), case.key("absent"));
+    case.set(&value, "old", None).await?;
+    case.granted(&leased, TIME).await?;
+    let thief = token();
+    let keys: [&[u8]; 3] = [&value, &leased, &absent];
+    let answers = case.storage.acquire(&keys, thief, TIME, true).await?;
+    ensure_eq!(
+        answers,
+        [Acquired::Granted, Acquired::Granted, Acquired::Granted],
+        "steal"
+    );
+    ensure_eq!(
+        case.storage.get(&keys).await?,
+        [None, None, None],
+        "get after the theft"
+    );
+    for key in keys {
+        let busy = case.acquire(key, token(), TIME).await?;
+        ensure!(is_busy(&busy, TIME), "another asker after the theft got {busy:?}");
+    }
+    let filled = case
+        .storage
+        .fill(&keys.map(|key| entry(key, "new", None)), thief)
+        .await?;
+    ensure_eq!(
+        filled,
+        [Filled::Stored, Filled::Stored, Filled::Stored],
+        "fill of the thief"
+    );
+    Ok(())
+}
+
+async fn an_expired_value_is_granted(case: Case) -> Outcome {
+    let key = case.key("a");
+    let start = Instant::now();
+    case.set(&key, "old", Some(Duration::from_millis(1))).await?;
+    case.gone(&key, start).await?;
+    let mine = case.granted(&key, TIME).await?;
+    ensure_eq!(case.get(&key).await?, None, "get");
+    ensure_eq!(case.fill(&key, "new", mine).await?, Filled::Stored, "fill");
+    Ok(())
+}
+
+async fn many_leases_0(case: Case) -> Outcome {
+    many(case, 0).await
+}
+
+async fn many_leases_1(case: Case) -> Outcome {
+    many(case, 1).await
+}
+
+async fn many_leases_1_000(case: Case) -> Outcome {
+    many(case, 1_000).await
+}
+
+async fn many_leases_50_000(case: Case) -> Outcome {
+    many(case, 50_000).await
+}
+
+async fn many(case: Case, count: usize) -> Outcome {
+    let keys = case.keys(count);
+    let keys = slices(&keys);
+    let mine = token();
+    // Long enough for the slowest server to fill all of them.
+    let time = TIME * 4;
+    let answers = case.storage.acquire(&keys, mine, time, false).await?;
+    ensure_eq!(answers, vec![Acquired::Granted; count], "acquire of {count}");
+    let third = count / 3;
+    case.storage.remove(&keys[..third]).await?;
+    let entries: Vec<_> = keys.iter().map(|key| entry(key, key.to_vec(), None)).collect();
+    let filled = case.storage.fill(&entries, mine).await?;
+    let expected: Vec<_> = (0..count)
+        .map(|n| if n < third { Filled::Lost } else { Filled::Stored })
+        .collect();
+    ensure_eq!(filled, expected, "fill of {count}, a third of them removed");
+    let answers = case.storage.acquire(&keys, token(), time, false).await?;
+    let expected: Vec<_> = (0..count)
+        .map(|n| {
+            if n < third {
+                Acquired::Granted
+            } else {
+                Acquired::Value(keys[n].to_vec().into())
+            }
+        })
+        .collect();
+    ensure_eq!(answers, expected, "acquire of {count} after the fill");
+    case.storage.release(&keys, mine).await?;
+    Ok(())
+}
+
+async fn every_key_of_a_call_is_judged_by_itself(case: Case) -> Outcome {
+    let (value, busy, absent, lost) = (
+        case.key("value"),
+        case.key("busy"),
+        case.key("absent"),
+        case.key("lost"),
+    );
+    case.set(&value, "old", None).await?;
+    case.granted(&busy, TIME).await?;
+    let mine = token();
+    let answers = case
+        .storage
+        .acquire(&[&absent, &value, &busy, &lost], mine, TIME, false)
+        .await?;
+    ensure_eq!(answers.len(), 4, "answers of acquire");
+    ensure_eq!(answers[0], Acquired::Granted, "the absent key");
+    ensure_eq!(answers[1], Acquired::Value(Bytes::from("old")), "the value");
+    ensure!(is_busy(&answers[2], TIME), "the leased key got {:?}", answers[2]);
+    ensure_eq!(answers[3], Acquired::Granted, "the other absent key");
+    case.storage.remove(&[&lost]).await?;
+    let keys: [&[u8]; 4] = [&value, &absent, &busy, &lost];
+    let filled = case
+        .storage
+        .fill(&keys.map(|key| entry(key, "new", None)), mine)
+        .await?;
+    ensure_eq!(
+        filled,
+        [Filled::Lost, Filled::Stored, Filled::Lost, Filled::Lost],
+        "fill"
+    );
+    let found = case.storage.get(&keys).await?;
+    ensure_eq!(found, [bytes("old"), bytes("new"), None, None], "get");
+    Ok(())
+}
+
+async fn leases_on_keys_of_every_kind(case: Case) -> Outcome {
+    let mut names: Vec<Vec<u8>> = ["", "\0", "'", "{a}", "%s", "a ", "A", "a", "😀", "\\"]
+        .map(Into::into)
+        .into();
+    names.extend([vec![0xff], vec![b'k'; 1_000], vec![b'k'; 64 * 1024]]);
+    let keys: Vec<_> = names.iter().map(|name| case.key(name)).collect();
+    let keys = slices(&keys);
+    let mine = token();
+    let answers = case.storage.acquire(&keys, mine, TIME, false).await?;
+    ensure_eq!(answers, vec![Acquired::Granted; keys.len()], "acquire");
+    case.storage.release(&keys[..2], mine).await?;
+    let entries: Vec<_> = keys.iter().map(|key| entry(key, key.to_vec(), None)).collect();
+    let filled = case.storage.fill(&entries, mine).await?;
+    ensure_eq!(
+        filled[..2],
+        [Filled::Lost, Filled::Lost],
+        "fill of what was released"
+    );
+    ensure_eq!(
+        filled[2..],
+        vec![Filled::Stored; keys.len() - 2],
+        "fill of the others"
+    );
+    for (key, found) in keys.iter().zip(case.storage.get(&keys).await?).skip(2) {
+        ensure_eq!(found.as_deref(), Some(*key), "get");
+    }
+    Ok(())
+}
+
+async fn concurrent_askers_get_one_lease(case: Case) -> Outcome {
+    for round in 0..10 {
+        let key = case.key(round.to_string());
+        let askers: Vec<_> = (0..16)
+            .map(|_| {
+                let (case, key) = (case.clone(), key.clone());
+                tokio::spawn(async move { case.acquire(&key, token(), TIME).await })
+            })
+            .collect();
+        let mut granted = 0;
+        for asker in askers {
+            match asker.await?? {
+                Acquired::Granted => granted += 1,
+                Acquired::Busy { .. } => {}
+                Acquired::Value(value) => return Err(Failure(format!("found {value:?} for a lease"))),
+            }
+        }
+        ensure_eq!(granted, 1, "leases granted to 16 askers");
+    }
+    Ok(())
+}
+
+/// Whichever of the two the server sees first, the key is absent in the end.
+async fn a_fill_never_survives_a_remove(case: Case) -> Outcome {
+    let during = Overlap::measure(&case).await?;
+    for round in 0..Overlap::ROUNDS {
+        let key = case.key(round.to_string());
+        let filler = during.spawn_fill(&case, &key, round).await?;
+        case.storage.remove(&[&key]).await?;
+        filler.await??;
+        ensure_eq!(
+            case.get(&key).await?,
+            None,
+            "after fill and remove at the same time"
+        );
+    }
+    Ok(())
+}
+
+/// Whichever of the two the server sees first, the value that was set is there in the end.
+async fn a_fill_never_overwrites_a_set(case: Case) -> Outcome {
+    let during = Overlap::measure(&case).await?;
+    for round in 0..Overlap::ROUNDS {
+        let key = case.key(round.to_string());
+        let filler = during.spawn_fill(&case, &key, round).await?;
+        case.set(&key, "set", None).await?;
+        filler.await??;
+        ensure_eq!(
+            case.get(&key).await?,
+            bytes("set"),
+            "after fill and set at the same time"
+        );
+    }
+    Ok(())
+}
+
+/// Lets something happen during a fill: over the rounds, at every part of the time that a fill takes here.
+struct Overlap {
+    fill_time: Duration,
+}
+
+impl Overlap {
+    const ROUNDS: u32 = 60;
+
+    async fn measure(case: &Case) -> Result<Self, Failure> {
+        let key = case.key("measured");
+        let mine = case.granted(&key, TIME).await?;
+        let start = Instant::now();
+        case.fill(&key, "one", mine).await?;
+        Ok(Self {
+            fill_time: start.elapsed(),
+        })
+    }
+
+    /// A fill under way, begun as long ago as the round says.
+    async fn spawn_fill(
+        &self,
+        case: &Case,
+        key: &[u8],
+        round: u32,
+    ) -> Result<JoinHandle<Result<Filled, Error>>, Failure> {
+        let mine = case.granted(key, TIME).await?;
+        let (case, key) = (case.clone(), key.to_vec());
+        let filler = tokio::spawn(async move { case.fill(&key, "late", mine).await });
+        let (start, wait) = (Instant::now(), self.fill_time * round / Self::ROUNDS);
+        // Timers are coarser than a fill.
+        while start.elapsed() < wait {
+            tokio::task::yield_now().await;
+        }
+        Ok(filler)
+    }
+}
+
+async fn lease_operations_refuse(case: Case) -> Outcome {
+    let key = case.key("a");
+    let acquired = case.acquire(&key, token(), TIME).await;
+    ensure!(
+        acquired.is_err(),
+        "acquire answered {acquired:?} without the capability"
+    );
+    let filled = case.fill(&key, "one", token()).await;
+    ensure!(filled.is_err(), "fill answered {filled:?} without the capability");
+    let released = case.storage.release(&[&key], token()).await;
+    ensure!(
+        released.is_err(),
+        "release answered {released:?} without the capability"
+    );
+    ensure_eq!(case.get(&key).await?, None, "get after the refusals");
+    Ok(())
+}

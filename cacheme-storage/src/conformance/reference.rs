@@ -1,0 +1,333 @@
+//! The smallest storages that keep the contract, to test the suite itself: it passes them, and finds each of a list of
+//! mistakes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use crate::{
+    Acquired, Bytes, Capabilities, Fence, Filled, LeaseToken, LocalEntry, LocalStorage, RemoteEntry,
+    RemoteStorage, Result,
+};
+
+/// A mistake to make.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mistake {
+    None,
+    /// Looks at the lease, and stores a little later.
+    FillIsNotAtomic,
+    FillIgnoresToken,
+    GetShowsLeases,
+    ReleaseRemovesAnything,
+    NeverExpires,
+    KeysIgnoreCase,
+    ClearMatchesPatterns,
+    OverwriteKeepsTtl,
+    FillKeepsLeaseTime,
+    NoLeases,
+}
+
+#[derive(Clone)]
+enum Kept {
+    Value(Bytes),
+    Lease(LeaseToken),
+}
+
+struct Slot {
+    kept: Kept,
+    until: Option<Instant>,
+}
+
+struct Remote {
+    slots: Mutex<BTreeMap<Vec<u8>, Slot>>,
+    start: Instant,
+    mistake: Mistake,
+}
+
+impl Remote {
+    fn new(mistake: Mistake) -> Arc<Self> {
+        Arc::new(Self {
+            slots: Mutex::default(),
+            start: Instant::now(),
+            mistake,
+        })
+    }
+
+    fn key(&self, key: &[u8]) -> Vec<u8> {
+        match self.mistake {
+            Mistake::KeysIgnoreCase => key.to_ascii_lowercase(),
+            _ => key.to_vec(),
+        }
+    }
+
+    fn until(&self, ttl: Option<Duration>) -> Option<Instant> {
+        match self.mistake {
+            Mistake::NeverExpires => None,
+            _ => ttl.and_then(|ttl| Instant::now().checked_add(ttl)),
+        }
+    }
+
+    /// What is under the key and has not expired.
+    fn live<'a>(&self, slots: &'a BTreeMap<Vec<u8>, Slot>, key: &[u8]) -> Option<&'a Slot> {
+        let slot = slots.get(&self.key(key))?;
+        slot.until
+            .is_none_or(|until| until > Instant::now())
+            .then_some(slot)
+    }
+
+    fn holds(&self, slots: &BTreeMap<Vec<u8>, Slot>, key: &[u8], token: LeaseToken) -> bool {
+        match self.live(slots, key).map(|slot| &slot.kept) {
+            Some(Kept::Lease(holder)) => *holder == token || self.mistake == Mistake::FillIgnoresToken,
+            _ => false,
+        }
+    }
+}
+
+#[async_trait]
+impl RemoteStorage for Remote {
+    fn location(&self) -> String {
+        "reference://".into()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        match self.mistake {
+            Mistake::NoLeases => Capabilities::none(),
+            _ => Capabilities::none().with_leases(),
+        }
+    }
+
+    async fn connect(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
+        let slots = self.slots.lock();
+        let value = |key: &&[u8]| match &self.live(&slots, key)?.kept {
+            Kept::Value(value) => Some(value.clone()),
+            Kept::Lease(_) if self.mistake == Mistake::GetShowsLeases => Some(Bytes::new()),
+            Kept::Lease(_) => None,
+        };
+        Ok(keys.iter().map(value).collect())
+    }
+
+    async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
+        let mut slots = self.slots.lock();
+        for entry in entries {
+            let mut until = self.until(entry.ttl);
+            if self.mistake == Mistake::OverwriteKeepsTtl {
+                until = slots.get(&self.key(entry.key)).map_or(until, |slot| slot.until);
+            }
+            let kept = Kept::Value(entry.value.clone());
+            slots.insert(self.key(entry.key), Slot { kept, until });
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, keys: &[&[u8]]) -> Result<()> {
+        let mut slots = self.slots.lock();
+        for key in keys {
+            slots.remove(&self.key(key));
+        }
+        Ok(())
+    }
+
+    async fn clear(&self, prefix: &[u8]) -> Result<()> {
+        let literal = match self.mistake {
+            Mistake::ClearMatchesPatterns => prefix.strip_suffix(b"*").unwrap_or(prefix),
+            _ => prefix,
+        };
+        self.slots.lock().retain(|key, _| !key.starts_with(literal));
+        Ok(())
+    }
+
+    async fn acquire(
+        &self,
+        keys: &[&[u8]],
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<Acquired>> {
+        if self.mistake == Mistake::NoLeases {
+            return Err(self.without_leases());
+        }
+        let mut slots = self.slots.lock();
+        let mut answers = Vec::with_capacity(keys.len());
+        for key in keys {
+            let found = self.live(&slots, key).filter(|_| !steal);
+            answers.push(match found.map(|slot| (&slot.kept, slot.until)) {
+                Some((Kept::Value(value), _)) => Acquired::Value(value.clone()),
+                Some((Kept::Lease(holder), until)) if *holder != token => Acquired::Busy {
+                    left: until.map_or(time, |until| until.saturating_duration_since(Instant::now())),
+                },
+                _ => {
+                    let slot = Slot {
+                        kept: Kept::Lease(token),
+                        until: self.until(Some(time)),
+                    };
+                    slots.insert(self.key(key), slot);
+                    Acquired::Granted
+                }
+            });
+        }
+        Ok(answers)
+    }
+
+    async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
+        if self.mistake == Mistake::NoLeases {
+            return Err(self.without_leases());
+        }
+        let mut filled = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let looked = (self.mistake == Mistake::FillIsNotAtomic)
+                .then(|| self.holds(&self.slots.lock(), entry.key, token));
+            if looked.is_some() {
+                tokio::time::sleep(Duration::from_micros(50)).await;
+            }
+            let mut slots = self.slots.lock();
+            let ours = looked.unwrap_or_else(|| self.holds(&slots, entry.key, token));
+            if ours {
+                let mut until = self.until(entry.ttl);
+                if self.mistake == Mistake::FillKeepsLeaseTime {
+                    until = slots.get(entry.key).and_then(|slot| slot.until);
+                }
+                let kept = Kept::Value(entry.value.clone());
+                slots.insert(self.key(entry.key), Slot { kept, until });
+            }
+            filled.push(if ours { Filled::Stored } else { Filled::Lost });
+        }
+        Ok(filled)
+    }
+
+    async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
+        if self.mistake == Mistake::NoLeases {
+            return Err(self.without_leases());
+        }
+        let mut slots = self.slots.lock();
+        for key in keys {
+            if self.mistake == Mistake::ReleaseRemovesAnything || self.holds(&slots, key, token) {
+                slots.remove(&self.key(key));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Local {
+    slots: Mutex<BTreeMap<Vec<u8>, (LocalEntry, Option<Instant>)>>,
+    ignores_fences: bool,
+}
+
+impl LocalStorage for Local {
+    fn location(&self) -> String {
+        "reference://local".into()
+    }
+
+    fn entry(&self, key: &[u8]) -> Option<LocalEntry> {
+        let slots = self.slots.lock();
+        let (entry, until) = slots.get(key)?;
+        let mut entry = entry.clone();
+        if let Some(until) = until {
+            entry.ttl = Some(
+                until
+                    .checked_duration_since(Instant::now())
+                    .filter(|left| !left.is_zero())?,
+            );
+        }
+        Some(entry)
+    }
+
+    fn insert(&self, key: &[u8], entry: LocalEntry, fence: &Fence) -> bool {
+        let until = entry.ttl.and_then(|ttl| Instant::now().checked_add(ttl));
+        let mut slots = self.slots.lock();
+        if fence.is_raised() && !self.ignores_fences {
+            return false;
+        }
+        let old = slots.insert(key.to_vec(), (entry, until));
+        drop(slots);
+        drop(old);
+        true
+    }
+
+    fn remove(&self, key: &[u8]) -> bool {
+        let removed = self.slots.lock().remove(key);
+        removed.is_some()
+    }
+
+    fn clear(&self) {
+        let all = std::mem::take(&mut *self.slots.lock());
+        drop(all);
+    }
+
+    fn len(&self) -> usize {
+        self.slots.lock().len()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correct_storage_passes() {
+    super::remote(Remote::new(Mistake::None)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correct_storage_without_leases_passes() {
+    super::remote(Remote::new(Mistake::NoLeases)).await;
+}
+
+#[test]
+fn a_correct_local_storage_passes() {
+    super::local(Arc::new(Local::default()));
+}
+
+#[test]
+#[should_panic(expected = "- a_raised_fence_keeps_values_out: insert past a raised fence")]
+fn a_local_storage_without_fences_fails() {
+    super::local(Arc::new(Local {
+        ignores_fences: true,
+        ..Local::default()
+    }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[should_panic(expected = "\n- get_sees_a_lease_as_absent: get of one: got")]
+async fn a_storage_with_a_mistake_fails() {
+    super::remote(Remote::new(Mistake::GetShowsLeases)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_mistake_is_found_by_its_case() {
+    let expected = [
+        (Mistake::FillIsNotAtomic, "a_fill_never_survives_a_remove"),
+        (Mistake::FillIsNotAtomic, "a_fill_never_overwrites_a_set"),
+        (Mistake::FillIgnoresToken, "fill_after_a_theft_is_lost"),
+        (Mistake::GetShowsLeases, "get_sees_a_lease_as_absent"),
+        (Mistake::ReleaseRemovesAnything, "release_harms_nobody_else"),
+        (Mistake::NeverExpires, "the_shortest_ttl_expires"),
+        (Mistake::NeverExpires, "a_lease_ends_by_itself"),
+        (Mistake::KeysIgnoreCase, "keys_that_look_alike_differ"),
+        (
+            Mistake::ClearMatchesPatterns,
+            "signs_in_the_prefix_mean_themselves",
+        ),
+        (Mistake::OverwriteKeepsTtl, "overwriting_changes_the_ttl"),
+        (Mistake::FillKeepsLeaseTime, "fill_keeps_its_own_ttl"),
+    ];
+    let mut runs = tokio::task::JoinSet::new();
+    for (mistake, name) in expected {
+        let storage: Arc<dyn RemoteStorage> = Remote::new(mistake);
+        let cases = super::remote_cases(&*storage);
+        let (_, case) = cases.into_iter().find(|(case, _)| *case == name).expect(name);
+        runs.spawn(async move { (name, super::run(&storage, name, case).await) });
+    }
+    while let Some(run) = runs.join_next().await {
+        let (name, outcome) = run.expect("the suite catches panics");
+        assert!(outcome.is_err(), "{name} does not find its mistake");
+    }
+}
