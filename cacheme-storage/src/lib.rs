@@ -9,6 +9,8 @@ mod error;
 mod fence;
 mod local_storage;
 mod long_key;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod remote_storage;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -21,6 +23,8 @@ pub use error::{BoxError, Error, Result};
 pub use fence::Fence;
 pub use local_storage::{LocalEntry, LocalStorage, LocalValue};
 pub use long_key::shorten_key;
+#[cfg(feature = "postgres")]
+pub use postgres::{Postgres, PostgresBuilder};
 pub use remote_storage::{Acquired, Capabilities, Filled, LeaseToken, RemoteEntry, RemoteStorage};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Sqlite, SqliteBuilder};

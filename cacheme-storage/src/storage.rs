@@ -43,6 +43,8 @@ impl Storage {
         let scheme = url.scheme().to_owned();
         match scheme.as_str() {
             // SCHEMES
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => crate::PostgresBuilder::from_url(url)?.build().map(Self::remote),
             #[cfg(feature = "sqlite")]
             "sqlite" => crate::SqliteBuilder::from_url(url)?.build().map(Self::remote),
             _ => Err(url.error(format!("unknown scheme `{scheme}`"))),

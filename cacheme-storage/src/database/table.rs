@@ -38,11 +38,6 @@ impl TableName {
         })
     }
 
-    /// The schema, if one is named.
-    pub(crate) fn schema(&self) -> Option<&str> {
-        self.schema.as_deref()
-    }
-
     /// The table without its schema.
     pub(crate) fn name(&self) -> &str {
         &self.name

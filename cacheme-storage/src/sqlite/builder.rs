@@ -9,7 +9,7 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::sync::{Mutex, Semaphore};
 
-use crate::database::{Gate, Ready, TableName, UpkeepTask};
+use crate::database::{Gate, Ready, TableName, TableOptions, UpkeepTask};
 use crate::url::StorageUrl;
 use crate::{Error, Result};
 
@@ -21,12 +21,8 @@ use super::{Inner, Sqlite};
 #[must_use]
 pub struct SqliteBuilder {
     database: Database,
-    table: String,
-    create: bool,
-    connections: u32,
+    options: TableOptions,
     busy_timeout: Duration,
-    acquire_timeout: Duration,
-    purge_every: Duration,
 }
 
 #[derive(Clone)]
@@ -41,12 +37,8 @@ impl SqliteBuilder {
     pub(super) fn new() -> Self {
         Self {
             database: Database::Unset,
-            table: TableName::DEFAULT.into(),
-            create: true,
-            connections: 4,
+            options: TableOptions::new(4),
             busy_timeout: Duration::from_secs(5),
-            acquire_timeout: Duration::from_secs(2),
-            purge_every: Duration::from_secs(30),
         }
     }
 
@@ -67,27 +59,9 @@ impl SqliteBuilder {
             ":memory:" => Database::Memory,
             path => Database::File(path.into()),
         };
-        if let Some(table) = url.take::<String>("table", TableName::SYNTAX)? {
-            if TableName::parse(&table, false).is_none() {
-                return Err(url.error(format!("option `table` must be {}", TableName::SYNTAX)));
-            }
-            builder.table = table;
-        }
-        if let Some(create) = url.take("create", "`true` or `false`")? {
-            builder.create = create;
-        }
-        let at_least_1 = |text: &str| text.parse().ok().filter(|&number| number > 0);
-        if let Some(connections) = url.take_with("connections", "a number from 1 on", at_least_1)? {
-            builder.connections = connections;
-        }
+        builder.options.take(url, false)?;
         if let Some(timeout) = url.take_duration("busy_timeout")? {
             builder.busy_timeout = timeout;
-        }
-        if let Some(timeout) = url.take_duration("acquire_timeout")? {
-            builder.acquire_timeout = timeout;
-        }
-        if let Some(every) = url.take_duration("purge")? {
-            builder.purge_every = every;
         }
         Ok(builder)
     }
@@ -113,19 +87,19 @@ impl SqliteBuilder {
 
     /// The name of the table: ASCII letters, digits and `_`.
     pub fn table(mut self, name: impl Into<String>) -> Self {
-        self.table = name.into();
+        self.options.table = name.into();
         self
     }
 
     /// Whether file and table are made when they are absent.
     pub fn create(mut self, create: bool) -> Self {
-        self.create = create;
+        self.options.create = create;
         self
     }
 
     /// How many statements run at once. A storage in memory has one connection whatever is said here.
     pub fn connections(mut self, connections: u32) -> Self {
-        self.connections = connections.max(1);
+        self.options.connections = connections.max(1);
         self
     }
 
@@ -137,13 +111,13 @@ impl SqliteBuilder {
 
     /// How long a call waits for a connection when all are in use.
     pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
-        self.acquire_timeout = timeout;
+        self.options.acquire_timeout = timeout;
         self
     }
 
     /// The time between two collections of expired rows.
     pub fn purge_every(mut self, every: Duration) -> Self {
-        self.purge_every = every;
+        self.options.purge_every = every;
         self
     }
 
@@ -158,7 +132,7 @@ impl SqliteBuilder {
             storage: location.clone(),
             reason,
         };
-        let Some(table) = TableName::parse(&self.table, false) else {
+        let Some(table) = TableName::parse(&self.options.table, false) else {
             return Err(config(format!("`table` must be {}", TableName::SYNTAX)));
         };
         let in_memory = matches!(self.database, Database::Memory);
@@ -177,11 +151,11 @@ impl SqliteBuilder {
             Database::File(path) => {
                 let options = SqliteConnectOptions::new()
                     .filename(path)
-                    .create_if_missing(self.create)
+                    .create_if_missing(self.options.create)
                     .journal_mode(SqliteJournalMode::Wal)
                     // In WAL mode a power cut loses the last writes but harms nothing else.
                     .synchronous(SqliteSynchronous::Normal);
-                self.open(options, self.connections)
+                self.open(options, self.options.connections)
             }
         };
         Ok(Sqlite {
@@ -190,14 +164,14 @@ impl SqliteBuilder {
                 pool,
                 pool_is_foreign,
                 table: Table::new(table),
-                create: self.create,
+                create: self.options.create,
                 busy_timeout: self.busy_timeout,
                 ready: Ready::default(),
                 gate: Gate::new(),
                 writer: Semaphore::new(1),
                 anchor: Mutex::new(None),
                 in_memory,
-                upkeep: UpkeepTask::new(self.purge_every),
+                upkeep: UpkeepTask::new(self.options.purge_every),
             }),
         })
     }
@@ -210,7 +184,7 @@ impl SqliteBuilder {
         // as the storage, or not be there yet.
         SqlitePoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(self.acquire_timeout)
+            .acquire_timeout(self.options.acquire_timeout)
             .max_lifetime(None)
             .idle_timeout(None)
             .test_before_acquire(false)

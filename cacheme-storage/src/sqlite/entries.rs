@@ -7,13 +7,17 @@ use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Connection, Row, Sqlite as Driver, SqliteConnection};
 
-use crate::database::{KeySet, after_prefix, pieces, ttl_millis};
+use crate::database::{BYTES, KeySet, PieceLimits, after_prefix, pieces, ttl_millis};
 use crate::{RemoteEntry, Result};
 
 use super::{Inner, now_ms};
 
-/// How many rows one statement has at most: SQLite takes 32 766 variables, three or four of them a row.
-const ROWS: usize = 4096;
+/// SQLite takes 32 766 variables a statement, three or four of them a row.
+const LIMITS: PieceLimits = PieceLimits {
+    rows: 4096,
+    exact: 32,
+    bytes: BYTES,
+};
 
 /// How many expired rows are collected at once, so that writers wait for milliseconds only.
 const PURGE_ROWS: i64 = 1000;
@@ -162,7 +166,7 @@ pub(super) fn bind_entries(statement: Statement, entries: &[RemoteEntry<'_>], pl
 
 /// Pieces of a list of keys.
 pub(super) fn key_pieces(keys: &[Cow<'_, [u8]>]) -> impl Iterator<Item = Range<usize>> {
-    pieces(keys.len(), ROWS, |index| keys[index].len())
+    pieces(keys.len(), LIMITS, |index| keys[index].len())
 }
 
 /// Pieces of the entries at the given places.
@@ -170,7 +174,7 @@ pub(super) fn entry_pieces(
     entries: &[RemoteEntry<'_>],
     places: &[usize],
 ) -> impl Iterator<Item = Range<usize>> {
-    pieces(places.len(), ROWS, |index| {
+    pieces(places.len(), LIMITS, |index| {
         let entry = &entries[places[index]];
         entry.key.len() + entry.value.len()
     })
