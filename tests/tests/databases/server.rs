@@ -176,6 +176,9 @@ impl Server {
 
     /// Ends the server at once, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
+        if self.child.try_wait().unwrap().is_some() {
+            return;
+        }
         // PostgreSQL's own processes outlive its first one unless it tells them; the others know the signal as well.
         run(Command::new("kill").args(["-QUIT", &self.child.id().to_string()]));
         let start = Instant::now();
