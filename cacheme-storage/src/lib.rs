@@ -22,6 +22,8 @@ mod codec;
 mod envelope;
 #[cfg(feature = "testing")]
 pub mod conformance;
+#[cfg(feature = "_database")]
+mod database;
 mod error;
 mod fence;
 mod fingerprint;
@@ -30,6 +32,12 @@ mod local_storage;
 mod redis;
 mod remote_storage;
 mod serializer;
+mod long_key;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod remote_storage;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod storage;
 mod url;
 
@@ -43,6 +51,9 @@ pub use error::{BoxError, Error, Result};
 pub use fence::Fence;
 pub use fingerprint::Fingerprint;
 pub use local_storage::{LocalEntry, LocalStorage, LocalValue};
+pub use long_key::shorten_key;
+#[cfg(feature = "postgres")]
+pub use postgres::{Postgres, PostgresBuilder};
 pub use remote_storage::{Acquired, Capabilities, Filled, LeaseToken, RemoteEntry, RemoteStorage};
 #[cfg(feature = "bincode")]
 pub use serializer::Bincode;
@@ -53,4 +64,6 @@ pub use serializer::Json;
 #[cfg(feature = "msgpack")]
 pub use serializer::MsgPack;
 pub use serializer::{Flags, Serializer};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{Sqlite, SqliteBuilder};
 pub use storage::Storage;

@@ -46,6 +46,10 @@ impl Storage {
             #[cfg(feature = "redis")]
             "redis" | "rediss" | "redis+unix" | "redis+cluster" | "rediss+cluster" | "redis+sentinel"
             | "rediss+sentinel" => Ok(Self::remote(crate::RedisBuilder::from_url(url)?.build()?)),
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => crate::PostgresBuilder::from_url(url)?.build().map(Self::remote),
+            #[cfg(feature = "sqlite")]
+            "sqlite" => crate::SqliteBuilder::from_url(url)?.build().map(Self::remote),
             _ => Err(url.error(format!("unknown scheme `{scheme}`"))),
         }
     }

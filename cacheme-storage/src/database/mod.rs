@@ -1,0 +1,36 @@
+//! What the storages that keep their entries in a database have in common: names of tables, sorted keys, times to
+//! live in milliseconds, the gate that closing waits at, and the upkeep in the background.
+
+mod gate;
+#[cfg(feature = "_server")]
+mod host;
+mod keys;
+#[cfg(feature = "_sql")]
+mod piece;
+mod prefix;
+mod ready;
+#[cfg(feature = "_server")]
+mod server_pool;
+#[cfg(feature = "_sql")]
+mod table;
+#[cfg(feature = "_sql")]
+mod table_options;
+mod ttl;
+mod upkeep;
+
+pub(crate) use gate::{Gate, Pass};
+#[cfg(feature = "_server")]
+pub(crate) use host::host_and_port;
+pub(crate) use keys::KeySet;
+#[cfg(feature = "_sql")]
+pub(crate) use piece::{BYTES, PieceLimits, pieces};
+pub(crate) use prefix::after_prefix;
+pub(crate) use ready::Ready;
+#[cfg(feature = "_server")]
+pub(crate) use server_pool::{ServerPool, Statement, Trouble};
+#[cfg(feature = "_sql")]
+pub(crate) use table::TableName;
+#[cfg(feature = "_sql")]
+pub(crate) use table_options::TableOptions;
+pub(crate) use ttl::{LEASE_LIMIT_MS, millis, ttl_millis};
+pub(crate) use upkeep::{Upkeep, UpkeepTask};

@@ -1,0 +1,165 @@
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::Result;
+
+/// What a storage does in the background: collects expired rows, and looks at its server's clock again.
+pub(crate) trait Upkeep: Send + Sync + 'static {
+    /// One bounded round; says whether there is more to collect at once.
+    fn round(&self) -> impl Future<Output = Result<bool>> + Send;
+
+    /// For messages.
+    fn location(&self) -> &str;
+}
+
+/// How many rounds follow each other while there is more to collect; bounds what upkeep takes from the readers.
+const ROUNDS: usize = 20;
+
+/// The task that does the upkeep. Stops when the storage is closed or dropped.
+///
+/// It lives in the runtime of whoever used the storage first; when that runtime is gone, the next use starts it again.
+#[derive(Debug)]
+pub(crate) struct UpkeepTask {
+    every: Duration,
+    running: Arc<AtomicBool>,
+    stop: Arc<Stop>,
+}
+
+#[derive(Debug, Default)]
+struct Stop {
+    asked: AtomicBool,
+    wake: Notify,
+}
+
+impl UpkeepTask {
+    pub(crate) fn new(every: Duration) -> Self {
+        Self {
+            every,
+            running: Arc::default(),
+            stop: Arc::default(),
+        }
+    }
+
+    /// Starts the task in the current runtime unless it runs already.
+    pub(crate) fn ensure<U: Upkeep>(&self, upkeep: &Arc<U>) {
+        if self.running.load(Ordering::Relaxed) || self.stop.asked.load(Ordering::Acquire) {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        if self.running.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // Made here and not in the task: a runtime that ends before the first poll drops it as well.
+        let running = Running(Arc::clone(&self.running));
+        let (every, stop, upkeep) = (self.every, Arc::clone(&self.stop), Arc::downgrade(upkeep));
+        runtime.spawn(async move {
+            keep_up(upkeep, every, &stop).await;
+            drop(running);
+        });
+    }
+
+    /// Ends the task for good, once the round that it is at is over.
+    pub(crate) fn stop(&self) {
+        self.stop.asked.store(true, Ordering::Release);
+        self.stop.wake.notify_one();
+    }
+}
+
+impl Drop for UpkeepTask {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Takes note that the task is over, also when its runtime dropped it.
+struct Running(Arc<AtomicBool>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+async fn keep_up<U: Upkeep>(upkeep: Weak<U>, every: Duration, stop: &Stop) {
+    while timeout(every, stop.wake.notified()).await.is_err() {
+        for _ in 0..ROUNDS {
+            let Some(storage) = upkeep.upgrade() else {
+                return;
+            };
+            let round = storage.round().await;
+            if stop.asked.load(Ordering::Acquire) {
+                return;
+            }
+            match round {
+                Ok(true) => tokio::task::yield_now().await,
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(storage = storage.location(), %error, "collecting expired entries failed");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Rounds(AtomicUsize);
+
+    impl Upkeep for Rounds {
+        async fn round(&self) -> Result<bool> {
+            Ok(self.0.fetch_add(1, Ordering::SeqCst) < 2)
+        }
+
+        fn location(&self) -> &str {
+            "here"
+        }
+    }
+
+    const EVERY: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn rounds_follow_while_there_is_more_and_end_with_the_storage() {
+        let (task, rounds) = (UpkeepTask::new(EVERY), Arc::new(Rounds::default()));
+        task.ensure(&rounds);
+        task.ensure(&rounds);
+        tokio::time::sleep(EVERY + Duration::from_secs(1)).await;
+        assert_eq!(rounds.0.load(Ordering::SeqCst), 3);
+        tokio::time::sleep(EVERY).await;
+        assert_eq!(rounds.0.load(Ordering::SeqCst), 4);
+        task.stop();
+        tokio::time::sleep(EVERY * 3).await;
+        assert_eq!(rounds.0.load(Ordering::SeqCst), 4);
+        assert!(!task.running.load(Ordering::SeqCst));
+    }
+
+    #[test]
+    fn a_runtime_that_ended_is_replaced_by_the_next() {
+        let (task, rounds) = (UpkeepTask::new(EVERY), Arc::new(Rounds::default()));
+        task.ensure(&rounds);
+        assert!(!task.running.load(Ordering::SeqCst), "nowhere to run yet");
+        for _ in 0..2 {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .unwrap();
+            runtime.block_on(async { task.ensure(&rounds) });
+            assert!(task.running.load(Ordering::SeqCst));
+            drop(runtime);
+            assert!(!task.running.load(Ordering::SeqCst));
+        }
+    }
+}

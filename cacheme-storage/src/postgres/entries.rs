@@ -1,0 +1,136 @@
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+use sqlx::{Postgres as Driver, Row};
+
+use crate::database::{KeySet, PieceLimits, Statement, after_prefix, pieces, ttl_millis};
+use crate::long_key::shortened_head;
+use crate::{Error, RemoteEntry, Result};
+
+use super::Inner;
+use super::table::query;
+
+/// A third of a page, 2704 bytes, is the most that an index takes; pages can be smaller than they usually are.
+pub(super) const KEY_LIMIT: usize = 1024;
+
+/// PostgreSQL takes fields and messages up to 1 GiB less one byte; keys and headers go off that.
+const VALUE_LIMIT: usize = 1_000_000_000;
+
+/// How many expired rows are collected at once.
+const PURGE_ROWS: i64 = 1000;
+
+impl Inner {
+    pub(super) async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
+        let keys = key_set(keys);
+        let mut found = vec![None; keys.distinct().len()];
+        for piece in key_pieces(keys.distinct()) {
+            let piece = &keys.distinct()[piece];
+            let statement = || query(&self.table.get).bind(slices(piece));
+            let on_row = |row: &sqlx::postgres::PgRow| {
+                if let Some(index) = keys.index(row.try_get(0)?) {
+                    found[index] = Some(Bytes::copy_from_slice(row.try_get(1)?));
+                }
+                Ok(())
+            };
+            let done = self.pool.run(statement, on_row).await;
+            self.checked(done)?;
+        }
+        Ok(keys.answers(found))
+    }
+
+    pub(super) async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
+        self.check_size(entries)?;
+        let keys = KeySet::new(entries.iter().map(|entry| entry.key), Some(KEY_LIMIT));
+        for piece in entry_pieces(entries, &keys) {
+            let done = self.pool.run(
+                || bind_entries(query(&self.table.set), entries, &keys, piece.clone()),
+                |_| Ok(()),
+            );
+            self.checked(done.await)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn remove(&self, keys: &[&[u8]]) -> Result<()> {
+        let keys = key_set(keys);
+        for piece in key_pieces(keys.distinct()) {
+            let piece = &keys.distinct()[piece];
+            let done = self
+                .pool
+                .run(|| query(&self.table.remove).bind(slices(piece)), |_| Ok(()));
+            self.checked(done.await)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn clear(&self, prefix: &[u8]) -> Result<()> {
+        let prefix = shortened_head(prefix, KEY_LIMIT);
+        let end = after_prefix(prefix);
+        let done = self.pool.run(
+            || query(&self.table.clear).bind(prefix).bind(end.as_deref()),
+            |_| Ok(()),
+        );
+        self.checked(done.await).map(drop)
+    }
+
+    /// Collects a batch of expired rows; says whether there are more.
+    pub(super) async fn purge(&self) -> Result<bool> {
+        let done = self
+            .pool
+            .run(|| query(&self.table.purge).bind(PURGE_ROWS), |_| Ok(()));
+        Ok(i64::try_from(self.checked(done.await)?.rows_affected()) == Ok(PURGE_ROWS))
+    }
+
+    /// Refuses a value that the server cannot take, before it is sent anywhere.
+    pub(super) fn check_size(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
+        match entries.iter().find(|entry| entry.value.len() > VALUE_LIMIT) {
+            None => Ok(()),
+            Some(entry) => Err(Error::TooLarge {
+                storage: self.location.clone(),
+                size: entry.value.len(),
+                limit: VALUE_LIMIT,
+            }),
+        }
+    }
+}
+
+pub(super) fn key_set<'a>(keys: &[&'a [u8]]) -> KeySet<'a> {
+    KeySet::new(keys.iter().copied(), Some(KEY_LIMIT))
+}
+
+/// Keys as an array argument.
+pub(super) fn slices<'a>(keys: &'a [Cow<'_, [u8]>]) -> Vec<&'a [u8]> {
+    keys.iter().map(|key| &**key).collect()
+}
+
+/// Pieces of a list of keys.
+pub(super) fn key_pieces(keys: &[Cow<'_, [u8]>]) -> impl Iterator<Item = Range<usize>> {
+    pieces(keys.len(), PieceLimits::ARRAYS, |index| keys[index].len())
+}
+
+/// Pieces of the entries under distinct keys.
+pub(super) fn entry_pieces(
+    entries: &[RemoteEntry<'_>],
+    keys: &KeySet<'_>,
+) -> impl Iterator<Item = Range<usize>> {
+    pieces(keys.last().len(), PieceLimits::ARRAYS, |index| {
+        keys.distinct()[index].len() + entries[keys.last()[index]].value.len()
+    })
+}
+
+/// Binds keys, values and times to live of a piece, an array each.
+pub(super) fn bind_entries(
+    statement: Statement<Driver>,
+    entries: &[RemoteEntry<'_>],
+    keys: &KeySet<'_>,
+    piece: Range<usize>,
+) -> Statement<Driver> {
+    let places = &keys.last()[piece.clone()];
+    let values: Vec<&[u8]> = places.iter().map(|&at| &*entries[at].value).collect();
+    let ttls: Vec<_> = places.iter().map(|&at| ttl_millis(entries[at].ttl)).collect();
+    statement
+        .bind(slices(&keys.distinct()[piece]))
+        .bind(values)
+        .bind(ttls)
+}

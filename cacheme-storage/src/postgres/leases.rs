@@ -1,0 +1,115 @@
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+use crate::database::{KeySet, LEASE_LIMIT_MS, millis};
+use crate::{Acquired, Filled, LeaseToken, RemoteEntry, Result};
+
+use super::Inner;
+use super::entries::{KEY_LIMIT, bind_entries, entry_pieces, key_pieces, key_set, slices};
+use super::table::query;
+
+impl Inner {
+    pub(super) async fn acquire(
+        &self,
+        keys: &[&[u8]],
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<Acquired>> {
+        let keys = key_set(keys);
+        let time = millis(time).unwrap_or(LEASE_LIMIT_MS);
+        let sql = if steal {
+            &self.table.steal
+        } else {
+            &self.table.acquire
+        };
+        let mut answers: Vec<Option<Acquired>> = vec![None; keys.distinct().len()];
+        loop {
+            // A second turn is for keys that somebody else wrote while the statement ran.
+            let open: Vec<Cow<'_, [u8]>> = keys
+                .distinct()
+                .iter()
+                .zip(&answers)
+                .filter(|(_, answer)| answer.is_none())
+                .map(|(key, _)| Cow::Borrowed(&**key))
+                .collect();
+            if open.is_empty() {
+                break;
+            }
+            for piece in key_pieces(&open) {
+                let piece = &open[piece];
+                let statement = || {
+                    query(sql)
+                        .bind(slices(piece))
+                        .bind(token.0.to_be_bytes())
+                        .bind(time)
+                };
+                let on_row = |row: &PgRow| {
+                    if let Some(index) = keys.index(row.try_get(0)?) {
+                        answers[index] = Some(answer(row)?);
+                    }
+                    Ok(())
+                };
+                let done = self.pool.run(statement, on_row).await;
+                self.checked(done)?;
+            }
+        }
+        Ok(keys.answers(answers.into_iter().flatten().collect()))
+    }
+
+    pub(super) async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
+        self.check_size(entries)?;
+        let keys = KeySet::new(entries.iter().map(|entry| entry.key), Some(KEY_LIMIT));
+        let mut filled = vec![Filled::Lost; keys.distinct().len()];
+        for piece in entry_pieces(entries, &keys) {
+            let statement = || {
+                bind_entries(query(&self.table.fill), entries, &keys, piece.clone())
+                    .bind(token.0.to_be_bytes())
+            };
+            let on_row = |row: &PgRow| {
+                if let Some(index) = keys.index(row.try_get(0)?) {
+                    filled[index] = Filled::Stored;
+                }
+                Ok(())
+            };
+            let done = self.pool.run(statement, on_row).await;
+            self.checked(done)?;
+        }
+        Ok(keys.answers(filled))
+    }
+
+    pub(super) async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
+        let keys = key_set(keys);
+        for piece in key_pieces(keys.distinct()) {
+            let piece = &keys.distinct()[piece];
+            let statement = || {
+                query(&self.table.release)
+                    .bind(slices(piece))
+                    .bind(token.0.to_be_bytes())
+            };
+            let done = self.pool.run(statement, |_| Ok(())).await;
+            self.checked(done)?;
+        }
+        Ok(())
+    }
+}
+
+/// The answer in a row of key, whether the lease was taken, value, and time left.
+fn answer(row: &PgRow) -> sqlx::Result<Acquired> {
+    if row.try_get(1)? {
+        return Ok(Acquired::Granted);
+    }
+    Ok(match row.try_get::<Option<&[u8]>, _>(2)? {
+        Some(value) => Acquired::Value(Bytes::copy_from_slice(value)),
+        None => {
+            let left: i64 = row.try_get(3)?;
+            Acquired::Busy {
+                left: Duration::from_millis(u64::try_from(left).unwrap_or(0)),
+            }
+        }
+    })
+}

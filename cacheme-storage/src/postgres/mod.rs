@@ -1,0 +1,209 @@
+//! PostgreSQL: entries in a table.
+
+mod builder;
+mod entries;
+mod fault;
+mod leases;
+mod table;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sqlx::Postgres as Driver;
+
+pub use builder::PostgresBuilder;
+
+use crate::database::{Gate, Pass, Ready, ServerPool, Upkeep, UpkeepTask};
+use crate::{Acquired, Capabilities, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result, ServerClock};
+use table::Table;
+
+/// A [`RemoteStorage`] in a PostgreSQL database, from version 10 on.
+///
+/// Opened by URL or with [`builder`](Self::builder). Every call is one statement, whatever the number of keys, and
+/// atomic for each key; very large calls are sent in parts of 16 MiB.
+///
+/// # URL
+///
+/// `postgres://[user[:password]@][host[:port]][/database][?options]`, percent-encoded where needed. What is left out
+/// is taken from the variables `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD` and `PGDATABASE` and from `~/.pgpass`, as
+/// PostgreSQL's own programs do.
+///
+/// | option | meaning | default |
+/// |---|---|---|
+/// | `table` | the table, also as `schema.table` | `cacheme` |
+/// | `create` | `false`: the table is not made; an absent one is an error that says what to run | `true` |
+/// | `connections` | how many statements run at once | `10` |
+/// | `acquire_timeout` | how long a call waits for a connection when all are in use | `2s` |
+/// | `purge` | time between two collections of expired rows | `30s` |
+/// | `socket` | directory of a Unix socket to use in place of host and port | – |
+/// | `sslmode` | `disable`, `allow`, `prefer`, `require`, `verify-ca` or `verify-full` | `prefer` |
+/// | `sslrootcert` | file with the certificate that the server's must be signed with | well-known ones |
+/// | `timeout` | see [`Storage::with_timeout`](crate::Storage::with_timeout) | `500ms` |
+///
+/// # Table
+///
+/// ```sql
+/// CREATE TABLE IF NOT EXISTS "cacheme" (
+///     key bytea PRIMARY KEY,
+///     value bytea,
+///     expires_at_ms bigint,
+///     lease bytea
+/// );
+/// CREATE INDEX IF NOT EXISTS "cacheme_expiry" ON "cacheme" (expires_at_ms);
+/// ```
+///
+/// A row without a value is a lease. Times are milliseconds since the Unix epoch by the server's clock. A table that
+/// you make yourself may be `UNLOGGED`, which makes writes cheaper: what a crash then loses was a cache.
+///
+/// # Limits
+///
+/// Keys from 1024 bytes on are [shortened](crate::shorten_key); values have up to 1 GB.
+///
+/// # Runtimes
+///
+/// The storage may be used from several tokio runtimes, one after the other. Calls must be made, and their futures
+/// dropped, within one.
+///
+/// # Examples
+///
+/// ```no_run
+/// use cacheme_storage::{Postgres, RemoteStorage, Storage};
+///
+/// # async fn example(pool: sqlx::PgPool) -> cacheme_storage::Result<()> {
+/// let by_url = Storage::open("postgres://app:secret@db.example/app?table=sessions")?;
+/// let with_the_pool_of_the_application = Postgres::builder().pool(pool).table("sessions").build()?;
+/// with_the_pool_of_the_application.connect().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Postgres {
+    inner: Arc<Inner>,
+}
+
+/// Shared with the upkeep task, which holds it weakly.
+#[derive(Debug)]
+struct Inner {
+    location: String,
+    pool: ServerPool<Driver>,
+    table: Table,
+    create: bool,
+    ready: Ready,
+    gate: Gate,
+    clock: ServerClock,
+    upkeep: UpkeepTask,
+}
+
+impl Postgres {
+    /// A builder, which also takes a pool that the application has.
+    pub fn builder() -> PostgresBuilder {
+        PostgresBuilder::new()
+    }
+
+    /// Begins an operation: not closed, table there, upkeep running.
+    async fn enter(&self) -> Result<Pass<'_>> {
+        let pass = self.inner.gate.enter(&self.inner.location).await?;
+        self.inner.ready.ensure(|| self.inner.prepare()).await?;
+        self.inner.upkeep.ensure(&self.inner);
+        Ok(pass)
+    }
+}
+
+impl Inner {
+    /// Reaches the server, makes sure of the table and looks at the clock.
+    async fn prepare(&self) -> Result<()> {
+        self.checked(self.pool.probe().await)?;
+        self.prepare_table().await?;
+        self.look_at_clock().await
+    }
+
+    async fn look_at_clock(&self) -> Result<()> {
+        let asked = Instant::now();
+        let now = self.checked(self.server_now().await)?;
+        self.clock.observe(u64::try_from(now).unwrap_or(0), asked);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl RemoteStorage for Postgres {
+    fn location(&self) -> String {
+        self.inner.location.clone()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::none().with_leases()
+    }
+
+    async fn connect(&self) -> Result<()> {
+        self.enter().await.map(drop)
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.inner.clock.now_ms()
+    }
+
+    async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
+        let _pass = self.enter().await?;
+        self.inner.get(keys).await
+    }
+
+    async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.set(entries).await
+    }
+
+    async fn remove(&self, keys: &[&[u8]]) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.remove(keys).await
+    }
+
+    async fn clear(&self, prefix: &[u8]) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.clear(prefix).await
+    }
+
+    async fn acquire(
+        &self,
+        keys: &[&[u8]],
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<Acquired>> {
+        let _pass = self.enter().await?;
+        self.inner.acquire(keys, token, time, steal).await
+    }
+
+    async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
+        let _pass = self.enter().await?;
+        self.inner.fill(entries, token).await
+    }
+
+    async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.release(keys, token).await
+    }
+
+    /// Waits for calls under way and closes the connections, unless the pool is the application's.
+    async fn close(&self) -> Result<()> {
+        self.inner.upkeep.stop();
+        self.inner.gate.close().await;
+        self.inner.pool.close().await;
+        Ok(())
+    }
+}
+
+impl Upkeep for Inner {
+    async fn round(&self) -> Result<bool> {
+        let _pass = self.gate.enter(&self.location).await?;
+        self.ready.ensure(|| self.prepare()).await?;
+        self.look_at_clock().await?;
+        self.purge().await
+    }
+
+    fn location(&self) -> &str {
+        &self.location
+    }
+}

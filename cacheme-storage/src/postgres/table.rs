@@ -1,0 +1,217 @@
+use std::sync::Arc;
+
+use sqlx::{AssertSqlSafe, Postgres as Driver, Row};
+
+use crate::database::{Statement, TableName};
+use crate::{Error, Result};
+
+use super::Inner;
+
+/// The server's time in milliseconds since the epoch.
+const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+
+/// The table and the statements that name it.
+#[derive(Debug)]
+pub(super) struct Table {
+    name: TableName,
+    pub(super) get: Arc<str>,
+    pub(super) set: Arc<str>,
+    pub(super) remove: Arc<str>,
+    pub(super) clear: Arc<str>,
+    pub(super) purge: Arc<str>,
+    pub(super) acquire: Arc<str>,
+    pub(super) steal: Arc<str>,
+    pub(super) fill: Arc<str>,
+    pub(super) release: Arc<str>,
+}
+
+/// Columns with their types, in order of their names.
+const COLUMNS: [(&str, &str); 4] = [
+    ("expires_at_ms", "bigint"),
+    ("key", "bytea"),
+    ("lease", "bytea"),
+    ("value", "bytea"),
+];
+
+impl Table {
+    pub(super) fn new(name: TableName) -> Self {
+        let table = name.quoted('"');
+        Self {
+            get: format!(
+                "SELECT key, value FROM {table} WHERE key = ANY($1) AND value IS NOT NULL \
+                 AND (expires_at_ms IS NULL OR expires_at_ms > {NOW})"
+            )
+            .into(),
+            set: format!(
+                "INSERT INTO {table} (key, value, expires_at_ms) \
+                 SELECT k, v, {NOW} + t FROM unnest($1::bytea[], $2::bytea[], $3::bigint[]) AS fresh (k, v, t) \
+                 ON CONFLICT (key) DO UPDATE \
+                 SET value = excluded.value, expires_at_ms = excluded.expires_at_ms, lease = NULL"
+            )
+            .into(),
+            remove: format!("DELETE FROM {table} WHERE key = ANY($1)").into(),
+            clear: format!("DELETE FROM {table} WHERE key >= $1 AND ($2::bytea IS NULL OR key < $2)").into(),
+            // The clock is read once, in a subquery, so that the index serves. A row that somebody else is writing is
+            // not waited for: it comes to life again, or is there next time.
+            purge: format!(
+                "DELETE FROM {table} WHERE key IN (SELECT key FROM {table} WHERE expires_at_ms <= (SELECT {NOW}) \
+                 ORDER BY expires_at_ms LIMIT $1 FOR UPDATE SKIP LOCKED)"
+            )
+            .into(),
+            // Only what the snapshot does not show as held is written to, so that finding a value locks nothing. Who
+            // comes between the snapshot and the insertion is noticed by the condition of the update; that key is in
+            // neither part of the answer then.
+            acquire: format!(
+                "WITH clock AS MATERIALIZED (SELECT {NOW} AS now), \
+                 held AS MATERIALIZED (SELECT key, value, expires_at_ms - now AS left_ms FROM {table}, clock \
+                     WHERE key = ANY($1) AND (expires_at_ms IS NULL OR expires_at_ms > now) \
+                     AND (value IS NOT NULL OR lease <> $2)), \
+                 taken AS (INSERT INTO {table} AS entry (key, expires_at_ms, lease) \
+                     SELECT k, now + $3, $2 FROM unnest($1::bytea[]) AS asked (k), clock \
+                     WHERE NOT EXISTS (SELECT FROM held WHERE held.key = k) \
+                     ON CONFLICT (key) DO UPDATE \
+                     SET value = NULL, expires_at_ms = excluded.expires_at_ms, lease = excluded.lease \
+                     WHERE entry.expires_at_ms <= (SELECT now FROM clock) \
+                     OR (entry.value IS NULL AND entry.lease = excluded.lease) RETURNING key) \
+                 SELECT key, false, value, left_ms FROM held UNION ALL SELECT key, true, NULL, NULL FROM taken"
+            )
+            .into(),
+            steal: format!(
+                "INSERT INTO {table} (key, expires_at_ms, lease) \
+                 SELECT k, {NOW} + $3, $2 FROM unnest($1::bytea[]) AS asked (k) ON CONFLICT (key) DO UPDATE \
+                 SET value = NULL, expires_at_ms = excluded.expires_at_ms, lease = excluded.lease \
+                 RETURNING key, true, value, expires_at_ms"
+            )
+            .into(),
+            fill: format!(
+                "UPDATE {table} AS entry SET value = v, expires_at_ms = {NOW} + t, lease = NULL \
+                 FROM unnest($1::bytea[], $2::bytea[], $3::bigint[]) AS fresh (k, v, t) \
+                 WHERE key = k AND value IS NULL AND lease = $4 AND expires_at_ms > {NOW} RETURNING key"
+            )
+            .into(),
+            release: format!("DELETE FROM {table} WHERE key = ANY($1) AND value IS NULL AND lease = $2").into(),
+            name,
+        }
+    }
+
+    /// What makes the table and its index.
+    fn ddl(&self) -> [String; 2] {
+        let table = self.name.quoted('"');
+        let name = self.name.name();
+        [
+            format!(
+                "CREATE TABLE IF NOT EXISTS {table} \
+                 (key bytea PRIMARY KEY, value bytea, expires_at_ms bigint, lease bytea)"
+            ),
+            format!("CREATE INDEX IF NOT EXISTS \"{name}_expiry\" ON {table} (expires_at_ms)"),
+        ]
+    }
+}
+
+/// A statement whose text is made of constants and the table's checked name.
+pub(super) fn query(sql: &Arc<str>) -> Statement<Driver> {
+    sqlx::query(AssertSqlSafe(Arc::clone(sql)))
+}
+
+impl Inner {
+    /// Makes the table if it is absent and may be made, and checks its shape.
+    pub(super) async fn prepare_table(&self) -> Result<()> {
+        let mut columns = self.columns().await?;
+        if columns.is_empty() {
+            let ddl = self.table.ddl();
+            if !self.create {
+                return Err(self.unusable(format!("does not exist; run: {};", ddl.join("; "))));
+            }
+            let made = self.make_table(&ddl).await;
+            columns = self.columns().await?;
+            // Two that make it at the same moment can collide; then the other one made it.
+            if let (Err(error), true) = (made, columns.is_empty()) {
+                return Err(match self.fault(error) {
+                    Error::Refused { source, .. } => self.unusable(format!(
+                        "cannot be made: {source}; make it with: {};",
+                        ddl.join("; ")
+                    )),
+                    other => other,
+                });
+            }
+        }
+        let fits = columns.len() == COLUMNS.len()
+            && columns.iter().zip(COLUMNS).all(|(column, (name, kind))| {
+                column.name == name && column.kind == kind && column.is_key == (name == "key")
+            });
+        if !fits {
+            let found: Vec<_> = columns
+                .iter()
+                .map(|column| format!("{} {}", column.name, column.kind))
+                .collect();
+            return Err(self.unusable(format!(
+                "has another shape ({}); choose another with the option `table`, or drop it and run: {};",
+                found.join(", "),
+                self.table.ddl().join("; ")
+            )));
+        }
+        Ok(())
+    }
+
+    async fn make_table(&self, ddl: &[String]) -> sqlx::Result<()> {
+        for statement in ddl {
+            let statement = Arc::from(statement.as_str());
+            self.pool
+                .run(|| query(&statement).persistent(false), |_| Ok(()))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The columns of the table, and which of them is a unique key by itself; none if there is no table.
+    async fn columns(&self) -> Result<Vec<Column>> {
+        let mut columns = Vec::new();
+        let statement = || {
+            sqlx::query(
+                "SELECT attname::text, format_type(atttypid, atttypmod), \
+                 EXISTS (SELECT FROM pg_index WHERE indrelid = attrelid AND indisunique AND indisvalid \
+                     AND indpred IS NULL AND indkey::text = attnum::text) \
+                 FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped \
+                 ORDER BY attname::text COLLATE \"C\"",
+            )
+            .bind(self.table.name.quoted('"'))
+            .persistent(false)
+        };
+        let on_row = |row: &sqlx::postgres::PgRow| {
+            columns.push(Column {
+                name: row.try_get(0)?,
+                kind: row.try_get(1)?,
+                is_key: row.try_get(2)?,
+            });
+            Ok(())
+        };
+        let done = self.pool.run(statement, on_row).await;
+        self.checked(done)?;
+        Ok(columns)
+    }
+
+    /// What the server's clock shows, in milliseconds since the epoch.
+    pub(super) async fn server_now(&self) -> sqlx::Result<i64> {
+        let mut now = 0;
+        let sql: Arc<str> = format!("SELECT {NOW}").into();
+        let on_row = |row: &sqlx::postgres::PgRow| {
+            now = row.try_get(0)?;
+            Ok(())
+        };
+        self.pool.run(|| query(&sql), on_row).await?;
+        Ok(now)
+    }
+
+    fn unusable(&self, reason: String) -> Error {
+        Error::Config {
+            storage: self.location.clone(),
+            reason: format!("table `{}` {reason}", self.table.name),
+        }
+    }
+}
+
+struct Column {
+    name: String,
+    kind: String,
+    is_key: bool,
+}

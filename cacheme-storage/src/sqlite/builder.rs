@@ -1,0 +1,216 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use tokio::sync::{Mutex, Semaphore};
+
+use crate::database::{Gate, Ready, TableName, TableOptions, UpkeepTask};
+use crate::url::StorageUrl;
+use crate::{Error, Result};
+
+use super::table::Table;
+use super::{Inner, Sqlite};
+
+/// Says how a [`Sqlite`] storage is to be; the meaning of settings and their defaults are those of its URL.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct SqliteBuilder {
+    database: Database,
+    options: TableOptions,
+    busy_timeout: Duration,
+}
+
+#[derive(Clone)]
+enum Database {
+    Unset,
+    Memory,
+    File(PathBuf),
+    Pool(SqlitePool),
+}
+
+impl SqliteBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            database: Database::Unset,
+            options: TableOptions::new(4),
+            busy_timeout: Duration::from_secs(5),
+        }
+    }
+
+    /// The settings in a URL.
+    pub(crate) fn from_url(url: &mut StorageUrl) -> Result<Self> {
+        let mut builder = Self::new();
+        if url.user().is_some() || url.password().is_some() {
+            return Err(url.error("SQLite has no users; write `@` in a path as `%40`"));
+        }
+        let host = percent_decode_str(url.hosts()).decode_utf8();
+        let host = host.map_err(|_| url.error("is not UTF-8 once percent-decoded"))?;
+        builder.database = match format!("{host}{}", url.path()).as_str() {
+            "" | "/" => {
+                return Err(url.error(
+                    "names no file; write `sqlite:///absolute/path.db`, `sqlite://relative/path.db` or `sqlite://:memory:`",
+                ));
+            }
+            ":memory:" => Database::Memory,
+            path => Database::File(path.into()),
+        };
+        builder.options.take(url, false)?;
+        if let Some(timeout) = url.take_duration("busy_timeout")? {
+            builder.busy_timeout = timeout;
+        }
+        Ok(builder)
+    }
+
+    /// Keeps the entries in this file.
+    pub fn file(mut self, path: impl AsRef<Path>) -> Self {
+        self.database = Database::File(path.as_ref().into());
+        self
+    }
+
+    /// Keeps the entries in memory, for this storage alone and as long as it lives.
+    pub fn in_memory(mut self) -> Self {
+        self.database = Database::Memory;
+        self
+    }
+
+    /// Uses a pool that the application has. Its own settings hold: `connections`, `busy_timeout` and
+    /// `acquire_timeout` of this builder mean nothing then, and [`close`](crate::RemoteStorage::close) leaves it open.
+    pub fn pool(mut self, pool: SqlitePool) -> Self {
+        self.database = Database::Pool(pool);
+        self
+    }
+
+    /// The name of the table: ASCII letters, digits and `_`.
+    pub fn table(mut self, name: impl Into<String>) -> Self {
+        self.options.table = name.into();
+        self
+    }
+
+    /// Whether file and table are made when they are absent.
+    pub fn create(mut self, create: bool) -> Self {
+        self.options.create = create;
+        self
+    }
+
+    /// How many statements run at once. A storage in memory has one connection whatever is said here.
+    pub fn connections(mut self, connections: u32) -> Self {
+        self.options.connections = connections.max(1);
+        self
+    }
+
+    /// How long a statement waits for the lock of another process.
+    pub fn busy_timeout(mut self, timeout: Duration) -> Self {
+        self.busy_timeout = timeout;
+        self
+    }
+
+    /// How long a call waits for a connection when all are in use.
+    pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
+        self.options.acquire_timeout = timeout;
+        self
+    }
+
+    /// The time between two collections of expired rows.
+    pub fn purge_every(mut self, every: Duration) -> Self {
+        self.options.purge_every = every;
+        self
+    }
+
+    /// The storage. Nothing is opened yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if no database was named, or the name of the table cannot be one.
+    pub fn build(self) -> Result<Sqlite> {
+        let location = self.location();
+        let config = |reason: String| Error::Config {
+            storage: location.clone(),
+            reason,
+        };
+        let Some(table) = TableName::parse(&self.options.table, false) else {
+            return Err(config(format!("`table` must be {}", TableName::SYNTAX)));
+        };
+        let in_memory = matches!(self.database, Database::Memory);
+        let pool_is_foreign = matches!(self.database, Database::Pool(_));
+        let pool = match &self.database {
+            Database::Unset => {
+                return Err(config("no database: call `file`, `in_memory` or `pool`".into()));
+            }
+            Database::Pool(pool) => pool.clone(),
+            Database::Memory => {
+                // Gives each its own name, under which the pool's connection and the anchor find the same database.
+                let options = SqliteConnectOptions::from_str("sqlite::memory:")
+                    .map_err(|error| config(error.to_string()))?;
+                self.open(options, 1)
+            }
+            Database::File(path) => {
+                let options = SqliteConnectOptions::new()
+                    .filename(path)
+                    .create_if_missing(self.options.create)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    // In WAL mode a power cut loses the last writes but harms nothing else.
+                    .synchronous(SqliteSynchronous::Normal);
+                self.open(options, self.options.connections)
+            }
+        };
+        Ok(Sqlite {
+            inner: Arc::new(Inner {
+                location,
+                pool,
+                pool_is_foreign,
+                table: Table::new(table),
+                create: self.options.create,
+                busy_timeout: self.busy_timeout,
+                ready: Ready::default(),
+                gate: Gate::new(),
+                writer: Semaphore::new(1),
+                anchor: Mutex::new(None),
+                in_memory,
+                upkeep: UpkeepTask::new(self.options.purge_every),
+            }),
+        })
+    }
+
+    fn open(&self, options: SqliteConnectOptions, connections: u32) -> SqlitePool {
+        let options = options
+            .busy_timeout(self.busy_timeout)
+            .statement_cache_capacity(256);
+        // No limit to a connection's life or idleness: both would need a task of a runtime that may not live as long
+        // as the storage, or not be there yet.
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(self.options.acquire_timeout)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .test_before_acquire(false)
+            .connect_lazy_with(options)
+    }
+
+    fn location(&self) -> String {
+        match &self.database {
+            Database::Unset => "sqlite://".into(),
+            Database::Memory => "sqlite://:memory:".into(),
+            Database::File(path) => format!("sqlite://{}", path.display()),
+            Database::Pool(pool) => {
+                let options = pool.connect_options();
+                format!("sqlite://{}", options.get_filename().display())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unset => f.write_str("Unset"),
+            Self::Memory => f.write_str("Memory"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Pool(_) => f.write_str("Pool"),
+        }
+    }
+}

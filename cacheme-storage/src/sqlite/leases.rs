@@ -1,0 +1,188 @@
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use sqlx::Row;
+
+use crate::database::{KeySet, LEASE_LIMIT_MS, millis};
+use crate::{Acquired, Filled, LeaseToken, RemoteEntry, Result};
+
+use super::entries::{begin, bind_entries, bind_keys, entry_pieces, key_pieces, query, repeat};
+use super::{Inner, now_ms};
+
+impl Inner {
+    /// Looks first, since a lookup waits for no writer, and takes the leases of what was not there.
+    pub(super) async fn acquire(
+        &self,
+        keys: &[&[u8]],
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<Acquired>> {
+        let keys = KeySet::new(keys.iter().copied(), None);
+        let mut answers = vec![None; keys.distinct().len()];
+        // A key is without an answer after both steps only if another process took it in between and the lookup
+        // comes again; that it also lost it again, time after time, is not worth a bound.
+        loop {
+            if !steal {
+                self.checked(self.look(&keys, token, &mut answers).await)?;
+            }
+            if answers.iter().all(Option::is_some) {
+                break;
+            }
+            self.checked(self.take(&keys, token, time, steal, &mut answers).await)?;
+        }
+        let answers = answers.into_iter().flatten().collect();
+        Ok(keys.answers(answers))
+    }
+
+    /// Answers for keys that have a value or somebody else's lease.
+    async fn look(
+        &self,
+        keys: &KeySet<'_>,
+        token: LeaseToken,
+        answers: &mut [Option<Acquired>],
+    ) -> sqlx::Result<()> {
+        let open = open(keys, answers);
+        let mut connection = self.pool.acquire().await?;
+        for piece in key_pieces(&open) {
+            let sql = format!(
+                "SELECT key, value, expires_at_ms FROM {} \
+                 WHERE (expires_at_ms IS NULL OR expires_at_ms > ?) \
+                 AND (value IS NOT NULL OR lease <> ?) AND key IN ({})",
+                self.table.quoted,
+                repeat("?", piece.len()),
+            );
+            let now = now_ms();
+            let query = bind_keys(query(sql).bind(now).bind(token_bytes(token)), &open[piece]);
+            let mut rows = query.fetch(&mut *connection);
+            while let Some(row) = rows.try_next().await? {
+                let Some(index) = keys.index(row.try_get(0)?) else {
+                    continue;
+                };
+                answers[index] = Some(match row.try_get::<Option<Vec<u8>>, _>(1)? {
+                    Some(value) => Acquired::Value(Bytes::from(value)),
+                    None => {
+                        let until: i64 = row.try_get(2)?;
+                        let left = u64::try_from(until - now).unwrap_or(0);
+                        Acquired::Busy {
+                            left: Duration::from_millis(left),
+                        }
+                    }
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the leases of keys without an answer, unless somebody was faster.
+    async fn take(
+        &self,
+        keys: &KeySet<'_>,
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+        answers: &mut [Option<Acquired>],
+    ) -> sqlx::Result<()> {
+        let open = open(keys, answers);
+        let table = &self.table.quoted;
+        let free = if steal {
+            String::new()
+        } else {
+            format!(
+                " WHERE {table}.expires_at_ms <= ? \
+                 OR ({table}.value IS NULL AND {table}.lease = excluded.lease)"
+            )
+        };
+        let _turn = self.write_turn().await;
+        let mut connection = self.pool.acquire().await?;
+        let mut transaction = begin(&mut connection).await?;
+        for piece in key_pieces(&open) {
+            let sql = format!(
+                "INSERT INTO {table} (key, value, expires_at_ms, lease) VALUES {} \
+                 ON CONFLICT (key) DO UPDATE SET value = NULL, \
+                 expires_at_ms = excluded.expires_at_ms, lease = excluded.lease{free} RETURNING key",
+                repeat("(?, NULL, ?, ?)", piece.len()),
+            );
+            let now = now_ms();
+            let until = now + millis(time).unwrap_or(LEASE_LIMIT_MS);
+            let mut query = query(sql);
+            for key in &open[piece] {
+                query = query.bind(key.to_vec()).bind(until).bind(token_bytes(token));
+            }
+            if !steal {
+                query = query.bind(now);
+            }
+            let mut rows = query.fetch(&mut *transaction);
+            while let Some(row) = rows.try_next().await? {
+                if let Some(index) = keys.index(row.try_get(0)?) {
+                    answers[index] = Some(Acquired::Granted);
+                }
+            }
+        }
+        transaction.commit().await
+    }
+
+    pub(super) async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
+        self.check_size(entries)?;
+        let keys = KeySet::new(entries.iter().map(|entry| entry.key), None);
+        let mut filled = vec![Filled::Lost; keys.last().len()];
+        let run = async {
+            if filled.is_empty() {
+                return Ok(());
+            }
+            let _turn = self.write_turn().await;
+            let mut connection = self.pool.acquire().await?;
+            let mut transaction = begin(&mut connection).await?;
+            for piece in entry_pieces(entries, keys.last()) {
+                let sql = format!(
+                    "WITH fresh (k, v, e) AS (VALUES {}) UPDATE {table} \
+                     SET value = fresh.v, expires_at_ms = fresh.e, lease = NULL FROM fresh \
+                     WHERE {table}.key = fresh.k AND {table}.value IS NULL AND {table}.lease = ? \
+                     AND {table}.expires_at_ms > ? RETURNING key",
+                    repeat("(?, ?, ?)", piece.len()),
+                    table = self.table.quoted,
+                );
+                let query = bind_entries(query(sql), entries, &keys.last()[piece]);
+                let query = query.bind(token_bytes(token)).bind(now_ms());
+                let mut rows = query.fetch(&mut *transaction);
+                while let Some(row) = rows.try_next().await? {
+                    if let Some(index) = keys.index(row.try_get(0)?) {
+                        filled[index] = Filled::Stored;
+                    }
+                }
+            }
+            transaction.commit().await
+        };
+        self.checked(run.await)?;
+        Ok(keys.answers(filled))
+    }
+
+    pub(super) async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
+        let keys = KeySet::new(keys.iter().copied(), None);
+        let keys = keys.distinct();
+        let statements = key_pieces(keys).map(|piece| {
+            let sql = format!(
+                "DELETE FROM {} WHERE value IS NULL AND lease = ? AND key IN ({})",
+                self.table.quoted,
+                repeat("?", piece.len()),
+            );
+            bind_keys(query(sql).bind(token_bytes(token)), &keys[piece])
+        });
+        self.write(statements).await
+    }
+}
+
+/// The keys that have no answer yet.
+fn open<'a>(keys: &'a KeySet<'_>, answers: &[Option<Acquired>]) -> Vec<Cow<'a, [u8]>> {
+    let pairs = keys.distinct().iter().zip(answers);
+    pairs
+        .filter(|(_, answer)| answer.is_none())
+        .map(|(key, _)| Cow::Borrowed(&**key))
+        .collect()
+}
+
+fn token_bytes(token: LeaseToken) -> Vec<u8> {
+    token.0.to_be_bytes().to_vec()
+}

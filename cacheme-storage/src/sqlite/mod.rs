@@ -1,0 +1,258 @@
+//! SQLite: entries in a table of a database file.
+
+mod builder;
+mod entries;
+mod fault;
+mod leases;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sqlx::{SqliteConnection, SqlitePool};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+
+pub use builder::SqliteBuilder;
+
+use crate::database::{Gate, Pass, Ready, Upkeep, UpkeepTask};
+use crate::{Acquired, Capabilities, Error, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result};
+use table::Table;
+
+/// A [`RemoteStorage`] in a SQLite database: a file that processes of one machine share, or memory.
+///
+/// Opened by URL or with [`builder`](Self::builder). Statements run on threads of the driver's own, never on an async
+/// one. The journal is a write-ahead log, so readers and the writer don't wait for each other; writers of one process
+/// queue for each other, those of other processes wait as long as `busy_timeout`.
+///
+/// # URL
+///
+/// | URL | database |
+/// |---|---|
+/// | `sqlite:///var/lib/app/cache.db` | the file `/var/lib/app/cache.db` (three slashes: the path begins with one) |
+/// | `sqlite://data/cache.db` | the file `data/cache.db` below the current directory |
+/// | `sqlite://:memory:` | memory of this storage, gone when it is dropped |
+///
+/// Characters such as `?`, `%` and `@` in a path are percent-encoded. Options, after `?` and separated by `&`:
+///
+/// | option | meaning | default |
+/// |---|---|---|
+/// | `table` | name of the table | `cacheme` |
+/// | `create` | `false`: neither file nor table are made; absent ones are an error that says what to run | `true` |
+/// | `connections` | how many statements run at once | `4` |
+/// | `busy_timeout` | how long a statement waits for the lock of another process | `5s` |
+/// | `acquire_timeout` | how long a call waits for a connection when all are in use | `2s` |
+/// | `purge` | time between two collections of expired rows | `30s` |
+/// | `timeout` | see [`Storage::with_timeout`](crate::Storage::with_timeout) | `500ms` |
+///
+/// # Table
+///
+/// ```sql
+/// CREATE TABLE IF NOT EXISTS "cacheme" (
+///     key BLOB NOT NULL PRIMARY KEY,
+///     value BLOB,
+///     expires_at_ms INTEGER,
+///     lease BLOB
+/// );
+/// CREATE INDEX IF NOT EXISTS "cacheme_expiry" ON "cacheme" (expires_at_ms) WHERE expires_at_ms IS NOT NULL;
+/// ```
+///
+/// A row without a value is a lease. Times are milliseconds since the Unix epoch by the clock of the machine.
+///
+/// # Limits
+///
+/// Keys may have any length; values up to 999 MB.
+///
+/// # Runtimes
+///
+/// The storage may be used from several tokio runtimes, one after the other or at once. Calls must be made, and their
+/// futures dropped, within one.
+///
+/// # Examples
+///
+/// ```
+/// use cacheme_storage::{RemoteEntry, RemoteStorage, Sqlite};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> cacheme_storage::Result<()> {
+/// let storage = Sqlite::builder().in_memory().table("sessions").build()?;
+/// let entry = RemoteEntry { key: b"key", value: "value".into(), ttl: None };
+/// storage.set(&[entry]).await?;
+/// assert_eq!(storage.get(&[b"key", b"other"]).await?, [Some("value".into()), None]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Sqlite {
+    inner: Arc<Inner>,
+}
+
+/// Shared with the upkeep task, which holds it weakly.
+#[derive(Debug)]
+struct Inner {
+    location: String,
+    pool: SqlitePool,
+    /// Given to us by the application, and so not ours to close.
+    pool_is_foreign: bool,
+    table: Table,
+    create: bool,
+    busy_timeout: Duration,
+    ready: Ready,
+    gate: Gate,
+    /// SQLite has one writer at a time: ours queue here, in order and without polling the file's lock.
+    writer: Semaphore,
+    /// A database in memory lives as long as a connection to it does; those of the pool may go with a runtime.
+    anchor: Mutex<Option<SqliteConnection>>,
+    in_memory: bool,
+    upkeep: UpkeepTask,
+}
+
+impl Sqlite {
+    /// A builder, which also takes a pool that the application has.
+    pub fn builder() -> SqliteBuilder {
+        SqliteBuilder::new()
+    }
+
+    /// Begins an operation: not closed, table there, upkeep running.
+    async fn enter(&self) -> Result<Pass<'_>> {
+        let pass = self.inner.gate.enter(&self.inner.location).await?;
+        self.inner.ready.ensure(|| self.inner.prepare()).await?;
+        self.inner.upkeep.ensure(&self.inner);
+        Ok(pass)
+    }
+}
+
+impl Inner {
+    /// Opens the database and makes sure of the table.
+    async fn prepare(&self) -> Result<()> {
+        if self.in_memory {
+            let mut anchor = self.anchor.lock().await;
+            if anchor.is_none() {
+                let options = self.pool.connect_options();
+                let connection = sqlx::ConnectOptions::connect(&*options).await;
+                *anchor = Some(connection.map_err(|error| self.fault(error))?);
+            }
+        }
+        self.prepare_table().await
+    }
+
+    /// The right to write, one at a time.
+    async fn write_turn(&self) -> SemaphorePermit<'_> {
+        self.writer
+            .acquire()
+            .await
+            .expect("the semaphore is never closed")
+    }
+}
+
+/// The clock of this machine, which all who share the file have in common.
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[async_trait]
+impl RemoteStorage for Sqlite {
+    fn location(&self) -> String {
+        self.inner.location.clone()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::none().with_leases()
+    }
+
+    async fn connect(&self) -> Result<()> {
+        self.enter().await.map(drop)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(now_ms()).unwrap_or(0)
+    }
+
+    async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
+        let _pass = self.enter().await?;
+        self.inner.get(keys).await
+    }
+
+    async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.set(entries).await
+    }
+
+    async fn remove(&self, keys: &[&[u8]]) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.remove(keys).await
+    }
+
+    async fn clear(&self, prefix: &[u8]) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.clear(prefix).await
+    }
+
+    async fn acquire(
+        &self,
+        keys: &[&[u8]],
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<Acquired>> {
+        let _pass = self.enter().await?;
+        self.inner.acquire(keys, token, time, steal).await
+    }
+
+    async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
+        let _pass = self.enter().await?;
+        self.inner.fill(entries, token).await
+    }
+
+    async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.release(keys, token).await
+    }
+
+    /// Waits for calls under way and closes the connections, unless the pool is the application's.
+    async fn close(&self) -> Result<()> {
+        self.inner.upkeep.stop();
+        self.inner.gate.close().await;
+        if !self.inner.pool_is_foreign {
+            self.inner.pool.close().await;
+        }
+        if let Some(anchor) = self.inner.anchor.lock().await.take() {
+            sqlx::Connection::close(anchor)
+                .await
+                .map_err(|error| self.inner.fault(error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Upkeep for Inner {
+    async fn round(&self) -> Result<bool> {
+        let _pass = self.gate.enter(&self.location).await?;
+        self.ready.ensure(|| self.prepare()).await?;
+        self.purge().await
+    }
+
+    fn location(&self) -> &str {
+        &self.location
+    }
+}
+
+impl Inner {
+    /// Refuses a value that no row can hold, before it is copied anywhere.
+    fn check_size(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
+        /// A row has at most 1 000 000 000 bytes, the key and a header among them.
+        const LIMIT: usize = 999_000_000;
+        match entries.iter().find(|entry| entry.value.len() > LIMIT) {
+            None => Ok(()),
+            Some(entry) => Err(Error::TooLarge {
+                storage: self.location.clone(),
+                size: entry.value.len(),
+                limit: LIMIT,
+            }),
+        }
+    }
+}

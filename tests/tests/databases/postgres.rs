@@ -1,0 +1,272 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cacheme_storage::{
+    Acquired, Error, LeaseToken, Postgres, RemoteEntry, RemoteStorage, Storage, conformance,
+};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, PgPool};
+
+use crate::server::Server;
+
+fn url(server: &Server, options: &str) -> String {
+    format!("postgres://app:s3cret@127.0.0.1:{}/app{options}", server.port)
+}
+
+fn open(url: &str) -> Arc<dyn RemoteStorage> {
+    Arc::clone(Storage::open(url).unwrap().as_remote().unwrap())
+}
+
+fn entry(key: &'static [u8], value: &'static str) -> RemoteEntry<'static> {
+    RemoteEntry {
+        key,
+        value: value.into(),
+        ttl: None,
+    }
+}
+
+async fn run(pool: &PgPool, sql: &str) {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        .execute(pool)
+        .await
+        .unwrap();
+}
+
+async fn reason(url: &str) -> String {
+    let error = open(url).connect().await.unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("s3cret"));
+    error.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_keeps_the_contract() {
+    let server = Server::postgres();
+    conformance::remote(open(&url(&server, ""))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_says_what_is_wrong() {
+    let server = Server::postgres();
+    let pool = PgPool::connect(&url(&server, "")).await.unwrap();
+
+    let port = server.port;
+    let wrong = reason(&format!("postgres://app:wrong@127.0.0.1:{port}/app")).await;
+    assert!(
+        wrong.contains("refused") && wrong.contains("password authentication failed"),
+        "{wrong}"
+    );
+    let wrong = reason(&format!("postgres://app:s3cret@127.0.0.1:{port}/other")).await;
+    assert!(wrong.contains("database \"other\" does not exist"), "{wrong}");
+    let wrong = reason("postgres://app:s3cret@127.0.0.1:1/app").await;
+    assert!(
+        wrong.contains("cannot be reached") && wrong.contains("refused"),
+        "{wrong}"
+    );
+    let wrong = reason(&url(&server, "?sslmode=require")).await;
+    assert!(wrong.contains("TLS"), "{wrong}");
+
+    let wrong = reason(&url(&server, "?create=false&table=public.absent")).await;
+    let (_, ddl) = wrong
+        .split_once("table `public.absent` does not exist; run: ")
+        .unwrap();
+    run(&pool, ddl).await;
+    open(&url(&server, "?create=false&table=public.absent"))
+        .connect()
+        .await
+        .unwrap();
+
+    run(
+        &pool,
+        "CREATE TABLE foreign_shape (key text PRIMARY KEY, value text)",
+    )
+    .await;
+    let wrong = reason(&url(&server, "?table=foreign_shape")).await;
+    assert!(
+        wrong.contains("has another shape (key text, value text)"),
+        "{wrong}"
+    );
+
+    run(&pool, "CREATE ROLE poor LOGIN PASSWORD 's3cret'").await;
+    let wrong = reason(&format!("postgres://poor:s3cret@127.0.0.1:{port}/app")).await;
+    assert!(
+        wrong.contains("cannot be made") && wrong.contains("permission denied"),
+        "{wrong}"
+    );
+    assert!(wrong.contains("make it with: CREATE TABLE"), "{wrong}");
+
+    // A read-only server reads, and says that it does not write.
+    let storage = open(&url(&server, ""));
+    storage.set(&[entry(b"a", "v")]).await.unwrap();
+    run(&pool, "ALTER DATABASE app SET default_transaction_read_only = on").await;
+    let read_only = open(&url(&server, ""));
+    assert_eq!(read_only.get(&[b"a"]).await.unwrap(), [Some("v".into())]);
+    let error = read_only.set(&[entry(b"a", "w")]).await.unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("read-only"), "{error}");
+    run(
+        &pool,
+        "SET default_transaction_read_only = off; DROP TABLE cacheme",
+    )
+    .await;
+}
+
+/// Statements that the server ran meanwhile, by its own count.
+async fn statements(pool: &PgPool) -> i64 {
+    sqlx::query_scalar("SELECT sum(calls)::bigint FROM pg_stat_statements WHERE query ~ 'cacheme'")
+        .fetch_one(pool)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_answers_each_call_with_one_statement() {
+    let mut server = Server::postgres();
+    let config = server.directory().join("data/postgresql.auto.conf");
+    std::fs::write(config, "shared_preload_libraries = 'pg_stat_statements'\n").unwrap();
+    server.restart();
+    let options: PgConnectOptions = url(&server, "").parse().unwrap();
+    let pool = PgPoolOptions::new().connect_with(options).await.unwrap();
+    run(&pool, "CREATE EXTENSION pg_stat_statements").await;
+    let storage = Postgres::builder().pool(pool.clone()).build().unwrap();
+    storage.connect().await.unwrap();
+    let names: Vec<_> = (0..1000_u32).map(u32::to_be_bytes).collect();
+    let keys: Vec<&[u8]> = names.iter().map(|name| &name[..]).collect();
+    let entries: Vec<_> = keys
+        .iter()
+        .map(|key| RemoteEntry {
+            key,
+            value: "v".into(),
+            ttl: None,
+        })
+        .collect();
+    let mut before = statements(&pool).await;
+    let minute = Duration::from_secs(60);
+    let mut ran = async |what: &str| {
+        let now = statements(&pool).await;
+        assert_eq!(now - before, 1, "{what}");
+        before = now;
+    };
+    let token = LeaseToken(1);
+    let granted = storage.acquire(&keys, token, minute, false).await.unwrap();
+    assert!(granted.iter().all(|answer| *answer == Acquired::Granted));
+    ran("acquire").await;
+    storage.fill(&entries, token).await.unwrap();
+    ran("fill").await;
+    storage.get(&keys).await.unwrap();
+    ran("get").await;
+    storage.acquire(&keys, token, minute, false).await.unwrap();
+    ran("acquire what is there").await;
+    storage.set(&entries).await.unwrap();
+    ran("set").await;
+    storage.remove(&keys).await.unwrap();
+    ran("remove").await;
+    storage.close().await.unwrap();
+    assert!(!pool.is_closed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_comes_back_after_a_restart_and_a_freeze() {
+    let mut server = Server::postgres();
+    let storage = open(&url(&server, "?connections=3"));
+    let keys: Vec<&[u8]> = vec![b"a"];
+    storage.set(&[entry(b"a", "v")]).await.unwrap();
+    // Several idle connections, all of which the restart breaks.
+    let reads = (0..6).map(|_| {
+        let storage = Arc::clone(&storage);
+        tokio::spawn(async move { storage.get(&[b"a"]).await })
+    });
+    for read in reads.collect::<Vec<_>>() {
+        read.await.unwrap().unwrap();
+    }
+    server.restart();
+    assert_eq!(storage.get(&keys).await.unwrap(), [Some("v".into())]);
+
+    server.freeze();
+    for _ in 0..6 {
+        let read = tokio::time::timeout(Duration::from_millis(50), storage.get(&keys)).await;
+        assert!(read.is_err(), "a frozen server answers nothing");
+    }
+    server.thaw();
+    assert_eq!(storage.get(&keys).await.unwrap(), [Some("v".into())]);
+
+    server.kill();
+    let error = storage.get(&keys).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    server.restart();
+    assert_eq!(storage.get(&keys).await.unwrap(), [Some("v".into())]);
+}
+
+#[test]
+fn postgres_serves_several_runtimes_one_after_the_other() {
+    let server = Server::postgres();
+    let storage = open(&url(&server, ""));
+    for turn in 0..3 {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            if turn == 0 {
+                storage.set(&[entry(b"a", "v")]).await.unwrap();
+            }
+            assert_eq!(
+                storage.get(&[b"a"]).await.unwrap(),
+                [Some("v".into())],
+                "turn {turn}"
+            );
+        });
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(storage.close()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_collects_expired_rows_and_keeps_large_values() {
+    let server = Server::postgres();
+    let pool = PgPool::connect(&url(&server, "")).await.unwrap();
+    let storage = open(&url(&server, "?purge=50ms"));
+    let short = Duration::from_millis(1);
+    storage
+        .set(&[
+            entry(b"a", "v"),
+            RemoteEntry {
+                ttl: Some(short),
+                ..entry(b"b", "v")
+            },
+        ])
+        .await
+        .unwrap();
+    let rows = || async {
+        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM cacheme")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        rows
+    };
+    while rows().await != 1 {
+        tokio::task::yield_now().await;
+    }
+    let value = Bytes::from(vec![9; 64 << 20]);
+    storage
+        .set(&[RemoteEntry {
+            key: b"large",
+            value: value.clone(),
+            ttl: None,
+        }])
+        .await
+        .unwrap();
+    assert_eq!(storage.get(&[b"large"]).await.unwrap(), [Some(value)]);
+
+    run(&pool, "DROP TABLE cacheme").await;
+    let error = storage.get(&[b"a"]).await.unwrap_err();
+    assert!(error.to_string().contains("does not exist"), "{error}");
+    assert_eq!(
+        storage.get(&[b"a"]).await.unwrap(),
+        [None],
+        "the table is made anew"
+    );
+}
