@@ -1,0 +1,140 @@
+//! The `name = value, name(…)` lists inside attributes, parsed so that one bad value does not hide the next.
+
+use std::fmt::Display;
+
+use quote::ToTokens as _;
+use syn::ext::IdentExt as _;
+use syn::parse::discouraged::Speculative as _;
+use syn::parse::{Parse, ParseStream};
+use syn::{Ident, Token, token};
+
+use crate::mistakes::Mistakes;
+use crate::nearest::did_you_mean;
+
+/// Parses a whole list. `set` takes the value of a known name; an error of its own is noted and the list goes on
+/// behind the value.
+pub(crate) fn parse_settings(
+    input: ParseStream<'_>,
+    known: &[&str],
+    mistakes: &mut Mistakes,
+    mut set: impl FnMut(&Ident, ParseStream<'_>, &mut Mistakes) -> syn::Result<()>,
+) {
+    while !input.is_empty() {
+        let parsed = Ident::parse_any(input).and_then(|name| {
+            if known.iter().any(|known| name == known) {
+                set(&name, input, mistakes)
+            } else {
+                let text = name.to_string();
+                let hint = did_you_mean(&text, known);
+                Err(syn::Error::new(
+                    name.span(),
+                    format!("unknown key `{text}`{hint}; the keys are {}", List(known)),
+                ))
+            }
+        });
+        let complete = parsed.and_then(|()| {
+            if input.is_empty() || input.peek(Token![,]) {
+                Ok(())
+            } else {
+                Err(input.error("expected `,` before the next key"))
+            }
+        });
+        if mistakes.note(complete).is_none() {
+            skip_value(input);
+        }
+        let _comma: Option<Token![,]> = input.parse().unwrap_or_default();
+    }
+}
+
+/// Parses `= value` for a name that may be set once.
+pub(crate) fn parse_once<T: Parse>(
+    name: &Ident,
+    input: ParseStream<'_>,
+    place: &mut Option<T>,
+) -> syn::Result<()> {
+    if !input.peek(Token![=]) {
+        return Err(syn::Error::new(
+            name.span(),
+            format!("`{name}` needs a value: write `{name} = …`"),
+        ));
+    }
+    input.parse::<Token![=]>()?;
+    let value = input.parse()?;
+    if place.is_some() {
+        return Err(syn::Error::new(
+            name.span(),
+            format!("`{name}` is set twice; keep one of them"),
+        ));
+    }
+    *place = Some(value);
+    Ok(())
+}
+
+/// Moves on to the comma that ends a value which could not be parsed: the next one with `name =`, `name(` or nothing
+/// behind it. Commas inside of `<…>` have neither.
+fn skip_value(input: ParseStream<'_>) {
+    while !input.is_empty() {
+        if input.peek(Token![,]) {
+            let ahead = input.fork();
+            let next = ahead.parse::<Token![,]>().and_then(|_| Ident::parse_any(&ahead));
+            if next.is_err() || ahead.peek(Token![=]) || ahead.peek(token::Paren) {
+                return;
+            }
+        }
+        let skipped: syn::Result<proc_macro2::TokenTree> = input.parse();
+        debug_assert!(skipped.is_ok(), "any token is a token tree");
+    }
+}
+
+/// `none`, or a value.
+pub(crate) enum OrNone<T> {
+    None,
+    Some(T),
+}
+
+impl<T: Parse> Parse for OrNone<T> {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let ahead = input.fork();
+        if ahead.parse::<Ident>().is_ok_and(|word| word == "none")
+            && (ahead.is_empty() || ahead.peek(Token![,]))
+        {
+            input.advance_to(&ahead);
+            return Ok(Self::None);
+        }
+        input.parse().map(Self::Some)
+    }
+}
+
+/// Text in quotes, where people also write bare words and numbers.
+pub(crate) struct Text(pub(crate) syn::LitStr);
+
+impl Parse for Text {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        if input.peek(syn::LitStr) {
+            return input.parse().map(Self);
+        }
+        let found: proc_macro2::TokenTree = input.parse()?;
+        let shown = found.to_token_stream();
+        Err(syn::Error::new(
+            found.span(),
+            format!("expected text in quotes: write `\"{shown}\"`"),
+        ))
+    }
+}
+
+/// `` `a`, `b` and `c` ``
+pub(crate) struct List<'a, S>(pub(crate) &'a [S]);
+
+impl<S: Display> Display for List<'_, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (at, item) in self.0.iter().enumerate() {
+            let before = match at {
+                0 => "",
+                _ if at + 1 == self.0.len() => " and ",
+                _ => ", ",
+            };
+            write!(f, "{before}`{item}`")?;
+        }
+        Ok(())
+    }
+}
