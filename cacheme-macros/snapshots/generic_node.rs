@@ -40,10 +40,7 @@ where
         key.text(::core::any::type_name::<T>());
         key.literal("/");
         key.part(&N);
-        key.literal("/");
-        key.literal("{id}");
-        key.literal("/");
-        key.literal("{name}");
+        key.literal("/{id}/{name}");
         ::cacheme::__private::Policy::new(
                 ::core::any::type_name::<Self>(),
                 key.as_str().to_owned(),

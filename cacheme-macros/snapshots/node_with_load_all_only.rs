@@ -5,8 +5,7 @@ impl my::cacheme::__private::Node for SquareNode {
         <Self as my::cacheme::__private::DerivedNode>::derived_policy()
     }
     fn write_key(&self, key: &mut my::cacheme::__private::KeyWriter) {
-        key.literal("SquareNode");
-        key.literal(":");
+        key.literal("SquareNode:");
         key.part(&self.0);
     }
 }

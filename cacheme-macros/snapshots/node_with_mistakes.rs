@@ -1,8 +1,5 @@
 ::core::compile_error! {
-    "unknown key `valeu`, did you mean `value`?; the keys are `tier`, `key`, `value`, `version`, `load`, `load_all`, `serializer`, `load_timeout`, `lease` and `crate`"
-}
-::core::compile_error! {
-    "a node says what it caches: add `value = Type`"
+    "unknown key `valeu`, did you mean `value`? the keys are `key`, `value`, `version`, `load`, `load_all`, `serializer`, `load_timeout`, `lease`, `crate` and `tier`"
 }
 ::core::compile_error! {
     "a duration of zero caches nothing: write how long values live, remove the tier, or leave `ttl` out for values that live for ever"

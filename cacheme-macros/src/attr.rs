@@ -16,11 +16,11 @@ macro_rules! node_keys {
         pub(crate) struct NodeAttr {
             $(pub(crate) $field: Option<$type>,)*
             pub(crate) tiers: Vec<TierAttr>,
-            /// Keys that were named, also those whose value could not be understood.
-            pub(crate) named: Vec<String>,
+            /// Keys that are there, also those whose value could not be understood.
+            pub(crate) named: Vec<&'static str>,
         }
 
-        const KEYS: &[&str] = &["tier", $($key),*];
+        const KEYS: &[&str] = &[$($key,)* "tier"];
 
         impl NodeAttr {
             fn set(&mut self, name: &Ident, input: ParseStream<'_>) -> syn::Result<()> {
@@ -58,17 +58,16 @@ impl NodeAttr {
         for attr in attrs.iter().filter(|attr| attr.path().is_ident("node")) {
             if let syn::Meta::List(_) = &attr.meta {
                 let parsed = attr.parse_args_with(|input: ParseStream<'_>| {
-                    parse_settings(input, KEYS, mistakes, |name, input, mistakes| {
-                        node.named.push(name.to_string());
+                    let named = parse_settings(input, KEYS, mistakes, |name, input, mistakes| {
                         if name == "tier" {
                             node.tiers.extend(parse_tier(name, input, mistakes)?);
                             return Ok(());
                         }
                         node.set(name, input)
                     });
-                    Ok(())
+                    Ok(named)
                 });
-                mistakes.note(parsed);
+                node.named.extend(mistakes.note(parsed).unwrap_or_default());
             } else {
                 mistakes.on(attr, "write `#[node(key = \"…\", value = …, …)]`");
             }
@@ -76,9 +75,14 @@ impl NodeAttr {
         node
     }
 
+    /// Whether a key is there, right or wrong.
+    pub(crate) fn names(&self, key: &str) -> bool {
+        self.named.contains(&key)
+    }
+
     /// Whether the user gave a loader, right or wrong.
     pub(crate) fn names_loader(&self) -> bool {
-        self.named.iter().any(|name| name == "load" || name == "load_all")
+        self.names("load") || self.names("load_all")
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn check<'a>(
     mistakes: &mut Mistakes,
 ) -> Option<Node<'a>> {
     let fields = fields(item, mistakes);
-    if attr.value.is_none() && !attr.named.iter().any(|name| name == "value") {
+    if !attr.names("value") {
         let attribute = item.attrs.iter().find(|attr| attr.path().is_ident("node"));
         let span = attribute.map_or(item.ident.span(), |attr| attr.path().span());
         let example = if attribute.is_some() {

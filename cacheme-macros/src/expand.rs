@@ -105,16 +105,23 @@ fn policy(node: &Node<'_>, private: &TokenStream) -> TokenStream {
     } else {
         // Each set of parameters is a kind of its own, with its own name and template.
         let key = Ident::new("key", Span::mixed_site());
-        let writes = node.key.iter().map(|piece| match piece {
-            Piece::Literal(_) | Piece::Field(_) => {
-                let text = piece.to_placeholder();
-                quote!(#key.literal(#text);)
+        let mut writes = TokenStream::new();
+        let mut text = String::new();
+        for piece in &node.key {
+            match piece {
+                Piece::Literal(_) | Piece::Field(_) => text += &piece.to_placeholder(),
+                Piece::TypeName(_) | Piece::Const(_) => {
+                    let (before, param) = (std::mem::take(&mut text), write_piece(piece, &key));
+                    writes.extend(quote!(#key.literal(#before); #param));
+                }
             }
-            Piece::TypeName(_) | Piece::Const(_) => write_piece(piece, &key),
-        });
+        }
+        if !text.is_empty() {
+            writes.extend(quote!(#key.literal(#text);));
+        }
         quote! {
             let mut #key = #private::KeyWriter::new();
-            #(#writes)*
+            #writes
             #private::Policy::new(::core::any::type_name::<Self>(), #key.as_str().to_owned())
         }
     };

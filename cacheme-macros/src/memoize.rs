@@ -43,14 +43,13 @@ pub(crate) fn memoize(attr: TokenStream, item: TokenStream) -> TokenStream {
 
 fn parse_attr(tokens: TokenStream, mistakes: &mut Mistakes) -> MemoizeAttr {
     let mut attr = MemoizeAttr::default();
-    let parsed = (|input: ParseStream<'_>| {
-        parse_settings(
+    let parse = |input: ParseStream<'_>| {
+        Ok(parse_settings(
             input,
             &["node", "cacheme", "crate"],
             mistakes,
             |name, input, _| {
                 if name == "node" {
-                    attr.names_node = true;
                     parse_once(name, input, &mut attr.node)
                 } else if name == "cacheme" {
                     parse_once(name, input, &mut attr.cacheme)
@@ -58,11 +57,10 @@ fn parse_attr(tokens: TokenStream, mistakes: &mut Mistakes) -> MemoizeAttr {
                     parse_once(name, input, &mut attr.krate)
                 }
             },
-        );
-        Ok(())
-    })
-    .parse2(tokens);
-    mistakes.note(parsed);
+        ))
+    };
+    let named = parse.parse2(tokens);
+    attr.names_node = mistakes.note(named).is_none_or(|named| named.contains(&"node"));
     attr
 }
 

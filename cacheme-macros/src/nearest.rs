@@ -2,20 +2,9 @@
 
 use std::cmp::min;
 
-/// `` , did you mean `word`? `` for the nearest of `known`, nothing where none is near.
-pub(crate) fn did_you_mean(written: &str, known: &[impl AsRef<str>]) -> String {
-    match nearest(written, known) {
-        Some(word) => format!(", did you mean `{word}`?"),
-        None => String::new(),
-    }
-}
-
 /// The known word that takes the fewest edits, if these are few for its length.
-pub(crate) fn nearest<'a>(written: &str, known: &'a [impl AsRef<str>]) -> Option<&'a str> {
-    let near = known
-        .iter()
-        .map(|word| (edits(written, word.as_ref()), word.as_ref()))
-        .min()?;
+pub(crate) fn nearest<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
+    let near = known.iter().map(|word| (edits(written, word), *word)).min()?;
     (near.0 <= near.1.len().max(written.len()).max(3) / 3).then_some(near.1)
 }
 

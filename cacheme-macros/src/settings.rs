@@ -9,27 +9,26 @@ use syn::parse::{Parse, ParseStream};
 use syn::{Ident, Token, token};
 
 use crate::mistakes::Mistakes;
-use crate::nearest::did_you_mean;
+use crate::nearest::nearest;
 
 /// Parses a whole list. `set` takes the value of a known name; an error of its own is noted and the list goes on
-/// behind the value.
+/// behind the value. Gives the names that were meant: a misspelt one is not missing as well.
 pub(crate) fn parse_settings(
     input: ParseStream<'_>,
-    known: &[&str],
+    known: &[&'static str],
     mistakes: &mut Mistakes,
     mut set: impl FnMut(&Ident, ParseStream<'_>, &mut Mistakes) -> syn::Result<()>,
-) {
+) -> Vec<&'static str> {
+    let mut meant = Vec::new();
     while !input.is_empty() {
         let parsed = Ident::parse_any(input).and_then(|name| {
-            if known.iter().any(|known| name == known) {
+            let text = name.to_string();
+            let nearest = nearest(&text, known);
+            meant.extend(nearest);
+            if nearest.is_some_and(|near| near == text) {
                 set(&name, input, mistakes)
             } else {
-                let text = name.to_string();
-                let hint = did_you_mean(&text, known);
-                Err(syn::Error::new(
-                    name.span(),
-                    format!("unknown key `{text}`{hint}; the keys are {}", List(known)),
-                ))
+                Err(unknown(&name, nearest, known))
             }
         });
         let complete = parsed.and_then(|()| {
@@ -44,6 +43,16 @@ pub(crate) fn parse_settings(
         }
         let _comma: Option<Token![,]> = input.parse().unwrap_or_default();
     }
+    meant
+}
+
+fn unknown(name: &Ident, nearest: Option<&str>, known: &[&str]) -> syn::Error {
+    let hint = nearest.map_or(String::from(";"), |word| format!(", did you mean `{word}`?"));
+    let keys = match known {
+        [only] => format!("the only key is `{only}`"),
+        _ => format!("the keys are {}", List(known)),
+    };
+    syn::Error::new(name.span(), format!("unknown key `{name}`{hint} {keys}"))
 }
 
 /// Parses `= value` for a name that may be set once.

@@ -1,13 +1,12 @@
 //! Key templates: `"user:{user_id}:info"`.
 
 use proc_macro2::Span;
-use quote::ToTokens as _;
-use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
 use syn::{Generics, Ident, Index, LitStr, Member, Type};
 
+use crate::attr::plain;
 use crate::mistakes::Mistakes;
-use crate::nearest::did_you_mean;
+use crate::nearest::nearest;
 use crate::settings::List;
 use crate::shape::{KeyField, mentions};
 
@@ -38,25 +37,28 @@ pub(crate) fn default_template<'a>(
     generics: &Generics,
     fields: &[KeyField<'a>],
 ) -> Vec<Piece<'a>> {
-    let mut pieces = vec![Piece::Literal(name.unraw().to_string())];
-    let mut add = |piece| {
-        pieces.push(Piece::Literal(":".into()));
-        pieces.push(piece);
-    };
-    generics
+    let types = generics
         .type_params()
-        .for_each(|param| add(Piece::TypeName(param.ident.clone())));
-    generics
+        .map(|param| Piece::TypeName(param.ident.clone()));
+    let consts = generics
         .const_params()
-        .for_each(|param| add(Piece::Const(param.ident.clone())));
-    for field in fields.iter().filter(|field| !field.skip) {
+        .map(|param| Piece::Const(param.ident.clone()));
+    let fields = fields.iter().filter(|field| !field.skip).map(|field| {
         let path = vec![field.member.clone()];
-        add(Piece::Field(Placeholder {
+        Piece::Field(Placeholder {
             path,
             text: field.name.clone(),
             ty: field.ty,
             display: false,
-        }));
+        })
+    });
+    let mut pieces = vec![Piece::Literal(plain(name))];
+    for piece in types.chain(consts).chain(fields) {
+        match pieces.last_mut() {
+            Some(Piece::Literal(text)) => text.push(':'),
+            _ => pieces.push(Piece::Literal(":".into())),
+        }
+        pieces.push(piece);
     }
     pieces
 }
@@ -169,16 +171,16 @@ fn placeholder<'a>(
             return Ok(Piece::Const(param.ident.clone()));
         }
         let names: Vec<_> = fields.iter().map(|field| field.name.as_str()).collect();
+        if text.is_empty() && !names.is_empty() {
+            return wrong(format!("`{{}}` must name a field of `{name}`: {}", List(&names)));
+        }
+        let hint =
+            nearest(first, &names).map_or(String::from(";"), |near| format!(", did you mean `{near}`?"));
         return wrong(match names[..] {
             [] => format!("`{{{text}}}` names a field, but `{name}` has none"),
-            _ if text.is_empty() => format!("`{{}}` must name a field of `{name}`: {}", List(&names)),
-            [only] => format!(
-                "`{name}` has no field `{first}`{}; its field is `{only}`",
-                did_you_mean(first, &names)
-            ),
+            [only] => format!("`{name}` has no field `{first}`{hint} its field is `{only}`"),
             _ => format!(
-                "`{name}` has no field `{first}`{}; its fields are {}",
-                did_you_mean(first, &names),
+                "`{name}` has no field `{first}`{hint} its fields are {}",
                 List(&names)
             ),
         });
@@ -286,7 +288,7 @@ impl Piece<'_> {
         match self {
             Self::Literal(text) => text.clone(),
             Self::Field(placeholder) => format!("{{{}}}", placeholder.text),
-            Self::TypeName(name) | Self::Const(name) => format!("{{{}}}", name.to_token_stream()),
+            Self::TypeName(name) | Self::Const(name) => format!("{{{}}}", name),
         }
     }
 }

@@ -1,0 +1,69 @@
+//! Structs and enums inside keys.
+
+use std::collections::HashSet;
+use std::marker::PhantomData;
+
+use cacheme::{KeyPart, KeyWriter};
+
+#[derive(KeyPart)]
+struct Point {
+    x: i32,
+    y: i32,
+}
+
+#[derive(KeyPart)]
+struct Wrapper<T>(T);
+
+#[derive(KeyPart)]
+struct Empty;
+
+#[derive(KeyPart)]
+struct Tagged<T>(u8, PhantomData<T>);
+
+#[derive(KeyPart)]
+enum Filter<'a, T> {
+    All,
+    Nothing(),
+    Owner(u64),
+    Between { from: T, to: &'a str },
+    r#Type,
+}
+
+#[derive(KeyPart)]
+enum Never {}
+
+fn written(part: &impl KeyPart) -> String {
+    let mut key = KeyWriter::new();
+    key.part(part);
+    key.as_str().to_owned()
+}
+
+fn main() {
+    let texts = [
+        written(&Point { x: 1, y: -1 }),
+        written(&Wrapper("a b")),
+        written(&Wrapper(Some(Wrapper(3)))),
+        written(&Empty),
+        written(&Tagged::<u8>(1, PhantomData)),
+        written(&Filter::<u8>::All),
+        written(&Filter::<u8>::Nothing()),
+        written(&Filter::<u8>::Owner(1)),
+        written(&Filter::Between { from: 1, to: "x" }),
+        written(&Filter::<u8>::r#Type),
+    ];
+    let expected = [
+        "(1,-1)",
+        "a%20b",
+        "3",
+        "()",
+        "(1)",
+        "All",
+        "(Nothing)",
+        "(Owner,1)",
+        "(Between,1,x)",
+        "Type",
+    ];
+    assert_eq!(texts, expected);
+    assert_eq!(texts.iter().collect::<HashSet<_>>().len(), texts.len());
+    let _: Option<Never> = None;
+}
