@@ -7,15 +7,16 @@ pub(crate) async fn get_user_info<T: Table>(
 where
     T: Send,
 {
-    ::cacheme::__private::memoize::<
-        _,
-        Result<UserInfo, DbError>,
-        _,
-    >(
+    ::cacheme::__private::memoize(
             ::core::option::Option::None,
             UserInfoNode { user_id },
-            async move || -> Result<UserInfo, DbError> {
-                db.query(user_id).await?.try_into()
+            move || async move {
+                if let ::core::option::Option::Some(output) = ::core::option::Option::<
+                    Result<UserInfo, DbError>,
+                >::None {
+                    return output;
+                }
+                { db.query(user_id).await?.try_into() }
             },
         )
         .await

@@ -1,14 +1,17 @@
 async fn page(&self, number: u32, (_, mut depth): (u8, u8)) -> Page {
-    my::cacheme::__private::memoize::<
-        _,
-        Page,
-        _,
-    >(
+    my::cacheme::__private::memoize(
             ::core::option::Option::Some(&self.cacheme),
             PageNode(self.site, number),
-            async move || -> Page {
-                depth += 1;
-                self.render(number, depth).await
+            move || async move {
+                if let ::core::option::Option::Some(output) = ::core::option::Option::<
+                    Page,
+                >::None {
+                    return output;
+                }
+                {
+                    depth += 1;
+                    self.render(number, depth).await
+                }
             },
         )
         .await

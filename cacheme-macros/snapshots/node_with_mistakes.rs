@@ -1,11 +1,11 @@
 ::core::compile_error! {
-    "unknown key `valeu`, did you mean `value`? the keys are `key`, `value`, `version`, `load`, `load_all`, `serializer`, `load_timeout`, `lease`, `crate` and `tier`"
+    "unknown key `valeu`, did you mean `value`? (there are `key`, `value`, `version`, `load`, `load_all`, `serializer`, `load_timeout`, `lease`, `crate` and `tier`)"
 }
 ::core::compile_error! {
     "a duration of zero caches nothing: write how long values live, remove the tier, or leave `ttl` out for values that live for ever"
 }
 ::core::compile_error! {
-    "`UserNode` has no field `id`; its field is `user_id`"
+    "`UserNode` has no field `id` (there is `user_id`)"
 }
 #[automatically_derived]
 impl ::cacheme::__private::Node for UserNode {

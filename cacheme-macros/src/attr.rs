@@ -130,11 +130,11 @@ impl Parse for ModPath {
 }
 
 impl ModPath {
-    /// Where the runtime's half of the macros is.
-    pub(crate) fn private(path: Option<&Self>) -> proc_macro2::TokenStream {
+    /// Where the runtime's half of the macros is, for mistakes that belong to `span`.
+    pub(crate) fn private(path: Option<&Self>, span: Span) -> proc_macro2::TokenStream {
         match path {
             Some(Self(path)) => quote::quote!(#path::__private),
-            None => quote::quote_spanned!(Span::call_site()=> ::cacheme::__private),
+            None => quote::quote_spanned!(span=> ::cacheme::__private),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::template::Piece;
 pub(crate) fn derive_node(item: &DeriveInput) -> TokenStream {
     let mut mistakes = Mistakes::default();
     let attr = NodeAttr::parse(&item.attrs, &mut mistakes);
-    let private = ModPath::private(attr.krate.as_ref());
+    let private = ModPath::private(attr.krate.as_ref(), Span::call_site());
     match check(item, &attr, &mut mistakes) {
         Some(node) => expand(&node, &private),
         None => {

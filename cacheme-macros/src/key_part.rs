@@ -23,7 +23,7 @@ pub(crate) fn derive_key_part(item: &DeriveInput) -> TokenStream {
         });
         mistakes.note(parsed);
     }
-    let private = ModPath::private(krate.as_ref());
+    let private = ModPath::private(krate.as_ref(), Span::call_site());
     let key = Ident::new("key", Span::mixed_site());
     let mut bounds = Bounds::new(item);
     let body = match &item.data {

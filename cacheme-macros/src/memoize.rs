@@ -110,7 +110,7 @@ fn check(sig: &Signature, mistakes: &mut Mistakes) {
             ),
         ),
         ReturnType::Type(_, ty) => {
-            if let Some(opaque) = find_impl_trait(ty) {
+            if let Some(opaque) = find_impl_trait(ty).filter(|_| sig.asyncness.is_some()) {
                 mistakes.at(
                     opaque,
                     "a cached value has a type with a name: write the node's `value` instead of `impl Trait`",
@@ -147,7 +147,6 @@ fn find_impl_trait(ty: &Type) -> Option<Span> {
 }
 
 fn expand(mut function: ImplItemFn, node: &Expr, attr: &MemoizeAttr) -> TokenStream {
-    let private = ModPath::private(attr.krate.as_ref());
     let cacheme = match &attr.cacheme {
         Some(cacheme) => {
             quote!(::core::option::Option::Some(#cacheme))
@@ -158,10 +157,19 @@ fn expand(mut function: ImplItemFn, node: &Expr, attr: &MemoizeAttr) -> TokenStr
         unreachable!("checked to return something")
     };
     let body = &function.block;
+    // What stands in an async block is not told its type. The `return` that is never reached tells it.
+    let load = quote_spanned! {Span::mixed_site().located_at(body.span())=>
+        move || async move {
+            if let ::core::option::Option::Some(output) = ::core::option::Option::<#output>::None {
+                return output;
+            }
+            #body
+        }
+    };
     // A type that the node does not cache is told of where the function names it.
-    let memoize = quote_spanned!(Span::mixed_site().located_at(output.span())=> memoize);
-    function.block = parse_quote! {{
-        #private::#memoize::<_, #output, _>(#cacheme, #node, async move || -> #output #body).await
-    }};
+    let at = Span::mixed_site().located_at(output.span());
+    let private = ModPath::private(attr.krate.as_ref(), at);
+    let call = quote_spanned!(at=> { #private::memoize(#cacheme, #node, #load).await });
+    function.block = parse_quote!(#call);
     function.into_token_stream()
 }

@@ -2,10 +2,17 @@
 
 use std::cmp::min;
 
+/// `, did you mean …?`, or nothing.
+pub(crate) fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest
+        .map(|word| format!(", did you mean `{word}`?"))
+        .unwrap_or_default()
+}
+
 /// The known word that takes the fewest edits, if these are few for its length.
 pub(crate) fn nearest<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
     let near = known.iter().map(|word| (edits(written, word), *word)).min()?;
-    (near.0 <= near.1.len().max(written.len()).max(3) / 3).then_some(near.1)
+    (near.0 <= near.1.len().max(written.len()) / 3).then_some(near.1)
 }
 
 /// The Damerau-Levenshtein distance (optimal string alignment): letters inserted, removed, replaced or swapped with a neighbour.

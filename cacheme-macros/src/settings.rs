@@ -9,7 +9,7 @@ use syn::parse::{Parse, ParseStream};
 use syn::{Ident, Token, token};
 
 use crate::mistakes::Mistakes;
-use crate::nearest::nearest;
+use crate::nearest::{did_you_mean, nearest};
 
 /// Parses a whole list. `set` takes the value of a known name; an error of its own is noted and the list goes on
 /// behind the value. Gives the names that were meant: a misspelt one is not missing as well.
@@ -31,28 +31,25 @@ pub(crate) fn parse_settings(
                 Err(unknown(&name, nearest, known))
             }
         });
-        let complete = parsed.and_then(|()| {
-            if input.is_empty() || input.peek(Token![,]) {
-                Ok(())
-            } else {
-                Err(input.error("expected `,` before the next key"))
-            }
-        });
-        if mistakes.note(complete).is_none() {
+        if mistakes.note(parsed).is_none() {
             skip_value(input);
         }
-        let _comma: Option<Token![,]> = input.parse().unwrap_or_default();
+        if !input.is_empty()
+            && mistakes.note(input.parse::<Token![,]>()).is_none()
+            && !input.peek(Ident::peek_any)
+        {
+            skip_value(input);
+        }
     }
     meant
 }
 
 fn unknown(name: &Ident, nearest: Option<&str>, known: &[&str]) -> syn::Error {
-    let hint = nearest.map_or(String::from(";"), |word| format!(", did you mean `{word}`?"));
-    let keys = match known {
-        [only] => format!("the only key is `{only}`"),
-        _ => format!("the keys are {}", List(known)),
-    };
-    syn::Error::new(name.span(), format!("unknown key `{name}`{hint} {keys}"))
+    let hint = did_you_mean(nearest);
+    syn::Error::new(
+        name.span(),
+        format!("unknown key `{name}`{hint} ({})", Known(known)),
+    )
 }
 
 /// Parses `= value` for a name that may be set once.
@@ -68,6 +65,12 @@ pub(crate) fn parse_once<T: Parse>(
         ));
     }
     input.parse::<Token![=]>()?;
+    if input.is_empty() || input.peek(Token![,]) {
+        return Err(syn::Error::new(
+            name.span(),
+            format!("`{name}` needs a value: write it behind the `=`"),
+        ));
+    }
     let value = input.parse()?;
     if place.is_some() {
         return Err(syn::Error::new(
@@ -131,18 +134,23 @@ impl Parse for Text {
     }
 }
 
-/// `` `a`, `b` and `c` ``
-pub(crate) struct List<'a, S>(pub(crate) &'a [S]);
+/// What there is to choose from: `` there are `a`, `b` and `c` ``
+pub(crate) struct Known<'a>(pub(crate) &'a [&'a str]);
 
-impl<S: Display> Display for List<'_, S> {
+impl Display for Known<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (at, item) in self.0.iter().enumerate() {
+        f.write_str(if self.0.len() == 1 {
+            "there is "
+        } else {
+            "there are "
+        })?;
+        for (at, name) in self.0.iter().enumerate() {
             let before = match at {
                 0 => "",
                 _ if at + 1 == self.0.len() => " and ",
                 _ => ", ",
             };
-            write!(f, "{before}`{item}`")?;
+            write!(f, "{before}`{name}`")?;
         }
         Ok(())
     }

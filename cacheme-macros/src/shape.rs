@@ -52,15 +52,21 @@ pub(crate) fn key_fields<'a>(fields: &'a Fields, mistakes: &mut Mistakes) -> Vec
 
 /// Whether `#[node(skip)]` stands there.
 pub(crate) fn is_skipped(attrs: &[Attribute], mistakes: &mut Mistakes) -> bool {
-    let mut skip = false;
-    for attr in attrs.iter().filter(|attr| attr.path().is_ident("node")) {
-        let word = attr.parse_args_with(Ident::parse_any);
-        match word {
-            Ok(word) if word == "skip" => skip = true,
-            _ => mistakes.on(
+    let mut attrs = attrs
+        .iter()
+        .filter(|attr| attr.path().is_ident("node"))
+        .peekable();
+    // Said wrongly it was still meant, so that the field is not missing from the key as well.
+    let skip = attrs.peek().is_some();
+    for attr in attrs {
+        if !attr
+            .parse_args_with(Ident::parse_any)
+            .is_ok_and(|word| word == "skip")
+        {
+            mistakes.on(
                 attr,
                 "the only thing to say here is `#[node(skip)]`: not part of the key",
-            ),
+            );
         }
     }
     skip

@@ -1,13 +1,12 @@
 //! Key templates: `"user:{user_id}:info"`.
 
 use proc_macro2::Span;
-use syn::spanned::Spanned as _;
 use syn::{Generics, Ident, Index, LitStr, Member, Type};
 
 use crate::attr::plain;
 use crate::mistakes::Mistakes;
-use crate::nearest::nearest;
-use crate::settings::List;
+use crate::nearest::{did_you_mean, nearest};
+use crate::settings::Known;
 use crate::shape::{KeyField, mentions};
 
 /// A part of a key.
@@ -172,34 +171,20 @@ fn placeholder<'a>(
         }
         let names: Vec<_> = fields.iter().map(|field| field.name.as_str()).collect();
         if text.is_empty() && !names.is_empty() {
-            return wrong(format!("`{{}}` must name a field of `{name}`: {}", List(&names)));
+            return wrong(format!(
+                "`{{}}` must name a field of `{name}` ({})",
+                Known(&names)
+            ));
         }
-        let hint =
-            nearest(first, &names).map_or(String::from(";"), |near| format!(", did you mean `{near}`?"));
+        let hint = did_you_mean(nearest(first, &names));
         return wrong(match names[..] {
             [] => format!("`{{{text}}}` names a field, but `{name}` has none"),
-            [only] => format!("`{name}` has no field `{first}`{hint} its field is `{only}`"),
-            _ => format!(
-                "`{name}` has no field `{first}`{hint} its fields are {}",
-                List(&names)
-            ),
+            _ => format!("`{name}` has no field `{first}`{hint} ({})", Known(&names)),
         });
     };
     let mut members = vec![field.member.clone()];
     for inner in inner.into_iter().flat_map(|inner| inner.split('.')) {
-        let named = || syn::parse_str::<Ident>(inner).map(Member::Named).ok();
-        let numbered = || {
-            inner
-                .parse()
-                .map(|index| {
-                    Member::Unnamed(Index {
-                        index,
-                        span: field.ty.span(),
-                    })
-                })
-                .ok()
-        };
-        match named().or_else(numbered) {
+        match inner_member(inner, span) {
             Some(member) => members.push(member),
             None => return wrong(format!("`{inner}` in `{{{text}}}` cannot be the name of a field")),
         }
@@ -210,6 +195,18 @@ fn placeholder<'a>(
         ty: field.ty,
         display,
     }))
+}
+
+/// A field of a field, whose type is not known here.
+fn inner_member(name: &str, span: Span) -> Option<Member> {
+    if let Ok(index) = name.parse() {
+        return Some(Member::Unnamed(Index { index, span }));
+    }
+    let mut name: Ident = syn::parse_str(name)
+        .or_else(|_| syn::parse_str(&format!("r#{name}")))
+        .ok()?;
+    name.set_span(span);
+    Some(Member::Named(name))
 }
 
 /// Fields are written with letters, digits and some punctuation only. What stands between two of them must hold a

@@ -88,6 +88,27 @@ async fn caches_results(id: u64) -> Result<u64, String> {
     Err(id.to_string())
 }
 
+type Shared = Arc<dyn Debug + Send + Sync>;
+
+#[derive(Node, Clone)]
+#[node(key = "shared:{0}", value = Shared, serializer = none)]
+struct SharedNode(u64);
+
+/// The body is checked against the declared type, as without the attribute.
+#[memoize(node = SharedNode(id))]
+async fn coerced(id: u64) -> Result<Shared, DbError> {
+    if id == 1 {
+        return Ok(Arc::new("one"));
+    }
+    let _: u64 = "1".parse()?;
+    Ok(Arc::new(id))
+}
+
+#[memoize(node = CountNode(id))]
+async fn diverges(id: u64) -> u64 {
+    panic!("no {id}")
+}
+
 struct Service {
     cacheme: Cacheme,
     id: u64,
@@ -196,6 +217,8 @@ fn main() {
     sends(optional(1));
     sends(optional_or_error(1));
     sends(caches_results(1));
+    sends(coerced(1));
+    sends(diverges(1));
     sends(captures(1, 2, 3, 4));
     sends(no_prelude::hygienic(1));
     sends(from_macro(1));
