@@ -18,13 +18,8 @@ pub(crate) fn nearest<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
 /// The Damerau-Levenshtein distance (optimal string alignment): letters inserted, removed, replaced or swapped with a neighbour.
 fn edits(from: &str, to: &str) -> usize {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
-    let mut rows = vec![vec![0; to.len() + 1]; from.len() + 1];
-    for (i, row) in rows.iter_mut().enumerate() {
-        row[0] = i;
-    }
-    for j in 0..=to.len() {
-        rows[0][j] = j;
-    }
+    // Row 0 and column 0 are the distances from and to nothing.
+    let mut rows: Vec<Vec<usize>> = (0..=from.len()).map(|i| (i..=i + to.len()).collect()).collect();
     for i in 1..=from.len() {
         for j in 1..=to.len() {
             let replaced = rows[i - 1][j - 1] + usize::from(from[i - 1] != to[j - 1]);
