@@ -43,7 +43,7 @@ where
         key.literal("/{id}/{name}");
         ::cacheme::__private::Policy::new(
                 ::core::any::type_name::<Self>(),
-                key.as_str().to_owned(),
+                ::std::string::String::from(key.as_str()),
             )
             .serializer(
                 <::cacheme::__private::DefaultSerializer as ::core::default::Default>::default(),

@@ -52,7 +52,7 @@ pub(crate) fn check<'a>(
 
 fn fields<'a>(item: &'a DeriveInput, mistakes: &mut Mistakes) -> Option<Vec<KeyField<'a>>> {
     let (kind, keyword) = match &item.data {
-        Data::Struct(data) => return Some(key_fields(&data.fields, mistakes)),
+        Data::Struct(data) => return Some(key_fields(&data.fields, "node", mistakes)),
         Data::Enum(data) => ("an enum", data.enum_token.span()),
         Data::Union(data) => ("a union", data.union_token.span()),
     };

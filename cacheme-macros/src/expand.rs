@@ -122,7 +122,7 @@ fn policy(node: &Node<'_>, private: &TokenStream) -> TokenStream {
         quote! {
             let mut #key = #private::KeyWriter::new();
             #writes
-            #private::Policy::new(::core::any::type_name::<Self>(), #key.as_str().to_owned())
+            #private::Policy::new(::core::any::type_name::<Self>(), ::std::string::String::from(#key.as_str()))
         }
     };
     let version = attr.version.as_ref().map(|version| {

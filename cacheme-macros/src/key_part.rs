@@ -11,10 +11,13 @@ use crate::mistakes::Mistakes;
 use crate::settings::{parse_once, parse_settings};
 use crate::shape::{KeyField, key_fields};
 
+/// Another one than that of nodes, so that a node can be a field of another node's key.
+const ATTRIBUTE: &str = "key_part";
+
 pub(crate) fn derive_key_part(item: &DeriveInput) -> TokenStream {
     let mut mistakes = Mistakes::default();
     let mut krate = None;
-    for attr in item.attrs.iter().filter(|attr| attr.path().is_ident("node")) {
+    for attr in item.attrs.iter().filter(|attr| attr.path().is_ident(ATTRIBUTE)) {
         let parsed = attr.parse_args_with(|input: syn::parse::ParseStream<'_>| {
             parse_settings(input, &["crate"], &mut mistakes, |name, input, _| {
                 parse_once(name, input, &mut krate)
@@ -28,7 +31,7 @@ pub(crate) fn derive_key_part(item: &DeriveInput) -> TokenStream {
     let mut bounds = Bounds::new(item);
     let body = match &item.data {
         Data::Struct(data) => {
-            let fields = key_fields(&data.fields, &mut mistakes);
+            let fields = key_fields(&data.fields, ATTRIBUTE, &mut mistakes);
             require(&mut bounds, &fields, &private);
             struct_body(&fields, &key)
         }
@@ -95,7 +98,7 @@ fn enum_body(
         return quote!(match *#this {});
     }
     let arms = data.variants.iter().map(|variant| {
-        let fields = key_fields(&variant.fields, mistakes);
+        let fields = key_fields(&variant.fields, ATTRIBUTE, mistakes);
         require(bounds, &fields, private);
         arm(variant, &fields, key)
     });

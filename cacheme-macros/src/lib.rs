@@ -146,8 +146,8 @@ pub fn derive_node(item: TokenStream) -> TokenStream {
 /// assert_eq!(ListNode(Filter::Between { from: 1, to: 2 }).key(), "list:(Between,1,2)");
 /// ```
 ///
-/// `#[node(skip)]` leaves a field out, and `#[node(crate = path)]` on the type says where `cacheme` is.
-#[proc_macro_derive(KeyPart, attributes(node))]
+/// `#[key_part(skip)]` leaves a field out, and `#[key_part(crate = path)]` on the type says where `cacheme` is.
+#[proc_macro_derive(KeyPart, attributes(key_part))]
 pub fn derive_key_part(item: TokenStream) -> TokenStream {
     let item = syn::parse_macro_input!(item as syn::DeriveInput);
     key_part::derive_key_part(&item).into()

@@ -27,7 +27,12 @@ impl KeyField<'_> {
     }
 }
 
-pub(crate) fn key_fields<'a>(fields: &'a Fields, mistakes: &mut Mistakes) -> Vec<KeyField<'a>> {
+/// The fields of an item, where `#[attribute(skip)]` leaves one out of the key.
+pub(crate) fn key_fields<'a>(
+    fields: &'a Fields,
+    attribute: &str,
+    mistakes: &mut Mistakes,
+) -> Vec<KeyField<'a>> {
     let field = |(at, field): (usize, &'a Field)| {
         let (member, name) = match &field.ident {
             Some(name) => (Member::Named(name.clone()), name.unraw().to_string()),
@@ -39,7 +44,7 @@ pub(crate) fn key_fields<'a>(fields: &'a Fields, mistakes: &mut Mistakes) -> Vec
                 at.to_string(),
             ),
         };
-        let skip = is_skipped(&field.attrs, mistakes) || is_phantom(&field.ty);
+        let skip = is_skipped(&field.attrs, attribute, mistakes) || is_phantom(&field.ty);
         KeyField {
             member,
             name,
@@ -50,11 +55,10 @@ pub(crate) fn key_fields<'a>(fields: &'a Fields, mistakes: &mut Mistakes) -> Vec
     fields.iter().enumerate().map(field).collect()
 }
 
-/// Whether `#[node(skip)]` stands there.
-pub(crate) fn is_skipped(attrs: &[Attribute], mistakes: &mut Mistakes) -> bool {
+fn is_skipped(attrs: &[Attribute], attribute: &str, mistakes: &mut Mistakes) -> bool {
     let mut attrs = attrs
         .iter()
-        .filter(|attr| attr.path().is_ident("node"))
+        .filter(|attr| attr.path().is_ident(attribute))
         .peekable();
     // Said wrongly it was still meant, so that the field is not missing from the key as well.
     let skip = attrs.peek().is_some();
@@ -65,7 +69,7 @@ pub(crate) fn is_skipped(attrs: &[Attribute], mistakes: &mut Mistakes) -> bool {
         {
             mistakes.on(
                 attr,
-                "the only thing to say here is `#[node(skip)]`: not part of the key",
+                format!("the only thing to say here is `#[{attribute}(skip)]`: not part of the key"),
             );
         }
     }

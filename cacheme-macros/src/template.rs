@@ -302,7 +302,7 @@ mod tests {
             unreachable!()
         };
         let mut mistakes = Mistakes::default();
-        let fields = crate::shape::key_fields(&data.fields, &mut mistakes);
+        let fields = crate::shape::key_fields(&data.fields, "node", &mut mistakes);
         let template = LitStr::new(template, Span::call_site());
         let pieces = parse_template(&template, &item.ident, &item.generics, &fields, &mut mistakes);
         pieces

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::marker::PhantomData;
 
-use cacheme::{KeyPart, KeyWriter};
+use cacheme::{KeyPart, KeyWriter, Node};
 
 #[derive(KeyPart)]
 struct Point {
@@ -16,6 +16,16 @@ struct Wrapper<T>(T);
 
 #[derive(KeyPart)]
 struct Empty;
+
+/// A node whose key is part of another key.
+#[derive(Node, KeyPart, Clone)]
+#[node(key = "user:{id}", value = u8)]
+struct UserNode {
+    id: u64,
+    #[node(skip)]
+    #[key_part(skip)]
+    trace: u8,
+}
 
 #[derive(KeyPart)]
 struct Tagged<T>(u8, PhantomData<T>);
@@ -45,6 +55,7 @@ fn main() {
         written(&Wrapper(Some(Wrapper(3)))),
         written(&Empty),
         written(&Tagged::<u8>(1, PhantomData)),
+        written(&UserNode { id: 7, trace: 1 }),
         written(&Filter::<u8>::All),
         written(&Filter::<u8>::Nothing()),
         written(&Filter::<u8>::Owner(1)),
@@ -65,5 +76,6 @@ fn main() {
     ];
     assert_eq!(texts, expected);
     assert_eq!(texts.iter().collect::<HashSet<_>>().len(), texts.len());
+    assert_eq!(UserNode { id: 7, trace: 1 }.key(), "user:7");
     let _: Option<Never> = None;
 }
