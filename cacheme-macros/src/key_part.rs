@@ -80,7 +80,7 @@ fn struct_body(fields: &[KeyField<'_>], key: &Ident) -> TokenStream {
     });
     let parts: Vec<_> = parts.collect();
     match &parts[..] {
-        [only] if fields.len() == 1 => quote!(#key.part(#only);),
+        [only] => quote!(#key.part(#only);),
         parts => quote!(#key.tuple(&[#(#parts),*]);),
     }
 }
