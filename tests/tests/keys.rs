@@ -25,6 +25,7 @@ enum Filter {
     All,
     Nothing(),
     Tag(String),
+    Owner(String),
     Pair { from: String, to: Option<Box<Filter>> },
 }
 
@@ -32,13 +33,18 @@ fn filter() -> impl Strategy<Value = Filter> {
     let leaf = prop_oneof![
         Just(Filter::All),
         Just(Filter::Nothing()),
-        text().prop_map(Filter::Tag)
+        text().prop_map(Filter::Tag),
+        text().prop_map(Filter::Owner),
     ];
     leaf.prop_recursive(3, 8, 1, |inner| {
         (text(), proptest::option::of(inner.prop_map(Box::new)))
             .prop_map(|(from, to)| Filter::Pair { from, to })
     })
 }
+
+#[derive(Node, Clone, Debug, PartialEq)]
+#[node(value = ())]
+struct FilterNode(Filter);
 
 #[derive(KeyPart, Clone, Debug, PartialEq)]
 struct Wrapped<T>(T);
@@ -86,6 +92,12 @@ proptest! {
             TextNode { a: a.into(), b: b.into(), c: None }
         };
         let (a, b) = (node(one), node(other));
+        prop_assert_eq!(a == b, a.key() == b.key(), "{} and {}", a.key(), b.key());
+    }
+
+    #[test]
+    fn c4_variants_never_meet(a in filter(), b in filter()) {
+        let (a, b) = (FilterNode(a), FilterNode(b));
         prop_assert_eq!(a == b, a.key() == b.key(), "{} and {}", a.key(), b.key());
     }
 
