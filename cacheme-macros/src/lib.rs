@@ -1,1 +1,212 @@
-//! Macros
+//! The macros of [Cacheme](https://docs.rs/cacheme), which re-exports them: use that crate.
+//!
+//! | to change | open |
+//! |---|---|
+//! | a key of `#[node(…)]` | `attr.rs`: one line in `node_keys!`; then `check.rs` and `expand.rs` |
+//! | key templates | `template.rs` |
+//! | what is wrong with a node, and how that is said | `check.rs` |
+//! | what a node turns into | `expand.rs`, `bounds.rs` |
+//! | `#[derive(KeyPart)]`, `#[memoize]` | `key_part.rs`, `memoize.rs` |
+
+use proc_macro::TokenStream;
+
+mod attr;
+mod bounds;
+mod check;
+mod expand;
+mod key_part;
+mod memoize;
+mod mistakes;
+mod nearest;
+mod settings;
+mod shape;
+#[cfg(test)]
+mod snapshots;
+mod template;
+mod time;
+
+/// Makes a struct a node: a typed cache key, with the policy of its kind.
+///
+/// ```
+/// use cacheme::{LoadContext, Node};
+///
+/// #[derive(Node, Clone, Debug)]
+/// #[node(
+///     key = "user:{user_id}:info",
+///     value = String,
+///     version = "v1",
+///     tier(storage = "local", ttl = "30s"),
+///     tier(storage = "my-redis", ttl = "10m"),
+///     load = load_user_info,
+/// )]
+/// struct UserInfoNode {
+///     user_id: i64,
+/// }
+///
+/// async fn load_user_info(
+///     node: &UserInfoNode,
+///     _cx: &mut LoadContext<UserInfoNode>,
+/// ) -> Result<String, std::io::Error> {
+///     Ok(format!("user {}", node.user_id))
+/// }
+///
+/// assert_eq!(UserInfoNode { user_id: 1 }.key(), "user:1:info");
+/// ```
+///
+/// The struct may have named fields, numbered ones or none, and parameters of all kinds. It must be `Clone`.
+///
+/// # Keys of `#[node(…)]`
+///
+/// | key | |
+/// |---|---|
+/// | `value = Type` | what is cached; the one key that must be there. `Clone + Send + Sync + 'static`, and `Serialize + DeserializeOwned` unless `serializer = none` |
+/// | `key = "user:{id}"` | the key's template, see below; without it the type's name and all fields, `:` between them |
+/// | `version = "v2"` | last part of the full key, `v1` when nothing is said: another one makes all values load anew |
+/// | `tier(storage = "…", ttl = …)` | where values are kept, nearest first, any number. Without a `ttl` they live for ever |
+/// | `load = path` | `async fn(&Node, &mut LoadContext<Node>) -> Result<Value, E>` with any error that turns into a `BoxError` |
+/// | `load_all = path` | `async fn(&[Node], &mut LoadContext<Node>) -> Result<_, E>` with a `Vec` or map of nodes and values, or `Loaded`, in any order. Serves `load` too where that is not given |
+/// | `serializer = Type` | how remote tiers write values, made by `Default`; `none` where no tier is remote |
+/// | `load_timeout = …` | how long a load may take, 30 s when nothing is said |
+/// | `lease = …` | how long the lease of a load lasts, 5 s when nothing is said; `none` does without |
+/// | `crate = path` | where `cacheme` is, when it has another name |
+///
+/// Durations are text (`"500ms"`, `"1h30m"`) or expressions of type `Duration`.
+///
+/// # Key templates
+///
+/// | placeholder | writes |
+/// |---|---|
+/// | `{user_id}`, `{0}` | a field, whose type is a [`KeyPart`] |
+/// | `{org.id}` | what is inside of a field |
+/// | `{place:display}` | a field by its `Display`, which must tell all its values apart |
+/// | `{T}` | the name of the type that the parameter stands for, or the value of a const parameter |
+///
+/// Fields are escaped and so never hold the likes of `:`, `/`, `|` and `#`. One of these must stand between two
+/// placeholders, so that different nodes have different keys. For the same reason every field must be in the key. One
+/// that tells no nodes apart is marked:
+///
+/// ```
+/// # use cacheme::Node;
+/// #[derive(Node, Clone)]
+/// #[node(key = "page:{site}/{number}", value = String)]
+/// struct PageNode {
+///     site: String,
+///     number: u32,
+///     #[node(skip)]
+///     asked_by: String,
+/// }
+/// # let page = PageNode { site: "a/b".into(), number: 2, asked_by: "ann".into() };
+/// # assert_eq!(page.key(), "page:a%2Fb/2");
+/// # let _ = page.asked_by;
+/// ```
+///
+/// A generic node has its parameters in its key, by placeholder or as the type of a field that is there:
+///
+/// ```
+/// # use cacheme::{KeyPart, Node};
+/// # use std::marker::PhantomData;
+/// # trait Table: Clone + Send + Sync + 'static { type Id: KeyPart + Clone + Send + Sync + 'static; }
+/// #[derive(Node, Clone)]
+/// #[node(key = "count:{T}:{owner}", value = u64)]
+/// struct CountNode<T: Table> {
+///     owner: T::Id,
+///     table: PhantomData<T>,
+/// }
+/// ```
+#[proc_macro_derive(Node, attributes(node))]
+pub fn derive_node(item: TokenStream) -> TokenStream {
+    let item = syn::parse_macro_input!(item as syn::DeriveInput);
+    expand::derive_node(&item).into()
+}
+
+/// Makes a struct or an enum something that can be a field of a key.
+///
+/// A struct is written as its fields in parentheses, a struct of one field as that field. A variant of an enum is
+/// written as its name, with its fields in parentheses where it has some.
+///
+/// ```
+/// use cacheme::{KeyPart, Node};
+///
+/// #[derive(KeyPart, Clone)]
+/// struct UserId(i64);
+///
+/// #[derive(KeyPart, Clone)]
+/// enum Filter {
+///     All,
+///     Owner(UserId),
+///     Between { from: u32, to: u32 },
+/// }
+///
+/// #[derive(Node, Clone)]
+/// #[node(key = "list:{0}", value = Vec<String>)]
+/// struct ListNode(Filter);
+///
+/// assert_eq!(ListNode(Filter::All).key(), "list:All");
+/// assert_eq!(ListNode(Filter::Owner(UserId(7))).key(), "list:(Owner,7)");
+/// assert_eq!(ListNode(Filter::Between { from: 1, to: 2 }).key(), "list:(Between,1,2)");
+/// ```
+///
+/// `#[key_part(skip)]` leaves a field out, and `#[key_part(crate = path)]` on the type says where `cacheme` is.
+#[proc_macro_derive(KeyPart, attributes(key_part))]
+pub fn derive_key_part(item: TokenStream) -> TokenStream {
+    let item = syn::parse_macro_input!(item as syn::DeriveInput);
+    key_part::derive_key_part(&item).into()
+}
+
+/// Caches what an `async fn` returns, under a node made of its arguments.
+///
+/// ```
+/// use cacheme::{Node, memoize};
+///
+/// #[derive(Node, Clone)]
+/// #[node(key = "greeting:{name}:{lang}", value = String, tier(storage = "local", ttl = "30s"))]
+/// struct GreetingNode {
+///     name: String,
+///     lang: &'static str,
+/// }
+///
+/// /// Whatever is not in the node, such as `db`, may be anything, also a reference.
+/// #[memoize(node = GreetingNode { name: name.clone(), lang: "en" })]
+/// async fn greet(db: &str, name: String) -> Result<String, std::fmt::Error> {
+///     Ok(format!("{db} greets {name}"))
+/// }
+/// ```
+///
+/// The function returns the node's value or a `Result` of it, whose error type is `Clone + Send + Sync + 'static` since
+/// all who waited for a failed load get its error. Trouble of storages never shows up in it: the body runs.
+///
+/// Functions, methods and trait implementations will do, generic ones too; name, visibility, attributes and documentation
+/// stay. `node` is evaluated by each call, before the body, and may borrow the arguments; the body runs on a miss only.
+///
+/// # Keys
+///
+/// | key | |
+/// |---|---|
+/// | `node = expression` | the node, made of the arguments |
+/// | `cacheme = expression` | a `&Cacheme`, for another instance than the process-wide one; sees the arguments too |
+/// | `crate = path` | where `cacheme` is, when it has another name |
+///
+/// ```
+/// # use cacheme::{Cacheme, Node, memoize};
+/// # #[derive(Node, Clone)]
+/// # #[node(key = "square:{0}", value = u64)]
+/// # struct SquareNode(u64);
+/// struct Service {
+///     cacheme: Cacheme,
+/// }
+///
+/// impl Service {
+///     #[memoize(node = SquareNode(number), cacheme = &self.cacheme)]
+///     async fn square(&self, number: u64) -> u64 {
+///         number * number
+///     }
+/// }
+/// ```
+///
+/// # Cancel safety
+///
+/// A call that is dropped drops the body if it was running it; another call that waited for it then runs its own.
+#[proc_macro_attribute]
+pub fn memoize(attr: TokenStream, item: TokenStream) -> TokenStream {
+    memoize::memoize(attr.into(), item.into()).into()
+}

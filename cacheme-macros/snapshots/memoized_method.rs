@@ -1,0 +1,18 @@
+async fn page(&self, number: u32, (_, mut depth): (u8, u8)) -> Page {
+    my::cacheme::__private::memoize(
+            ::core::option::Option::Some(&self.cacheme),
+            PageNode(self.site, number),
+            move || async move {
+                if let ::core::option::Option::Some(output) = ::core::option::Option::<
+                    Page,
+                >::None {
+                    return output;
+                }
+                {
+                    depth += 1;
+                    self.render(number, depth).await
+                }
+            },
+        )
+        .await
+}

@@ -1,0 +1,47 @@
+#[automatically_derived]
+impl my::cacheme::__private::Node for SquareNode {
+    type Value = u64;
+    fn policy(&self) -> my::cacheme::__private::Policy<u64> {
+        <Self as my::cacheme::__private::DerivedNode>::derived_policy()
+    }
+    fn write_key(&self, key: &mut my::cacheme::__private::KeyWriter) {
+        key.literal("SquareNode:");
+        key.part(&self.0);
+    }
+}
+#[automatically_derived]
+impl my::cacheme::__private::DerivedNode for SquareNode {
+    fn derived_policy() -> my::cacheme::__private::Policy<u64> {
+        my::cacheme::__private::Policy::new("SquareNode", "SquareNode:{0}")
+            .lease(::core::option::Option::None)
+    }
+}
+#[automatically_derived]
+impl my::cacheme::__private::Load for SquareNode {
+    async fn load(
+        &self,
+        cx: &mut my::cacheme::__private::LoadContext<Self>,
+    ) -> ::core::result::Result<u64, my::cacheme::__private::BoxError> {
+        <Self as my::cacheme::__private::Load>::load_all(
+                ::core::slice::from_ref(self),
+                cx,
+            )
+            .await?
+            .into_value(self)
+    }
+    async fn load_all(
+        nodes: &[Self],
+        cx: &mut my::cacheme::__private::LoadContext<Self>,
+    ) -> ::core::result::Result<
+        my::cacheme::__private::Loaded<Self>,
+        my::cacheme::__private::BoxError,
+    > {
+        squares(nodes, cx)
+            .await
+            .map(::core::convert::Into::into)
+            .map_err(::core::convert::Into::into)
+    }
+}
+my::cacheme::__private::inventory::submit! {
+    my::cacheme::__private::NodeRegistration::new:: < SquareNode > ()
+}

@@ -1,0 +1,145 @@
+//! The `#[node(…)]` attribute of a type.
+
+use proc_macro2::Span;
+use syn::ext::IdentExt as _;
+use syn::parse::{Parse, ParseStream};
+use syn::{Attribute, ExprPath, Ident, Path, Type, parenthesized, token};
+
+use crate::mistakes::Mistakes;
+use crate::settings::{OrNone, Text, parse_once, parse_settings};
+use crate::time::Time;
+
+/// Lists the keys of `#[node(…)]` that can be set once. A new key is a line here and its use in `expand.rs`.
+macro_rules! node_keys {
+    ($($field:ident: $type:ty = $key:literal,)*) => {
+        #[derive(Default)]
+        pub(crate) struct NodeAttr {
+            $(pub(crate) $field: Option<$type>,)*
+            pub(crate) tiers: Vec<TierAttr>,
+            /// Keys that are there, also those whose value could not be understood.
+            pub(crate) named: Vec<&'static str>,
+        }
+
+        const KEYS: &[&str] = &[$($key,)* "tier"];
+
+        impl NodeAttr {
+            fn set(&mut self, name: &Ident, input: ParseStream<'_>) -> syn::Result<()> {
+                match name.to_string().as_str() {
+                    $($key => parse_once(name, input, &mut self.$field),)*
+                    other => unreachable!("`{other}` is not in the list of keys"),
+                }
+            }
+        }
+    };
+}
+
+node_keys! {
+    key: Text = "key",
+    value: Type = "value",
+    version: Text = "version",
+    load: ExprPath = "load",
+    load_all: ExprPath = "load_all",
+    serializer: OrNone<Type> = "serializer",
+    load_timeout: Time = "load_timeout",
+    lease: OrNone<Time> = "lease",
+    krate: ModPath = "crate",
+}
+
+/// `tier(storage = "…", ttl = …)`
+pub(crate) struct TierAttr {
+    pub(crate) storage: Text,
+    pub(crate) ttl: Option<Time>,
+}
+
+impl NodeAttr {
+    /// All `#[node(…)]` attributes of a type, as if they were one.
+    pub(crate) fn parse(attrs: &[Attribute], mistakes: &mut Mistakes) -> Self {
+        let mut node = Self::default();
+        for attr in attrs.iter().filter(|attr| attr.path().is_ident("node")) {
+            if let syn::Meta::List(_) = &attr.meta {
+                let parsed = attr.parse_args_with(|input: ParseStream<'_>| {
+                    let named = parse_settings(input, KEYS, mistakes, |name, input, mistakes| {
+                        if name == "tier" {
+                            node.tiers.extend(parse_tier(name, input, mistakes)?);
+                            return Ok(());
+                        }
+                        node.set(name, input)
+                    });
+                    Ok(named)
+                });
+                node.named.extend(mistakes.note(parsed).unwrap_or_default());
+            } else {
+                mistakes.on(attr, "write `#[node(key = \"…\", value = …, …)]`");
+            }
+        }
+        node
+    }
+
+    /// Whether a key is there, right or wrong.
+    pub(crate) fn names(&self, key: &str) -> bool {
+        self.named.contains(&key)
+    }
+
+    /// Whether the user gave a loader, right or wrong.
+    pub(crate) fn names_loader(&self) -> bool {
+        self.names("load") || self.names("load_all")
+    }
+}
+
+/// `None` if there is a mistake in the parentheses.
+fn parse_tier(
+    name: &Ident,
+    input: ParseStream<'_>,
+    mistakes: &mut Mistakes,
+) -> syn::Result<Option<TierAttr>> {
+    let example = "`tier(storage = \"local\", ttl = \"30s\")`";
+    if !input.peek(token::Paren) {
+        return Err(syn::Error::new(name.span(), format!("write {example}")));
+    }
+    let content;
+    parenthesized!(content in input);
+    let mut found = Mistakes::default();
+    let (mut storage, mut ttl) = (None, None);
+    parse_settings(&content, &["storage", "ttl"], &mut found, |name, input, _| {
+        if name == "storage" {
+            parse_once(name, input, &mut storage)
+        } else {
+            parse_once(name, input, &mut ttl)
+        }
+    });
+    if storage.is_none() && found.is_empty() {
+        found.at(name.span(), format!("a tier names its storage: write {example}"));
+    }
+    let complete = found.is_empty();
+    mistakes.extend(found);
+    Ok(storage
+        .filter(|_| complete)
+        .map(|storage| TierAttr { storage, ttl }))
+}
+
+/// A path as in `use`: `crate`, `::cacheme`, `my::cacheme`.
+pub(crate) struct ModPath(pub(crate) Path);
+
+impl Parse for ModPath {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        if input.peek(syn::LitStr) {
+            return Err(input.error("write the path without quotes: `crate = my::cacheme`"));
+        }
+        input.call(Path::parse_mod_style).map(Self)
+    }
+}
+
+impl ModPath {
+    /// Where the runtime's half of the macros is, for mistakes that belong to `span`.
+    pub(crate) fn private(path: Option<&Self>, span: Span) -> proc_macro2::TokenStream {
+        match path {
+            Some(Self(path)) => quote::quote!(#path::__private),
+            None => quote::quote_spanned!(span=> ::cacheme::__private),
+        }
+    }
+}
+
+/// The name of a type or field as people call it, without `r#`.
+pub(crate) fn plain(name: &Ident) -> String {
+    name.unraw().to_string()
+}

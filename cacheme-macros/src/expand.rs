@@ -1,0 +1,276 @@
+//! What `#[derive(Node)]` turns into.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned as _;
+use syn::{DeriveInput, ExprPath, Ident};
+
+use crate::attr::{ModPath, NodeAttr, plain};
+use crate::bounds::Bounds;
+use crate::check::{Node, check};
+use crate::mistakes::Mistakes;
+use crate::settings::OrNone;
+use crate::shape::concrete;
+use crate::template::Piece;
+
+pub(crate) fn derive_node(item: &DeriveInput) -> TokenStream {
+    let mut mistakes = Mistakes::default();
+    let attr = NodeAttr::parse(&item.attrs, &mut mistakes);
+    let private = ModPath::private(attr.krate.as_ref(), Span::call_site());
+    match check(item, &attr, &mut mistakes) {
+        Some(node) => expand(&node, &private),
+        None => {
+            let errors = mistakes.to_compile_errors();
+            let stubs = stubs(item, &attr, &private);
+            quote!(#errors #stubs)
+        }
+    }
+}
+
+fn expand(node: &Node<'_>, private: &TokenStream) -> TokenStream {
+    let name = &node.item.ident;
+    let value = node.value;
+    let (impl_generics, type_generics, _) = node.item.generics.split_for_impl();
+    let bounds = bounds(node, private);
+    let policy = policy(node, private);
+    let write_key = write_key(&node.key, private);
+    let load = load(node, private).map(|methods| {
+        quote! {
+            #[automatically_derived]
+            impl #impl_generics #private::Load for #name #type_generics #bounds {
+                #methods
+            }
+        }
+    });
+    let registration = concrete(name, &node.item.generics).map(|node| {
+        quote! {
+            #private::inventory::submit! {
+                #private::NodeRegistration::new::<#node>()
+            }
+        }
+    });
+    quote! {
+        #[automatically_derived]
+        impl #impl_generics #private::Node for #name #type_generics #bounds {
+            type Value = #value;
+
+            fn policy(&self) -> #private::Policy<#value> {
+                <Self as #private::DerivedNode>::derived_policy()
+            }
+
+            #write_key
+        }
+
+        #[automatically_derived]
+        impl #impl_generics #private::DerivedNode for #name #type_generics #bounds {
+            fn derived_policy() -> #private::Policy<#value> {
+                #policy
+            }
+        }
+
+        #load
+        #registration
+    }
+}
+
+fn bounds(node: &Node<'_>, private: &TokenStream) -> Bounds {
+    let mut bounds = Bounds::of_node(node.item);
+    for piece in &node.key {
+        match piece {
+            // The type of what is inside a field has no name here; the user's own where clause says what it is.
+            Piece::Field(field) if field.path.len() > 1 => {}
+            Piece::Field(field) if field.display => bounds.require(field.ty, quote!(::core::fmt::Display)),
+            Piece::Field(field) => bounds.require(field.ty, quote!(#private::KeyPart)),
+            Piece::Literal(_) | Piece::TypeName(_) | Piece::Const(_) => {}
+        }
+    }
+    let kept = quote!(::core::clone::Clone + ::core::marker::Send + ::core::marker::Sync + 'static);
+    bounds.require(node.value, kept);
+    if !matches!(&node.attr.serializer, Some(OrNone::None)) {
+        bounds.require(
+            node.value,
+            quote!(#private::Serialize + #private::DeserializeOwned),
+        );
+    }
+    bounds
+}
+
+fn policy(node: &Node<'_>, private: &TokenStream) -> TokenStream {
+    let attr = node.attr;
+    let generics = &node.item.generics;
+    let shown = |pieces: &[Piece<'_>]| pieces.iter().map(Piece::to_placeholder).collect::<String>();
+    let start = if generics.type_params().next().is_none() && generics.const_params().next().is_none() {
+        let (name, key) = (plain(&node.item.ident), shown(&node.key));
+        quote!(#private::Policy::new(#name, #key))
+    } else {
+        // Each set of parameters is a kind of its own, with its own name and template.
+        let key = Ident::new("key", Span::mixed_site());
+        let mut writes = TokenStream::new();
+        let mut text = String::new();
+        for piece in &node.key {
+            match piece {
+                Piece::Literal(_) | Piece::Field(_) => text += &piece.to_placeholder(),
+                Piece::TypeName(_) | Piece::Const(_) => {
+                    let (before, param) = (std::mem::take(&mut text), write_piece(piece, &key));
+                    writes.extend(quote!(#key.literal(#before); #param));
+                }
+            }
+        }
+        if !text.is_empty() {
+            writes.extend(quote!(#key.literal(#text);));
+        }
+        quote! {
+            let mut #key = #private::KeyWriter::new();
+            #writes
+            #private::Policy::new(::core::any::type_name::<Self>(), ::std::string::String::from(#key.as_str()))
+        }
+    };
+    let version = attr.version.as_ref().map(|version| {
+        let version = &version.0;
+        quote!(.version(#version))
+    });
+    let tiers = attr.tiers.iter().map(|tier| {
+        let storage = &tier.storage.0;
+        let ttl = match &tier.ttl {
+            Some(ttl) => {
+                let ttl = ttl.to_expr();
+                quote!(::core::option::Option::Some(#ttl))
+            }
+            None => quote!(::core::option::Option::None),
+        };
+        quote!(.tier(#storage, #ttl))
+    });
+    let serializer = match &attr.serializer {
+        Some(OrNone::None) => None,
+        Some(OrNone::Some(serializer)) => Some(quote!(#serializer)),
+        None => Some(quote!(#private::DefaultSerializer)),
+    };
+    let serializer = serializer.map(|serializer| {
+        // A value that cannot be serialized is told of where it is named.
+        let method = Ident::new("serializer", Span::mixed_site().located_at(node.value.span()));
+        quote!(.#method(<#serializer as ::core::default::Default>::default()))
+    });
+    let load_timeout = attr.load_timeout.as_ref().map(|timeout| {
+        let timeout = timeout.to_expr();
+        quote!(.load_timeout(#timeout))
+    });
+    let lease = attr.lease.as_ref().map(|lease| match lease {
+        OrNone::None => quote!(.lease(::core::option::Option::None)),
+        OrNone::Some(time) => {
+            let time = time.to_expr();
+            quote!(.lease(::core::option::Option::Some(#time)))
+        }
+    });
+    quote!(#start #version #(#tiers)* #serializer #load_timeout #lease)
+}
+
+fn write_key(pieces: &[Piece<'_>], private: &TokenStream) -> TokenStream {
+    let this = Ident::new("self", Span::mixed_site());
+    let key = Ident::new("key", Span::mixed_site());
+    let writes = pieces.iter().map(|piece| write_piece(piece, &key));
+    quote! {
+        fn write_key(&#this, #key: &mut #private::KeyWriter) {
+            #(#writes)*
+        }
+    }
+}
+
+fn write_piece(piece: &Piece<'_>, key: &Ident) -> TokenStream {
+    match piece {
+        Piece::Literal(text) => quote!(#key.literal(#text);),
+        Piece::TypeName(param) => quote!(#key.text(::core::any::type_name::<#param>());),
+        Piece::Const(param) => quote!(#key.part(&#param);),
+        Piece::Field(field) => {
+            // A field that cannot be in a key is told of at its type.
+            let span = Span::mixed_site().located_at(field.ty.span());
+            let this = Ident::new("self", span);
+            let (path, method) = (
+                &field.path,
+                Ident::new(if field.display { "display" } else { "part" }, span),
+            );
+            quote_spanned!(span=> #key.#method(&#this #(.#path)*);)
+        }
+    }
+}
+
+/// The methods of `Load`; `None` for a node without a loader. Whatever does not fit is told of at the user's path.
+fn load(node: &Node<'_>, private: &TokenStream) -> Option<TokenStream> {
+    let value = node.value;
+    let load_all = node.attr.load_all.as_ref().map(|path| {
+        quote_spanned! {at(path)=>
+            async fn load_all(
+                nodes: &[Self],
+                cx: &mut #private::LoadContext<Self>,
+            ) -> ::core::result::Result<#private::Loaded<Self>, #private::BoxError> {
+                #path(nodes, cx).await.map(::core::convert::Into::into).map_err(::core::convert::Into::into)
+            }
+        }
+    });
+    let (path, body) = match (&node.attr.load, &node.attr.load_all) {
+        (Some(path), _) => (
+            path,
+            quote_spanned!(at(path)=> #path(self, cx).await.map_err(::core::convert::Into::into)),
+        ),
+        (None, Some(path)) => {
+            let call = quote_spanned! {at(path)=>
+                <Self as #private::Load>::load_all(::core::slice::from_ref(self), cx).await?.into_value(self)
+            };
+            (path, call)
+        }
+        (None, None) => return None,
+    };
+    Some(quote_spanned! {at(path)=>
+        async fn load(
+            &self,
+            cx: &mut #private::LoadContext<Self>,
+        ) -> ::core::result::Result<#value, #private::BoxError> {
+            #body
+        }
+
+        #load_all
+    })
+}
+
+/// The place of the user's path, without seeing what is in scope there.
+fn at(path: &ExprPath) -> Span {
+    Span::mixed_site().located_at(path.span())
+}
+
+/// Impls that keep one mistake from becoming an error at every use of the node.
+fn stubs(item: &DeriveInput, attr: &NodeAttr, private: &TokenStream) -> TokenStream {
+    let name = &item.ident;
+    let (impl_generics, type_generics, _) = item.generics.split_for_impl();
+    let unit = syn::parse_quote!(());
+    let value = attr.value.as_ref().unwrap_or(&unit);
+    let mut bounds = Bounds::of_node(item);
+    bounds.require(
+        value,
+        quote!(::core::clone::Clone + ::core::marker::Send + ::core::marker::Sync + 'static),
+    );
+    let load = attr.names_loader().then(|| {
+        quote! {
+            #[automatically_derived]
+            impl #impl_generics #private::Load for #name #type_generics #bounds {
+                async fn load(
+                    &self,
+                    _: &mut #private::LoadContext<Self>,
+                ) -> ::core::result::Result<#value, #private::BoxError> {
+                    ::core::unreachable!()
+                }
+            }
+        }
+    });
+    quote! {
+        #[automatically_derived]
+        impl #impl_generics #private::Node for #name #type_generics #bounds {
+            type Value = #value;
+
+            fn policy(&self) -> #private::Policy<#value> {
+                ::core::unreachable!()
+            }
+
+            fn write_key(&self, _: &mut #private::KeyWriter) {}
+        }
+        #load
+    }
+}

@@ -1,0 +1,113 @@
+//! What the derives need to know of a type: its fields and its generics.
+
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::ext::IdentExt as _;
+use syn::spanned::Spanned as _;
+use syn::{Attribute, Field, Fields, GenericParam, Generics, Ident, Index, Member, Type};
+
+use crate::mistakes::Mistakes;
+
+/// A field that belongs in the key, unless it is skipped.
+pub(crate) struct KeyField<'a> {
+    pub(crate) member: Member,
+    /// What a template calls it.
+    pub(crate) name: String,
+    pub(crate) ty: &'a Type,
+    pub(crate) skip: bool,
+}
+
+impl KeyField<'_> {
+    /// Where a mistake about the field belongs.
+    pub(crate) fn span(&self) -> Span {
+        match &self.member {
+            Member::Named(name) => name.span(),
+            Member::Unnamed(_) => self.ty.span(),
+        }
+    }
+}
+
+/// The fields of an item, where `#[attribute(skip)]` leaves one out of the key.
+pub(crate) fn key_fields<'a>(
+    fields: &'a Fields,
+    attribute: &str,
+    mistakes: &mut Mistakes,
+) -> Vec<KeyField<'a>> {
+    let field = |(at, field): (usize, &'a Field)| {
+        let (member, name) = match &field.ident {
+            Some(name) => (Member::Named(name.clone()), name.unraw().to_string()),
+            None => (
+                Member::Unnamed(Index {
+                    index: at as u32,
+                    span: field.ty.span(),
+                }),
+                at.to_string(),
+            ),
+        };
+        let skip = is_skipped(&field.attrs, attribute, mistakes) || is_phantom(&field.ty);
+        KeyField {
+            member,
+            name,
+            ty: &field.ty,
+            skip,
+        }
+    };
+    fields.iter().enumerate().map(field).collect()
+}
+
+fn is_skipped(attrs: &[Attribute], attribute: &str, mistakes: &mut Mistakes) -> bool {
+    let mut attrs = attrs
+        .iter()
+        .filter(|attr| attr.path().is_ident(attribute))
+        .peekable();
+    // Said wrongly it was still meant, so that the field is not missing from the key as well.
+    let skip = attrs.peek().is_some();
+    for attr in attrs {
+        if !attr
+            .parse_args_with(Ident::parse_any)
+            .is_ok_and(|word| word == "skip")
+        {
+            mistakes.on(
+                attr,
+                format!("the only thing to say here is `#[{attribute}(skip)]`: not part of the key"),
+            );
+        }
+    }
+    skip
+}
+
+/// A `PhantomData` has one value only, so that it tells no nodes apart.
+fn is_phantom(ty: &Type) -> bool {
+    matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "PhantomData"))
+}
+
+/// Whether any of these names stands in `tokens`.
+pub(crate) fn mentions(tokens: impl ToTokens, names: &[Ident]) -> bool {
+    fn walk(tokens: TokenStream, names: &[Ident]) -> bool {
+        tokens.into_iter().any(|token| match token {
+            TokenTree::Ident(ident) => names.contains(&ident),
+            TokenTree::Group(group) => walk(group.stream(), names),
+            TokenTree::Punct(_) | TokenTree::Literal(_) => false,
+        })
+    }
+    !names.is_empty() && walk(tokens.into_token_stream(), names)
+}
+
+pub(crate) fn type_params(generics: &Generics) -> Vec<Ident> {
+    generics.type_params().map(|param| param.ident.clone()).collect()
+}
+
+/// The type with its parameters filled in so that it can be named outside of an `impl`; `None` if it has parameters
+/// other than lifetimes.
+pub(crate) fn concrete(name: &Ident, generics: &Generics) -> Option<TokenStream> {
+    let lifetimes = generics.params.iter().map(|param| match param {
+        GenericParam::Lifetime(_) => Some(quote::quote!('static)),
+        GenericParam::Type(_) | GenericParam::Const(_) => None,
+    });
+    let lifetimes: Vec<_> = lifetimes.collect::<Option<_>>()?;
+    Some(if lifetimes.is_empty() {
+        quote::quote!(#name)
+    } else {
+        quote::quote!(#name<#(#lifetimes),*>)
+    })
+}

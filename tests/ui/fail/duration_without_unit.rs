@@ -1,0 +1,9 @@
+use cacheme::Node;
+
+#[derive(Node, Clone)]
+#[node(key = "user:{id}", value = u64, tier(storage = "local", ttl = 30), load_timeout = "30")]
+struct UserNode {
+    id: u64,
+}
+
+fn main() {}

@@ -1,0 +1,13 @@
+use cacheme::{Node, memoize};
+
+#[derive(Node, Clone)]
+#[node(value = u64)]
+struct CountNode(u64);
+
+#[memoize(node = CountNode(id))]
+async fn count(id: u64) -> u64 {
+    let text = id.to_string();
+    text
+}
+
+fn main() {}

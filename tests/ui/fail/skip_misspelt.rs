@@ -1,0 +1,11 @@
+use cacheme::Node;
+
+#[derive(Node, Clone)]
+#[node(key = "user:{id}", value = u64)]
+struct UserNode {
+    id: u64,
+    #[node(ignore)]
+    trace: u64,
+}
+
+fn main() {}
