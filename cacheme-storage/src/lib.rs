@@ -19,23 +19,22 @@
 
 mod clock;
 mod codec;
-mod envelope;
 #[cfg(feature = "testing")]
 pub mod conformance;
 #[cfg(feature = "_database")]
 mod database;
+mod envelope;
 mod error;
 mod fence;
 mod fingerprint;
 mod local_storage;
+mod long_key;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 mod remote_storage;
 mod serializer;
-mod long_key;
-#[cfg(feature = "postgres")]
-mod postgres;
-mod remote_storage;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod storage;

@@ -1,0 +1,342 @@
+//! The read path:
+//!
+//! ```text
+//! node ─ full key on the stack ─ near local tiers ──hit──▶ value
+//!                                      │ miss
+//!                                      ▼
+//!                               join the key's flight ──someone leads──▶ wait for its end ─▶ value
+//!                                      │ we lead
+//!                                      ▼
+//!              all tiers in order, taking leases (batch.rs) ──hit──▶ fill the tiers before ─▶ value
+//!                                      │ miss
+//!                                      ▼
+//!                        load, in the background ─▶ fill tiers back to front ─▶ end of the flight
+//! ```
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+
+use crate::batch::{Answer, Batch};
+use crate::error::{Error, Result};
+use crate::flight::{End, Flight, FullKey, Joined};
+use crate::instance::Cacheme;
+use crate::kind::{Kind, Outcome, Stored, TierStorage, load_error};
+use crate::load::{Load, LoadContext, LoadedNode, Store};
+use crate::memoize::Failure;
+use crate::node::Node;
+use crate::stats::count;
+
+/// What a look into the near tiers gave.
+pub(crate) enum Looked<N: Node> {
+    Hit(N::Value),
+    Missed(Arc<Kind<N>>, FullKey),
+}
+
+impl Cacheme {
+    /// The value of `node`: from the nearest tier that has it, else loaded.
+    ///
+    /// A hit in a local tier allocates nothing and takes no lock that other keys wait for. On a miss, concurrent callers for
+    /// one node share one load.
+    ///
+    /// # Errors
+    ///
+    /// What the load ended with ([`Error::Load`], [`Error::LoadPanicked`], [`Error::LoadTimedOut`]), or a set-up that
+    /// cannot work ([`Error::StorageNotRegistered`], [`Error::NoSerializer`], [`Error::SameKey`]). Trouble of a remote
+    /// storage is none.
+    ///
+    /// # Panics
+    ///
+    /// On a miss, outside of a tokio runtime with its timer enabled.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future harms nobody: a load under way goes on in the background, for whoever waits or comes next.
+    pub async fn get<N: Load>(&self, node: &N) -> Result<N::Value> {
+        match self.look(node)? {
+            Looked::Hit(value) => Ok(value),
+            // Boxed so that a hit does not carry the space of a load.
+            Looked::Missed(kind, key) => Box::pin(self.get_missed(kind, key, node)).await,
+        }
+    }
+
+    /// The values of `nodes`, in their order, duplicates included.
+    ///
+    /// Each tier is asked once for all nodes that the tiers before it did not have; what no tier has is loaded by one
+    /// [`Load::load_all`]; nodes in flight already are joined.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get`](Self::get) for the first node in order that failed, and [`Error::LeftOut`]. What was loaded for the
+    /// others is cached all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`get`](Self::get).
+    pub async fn get_all<N: Load>(&self, nodes: &[N]) -> Result<Vec<N::Value>> {
+        let mut values: Vec<Option<N::Value>> = Vec::with_capacity(nodes.len());
+        let mut missed: HashMap<FullKey, Vec<usize>> = HashMap::new();
+        let mut order = Vec::new();
+        let mut kind = None;
+        for (position, node) in nodes.iter().enumerate() {
+            values.push(None);
+            match self.look(node)? {
+                Looked::Hit(value) => values[position] = Some(value),
+                Looked::Missed(of, key) => {
+                    let positions = missed.entry(Arc::clone(&key)).or_insert_with(|| {
+                        order.push(key);
+                        Vec::new()
+                    });
+                    positions.push(position);
+                    kind = Some(of);
+                }
+            }
+        }
+        if let Some(kind) = kind {
+            Box::pin(self.get_all_missed(kind, nodes, &order, &missed, &mut values)).await?;
+        }
+        Ok(values
+            .into_iter()
+            .map(|value| value.expect("every node was hit or waited for"))
+            .collect())
+    }
+
+    /// Looks into the tiers before the first remote one, without a flight.
+    #[inline]
+    pub(crate) fn look<N: Node>(&self, node: &N) -> Result<Looked<N>> {
+        let kind = self.kind_of(node)?;
+        let key = kind.full_key(node);
+        let key = key.as_bytes();
+        for (at, tier) in kind.tiers[..kind.near].iter().enumerate() {
+            let TierStorage::Local(local) = &tier.storage else {
+                unreachable!("near tiers are local")
+            };
+            if let Some(value) = local.get(key)
+                && let Some(stored) = value.downcast_ref::<Stored<N>>()
+            {
+                if at > 0 {
+                    // The tiers before are to be filled under a flight, which orders that with invalidations.
+                    break;
+                }
+                tier.counters.hits.add_one();
+                return Ok(Looked::Hit(stored.value.clone()));
+            }
+        }
+        Ok(Looked::Missed(Arc::clone(kind), key.into()))
+    }
+
+    async fn get_missed<N: Load>(&self, kind: Arc<Kind<N>>, key: FullKey, node: &N) -> Result<N::Value> {
+        loop {
+            let patience = Instant::now() + kind.info.load_timeout;
+            let flight = match kind.flights.join(&key, patience) {
+                Joined::Wait(flight) => flight,
+                Joined::Lead(lead) => {
+                    let flight = Arc::clone(lead.flight());
+                    let batch = Batch::new(Arc::clone(&kind), vec![(lead, node.clone(), Arc::clone(&key))]);
+                    self.lead(batch).await;
+                    flight
+                }
+            };
+            if let Some(End::Done(outcome)) = wait(&kind, &flight).await
+                && let Some(result) = shared_result(&outcome, &key)
+            {
+                return result;
+            }
+        }
+    }
+
+    async fn get_all_missed<N: Load>(
+        &self,
+        kind: Arc<Kind<N>>,
+        nodes: &[N],
+        order: &[FullKey],
+        missed: &HashMap<FullKey, Vec<usize>>,
+        values: &mut [Option<N::Value>],
+    ) -> Result<()> {
+        let mut waiting = order.to_vec();
+        while !waiting.is_empty() {
+            let patience = Instant::now() + kind.info.load_timeout;
+            let mut flights = Vec::with_capacity(waiting.len());
+            let mut leads = Vec::new();
+            for key in waiting.drain(..) {
+                match kind.flights.join(&key, patience) {
+                    Joined::Wait(flight) => flights.push((key, flight)),
+                    Joined::Lead(lead) => {
+                        flights.push((Arc::clone(&key), Arc::clone(lead.flight())));
+                        leads.push((lead, nodes[missed[&key][0]].clone(), key));
+                    }
+                }
+            }
+            if !leads.is_empty() {
+                self.lead(Batch::new(Arc::clone(&kind), leads)).await;
+            }
+            for (key, flight) in flights {
+                let end = wait(&kind, &flight).await;
+                let Some(End::Done(outcome)) = end else {
+                    waiting.push(key);
+                    continue;
+                };
+                match shared_result(&outcome, &key) {
+                    Some(Ok(value)) => missed[&key]
+                        .iter()
+                        .for_each(|at| values[*at] = Some(value.clone())),
+                    Some(Err(error)) => return Err(error),
+                    None => waiting.push(key),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a batch through the tiers, here; what must be loaded goes on in the background.
+    pub(crate) async fn lead<N: Load>(&self, mut batch: Batch<N>) {
+        batch.pass().await;
+        if !batch.is_open() {
+            return;
+        }
+        batch.extend(batch.kind().background_patience() + GRACE);
+        let loading = load_and_land(self.clone(), batch);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(loading)),
+            // Another executor polls us: the load then goes away with its caller, and who waits takes over.
+            Err(_) => loading.await,
+        }
+    }
+}
+
+/// What a load in the background gets on top of its bounds before it is taken for dead.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Loads what a batch needs until all its flights have ended.
+async fn load_and_land<N: Load>(cacheme: Cacheme, mut batch: Batch<N>) {
+    while let Some(items) = batch.advance().await {
+        let bound = batch.kind().info.load_timeout;
+        let load = AssertUnwindSafe(load(&cacheme, &batch, &items)).catch_unwind();
+        let answers = match tokio::time::timeout(bound, load).await {
+            Ok(Ok(answers)) => answers,
+            Ok(Err(panic)) => fail_all(&items, |_| Failure::panicked(&*panic)),
+            Err(_) => fail_all(&items, |item| {
+                let key = String::from_utf8_lossy(batch.key(item)).into_owned();
+                Failure::error(Error::LoadTimedOut { key, after: bound })
+            }),
+        };
+        batch.land(answers).await;
+    }
+}
+
+fn fail_all<V>(items: &[usize], failure: impl Fn(usize) -> Failure) -> Vec<(usize, Answer<V>)> {
+    let fail = |item: &usize| {
+        (
+            *item,
+            Answer {
+                result: Err(failure(*item)),
+                store: Store::default(),
+            },
+        )
+    };
+    items.iter().map(fail).collect()
+}
+
+async fn load<N: Load>(
+    cacheme: &Cacheme,
+    batch: &Batch<N>,
+    items: &[usize],
+) -> Vec<(usize, Answer<N::Value>)> {
+    let mut cx = LoadContext::new(cacheme.clone());
+    if let &[item] = items {
+        let result = batch.node(item).load(&mut cx).await;
+        let result = result.map_err(|error| Failure::error(load_error(batch.key(item), error)));
+        return vec![(
+            item,
+            Answer {
+                result,
+                store: cx.store,
+            },
+        )];
+    }
+    let nodes: Vec<N> = items.iter().map(|item| batch.node(*item).clone()).collect();
+    let loaded = match N::load_all(&nodes, &mut cx).await {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            let error: Arc<dyn std::error::Error + Send + Sync> = error.into();
+            return fail_all(items, |item| {
+                let key = String::from_utf8_lossy(batch.key(item)).into_owned();
+                Failure::error(Error::Load {
+                    key,
+                    source: Arc::clone(&error),
+                })
+            });
+        }
+    };
+    let kind = batch.kind();
+    let mut by_key: HashMap<Box<[u8]>, LoadedNode<N>> = HashMap::with_capacity(loaded.nodes.len());
+    for loaded in loaded.nodes {
+        by_key.insert(kind.full_key(&loaded.node).as_bytes().into(), loaded);
+    }
+    let answer = |item: &usize| {
+        let key = batch.key(*item);
+        let answer = match by_key.remove(&**key) {
+            Some(loaded) => Answer {
+                result: loaded
+                    .result
+                    .map_err(|error| Failure::error(load_error(key, error))),
+                store: cx.store.and(loaded.store),
+            },
+            None => {
+                let (node, key) = (
+                    kind.info.name.to_string(),
+                    String::from_utf8_lossy(key).into_owned(),
+                );
+                Answer {
+                    result: Err(Failure::error(Error::LeftOut { node, key })),
+                    store: Store::default(),
+                }
+            }
+        };
+        (*item, answer)
+    };
+    items.iter().map(answer).collect()
+}
+
+/// Waits for the end of a flight, as long as its leader may be waited for. `None` when that is over: the leader is
+/// deposed and another can take over.
+pub(crate) async fn wait<N: Node>(
+    kind: &Kind<N>,
+    flight: &Arc<Flight<Outcome<N::Value>>>,
+) -> Option<End<Outcome<N::Value>>> {
+    let mut end = flight.end();
+    if let Some(end) = (&mut end).now_or_never() {
+        return Some(end);
+    }
+    count(&kind.counters.joined, 1);
+    loop {
+        let patience = flight.patience();
+        if let Ok(end) = tokio::time::timeout_at(patience, &mut end).await {
+            return Some(end);
+        }
+        if flight.patience() <= patience {
+            kind.flights.depose(flight);
+            return None;
+        }
+    }
+}
+
+/// The result of a flight as `get` gives it; `None` if it failed with an error of another type, which only the
+/// memoized function that led it could understand: then we load for ourselves.
+pub(crate) fn shared_result<V: Clone>(outcome: &Outcome<V>, key: &[u8]) -> Option<Result<V>> {
+    match outcome {
+        Ok(value) => Some(Ok(value.clone())),
+        Err(Failure::Error(error)) => error.downcast_ref::<Error>().map(|error| Err(error.clone())),
+        Err(Failure::Panicked(message)) => {
+            let key = String::from_utf8_lossy(key).into_owned();
+            Some(Err(Error::LoadPanicked {
+                key,
+                message: message.clone(),
+            }))
+        }
+    }
+}

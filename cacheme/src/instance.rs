@@ -1,0 +1,297 @@
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use cacheme_storage::Storage;
+use parking_lot::{Mutex, RwLock};
+
+use crate::error::{Error, Result};
+use crate::key::KeyWriter;
+use crate::kind::{Kind, write_full_key};
+use crate::kinds::KindTable;
+use crate::node::Node;
+use crate::policy::NodeInfo;
+use crate::private::NodeRegistration;
+use crate::stats::NodeStats;
+
+/// Storages by name, and the nodes that use them. Cheap to clone; clones are the same instance.
+///
+/// Most programs use the process-wide default instance through the free functions of this crate.
+#[derive(Clone)]
+pub struct Cacheme {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    prefix: Arc<str>,
+    storages: RwLock<HashMap<String, Storage>>,
+    kinds: KindTable,
+    /// Set-up mistakes that were logged: each is told once, not for each call.
+    told: Mutex<HashSet<String>>,
+}
+
+/// Builds a [`Cacheme`].
+#[derive(Clone, Debug)]
+pub struct CachemeBuilder {
+    prefix: String,
+}
+
+impl CachemeBuilder {
+    /// Sets the first part of every full key, `cacheme` when nothing is said.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// The instance.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Prefix`] for a prefix that is empty or has other characters than `A-Z a-z 0-9 _ . - @`.
+    pub fn build(self) -> Result<Cacheme> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-@".contains(&byte);
+        if self.prefix.is_empty() || !self.prefix.bytes().all(plain) {
+            let reason = "must be letters, digits and `_ . - @`, at least one".into();
+            return Err(Error::Prefix {
+                prefix: self.prefix,
+                reason,
+            });
+        }
+        let inner = Inner {
+            prefix: self.prefix.into(),
+            storages: RwLock::default(),
+            kinds: KindTable::default(),
+            told: Mutex::default(),
+        };
+        Ok(Cacheme {
+            inner: Arc::new(inner),
+        })
+    }
+}
+
+impl Cacheme {
+    /// A builder of an instance of its own.
+    #[must_use]
+    pub fn builder() -> CachemeBuilder {
+        CachemeBuilder {
+            prefix: "cacheme".into(),
+        }
+    }
+
+    /// Names a storage and connects it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SameKey`] if two derived nodes would share entries, and [`Error::StorageRegistered`] for a name that is taken: then
+    /// nothing is registered. [`Error::Unreached`] if the storage cannot be reached: it is registered all the same, reads go on
+    /// without it, and it is tried again whenever it is needed.
+    pub async fn register_storage(&self, name: impl Into<String>, storage: Storage) -> Result<()> {
+        let name = name.into();
+        if let Some(conflict) = same_keys(&derived_nodes()).into_iter().next() {
+            return Err(conflict);
+        }
+        {
+            let mut storages = self.inner.storages.write();
+            if storages.contains_key(&name) {
+                return Err(Error::StorageRegistered { storage: name });
+            }
+            storages.insert(name.clone(), storage.clone());
+        }
+        let Some(remote) = storage.as_remote() else {
+            return Ok(());
+        };
+        let bound = storage.timeout() * 10;
+        let connected = tokio::time::timeout(bound, remote.connect())
+            .await
+            .unwrap_or_else(|_| {
+                Err(cacheme_storage::Error::Timeout {
+                    storage: remote.location(),
+                    after: bound,
+                })
+            });
+        connected.map_err(|source| Error::Unreached {
+            name,
+            source: Arc::new(source),
+        })
+    }
+
+    /// Every kind of node that this program derives, or that this instance has met, by name.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<NodeInfo> {
+        let mut nodes = derived_nodes();
+        for kind in self.inner.kinds.iter() {
+            if !nodes.contains(kind.info()) {
+                nodes.push(kind.info().clone());
+            }
+        }
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        nodes
+    }
+
+    /// Finds mistakes in the set-up of all [`nodes`](Self::nodes) before they are used.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Check`] with every mistake: storages that are not registered, nodes that would share entries, remote
+    /// tiers without serializer, policies that cannot work.
+    pub fn check(&self) -> Result<()> {
+        let nodes = self.nodes();
+        let mut found = same_keys(&nodes);
+        for node in &nodes {
+            found.extend(node.validate().err());
+            for tier in &node.tiers {
+                match self.storage(&tier.storage) {
+                    None => found.push(node.not_registered(&tier.storage)),
+                    Some(storage) if storage.as_remote().is_some() && !node.serializable => {
+                        found.push(node.no_serializer(&tier.storage));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        if found.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Check(found))
+        }
+    }
+
+    /// What nodes of type `N` have done in this instance, or nothing if none was used. For a type with several kinds
+    /// ([`DynamicNode`](crate::DynamicNode)), see [`all_stats`](Self::all_stats).
+    #[must_use]
+    pub fn stats<N: Node>(&self) -> NodeStats {
+        let is_it = |kind: &&Arc<dyn crate::kinds::AnyKind>| {
+            let kind: &dyn std::any::Any = &***kind;
+            kind.is::<Arc<Kind<N>>>()
+        };
+        self.inner
+            .kinds
+            .iter()
+            .find(is_it)
+            .map(|kind| kind.stats())
+            .unwrap_or_default()
+    }
+
+    /// What every kind of node has done in this instance, by name.
+    #[must_use]
+    pub fn all_stats(&self) -> Vec<NodeStats> {
+        let mut stats: Vec<_> = self.inner.kinds.iter().map(|kind| kind.stats()).collect();
+        stats.sort_by(|a, b| a.name.cmp(&b.name));
+        stats
+    }
+
+    /// The key of `node` as storages of this instance see it: `prefix:key:version`.
+    #[must_use]
+    pub fn full_key<N: Node>(&self, node: &N) -> String {
+        let mut key = KeyWriter::new();
+        write_full_key(&mut key, &self.inner.prefix, node, &node.policy().info.version);
+        key.as_str().to_owned()
+    }
+
+    fn storage(&self, name: &str) -> Option<Storage> {
+        self.inner.storages.read().get(name).cloned()
+    }
+
+    #[inline]
+    pub(crate) fn kind_of<N: Node>(&self, node: &N) -> Result<&Arc<Kind<N>>> {
+        let id = Kind::id(node);
+        let kind = match self.inner.kinds.get(id) {
+            Some(kind) => kind,
+            None => self.make_kind(node)?,
+        };
+        let kind: &dyn std::any::Any = &**kind;
+        Ok(kind
+            .downcast_ref()
+            .expect("a kind is kept under the type of its node"))
+    }
+
+    #[cold]
+    fn make_kind<N: Node>(&self, node: &N) -> Result<&Arc<dyn crate::kinds::AnyKind>> {
+        let policy = node.policy();
+        self.inner.kinds.get_or_make(Kind::id(node), || {
+            let mut others = self.nodes();
+            if !others.contains(&policy.info) {
+                others.push(policy.info.clone());
+            }
+            let conflict = same_keys(&others).into_iter().find(|conflict| match conflict {
+                Error::SameKey { node, other, .. } => *node == policy.info.name || *other == policy.info.name,
+                _ => false,
+            });
+            if let Some(conflict) = conflict {
+                return Err(conflict);
+            }
+            let kind = Kind::<N>::new(policy, Arc::clone(&self.inner.prefix), |name| self.storage(name))?;
+            Ok(Arc::new(Arc::new(kind)) as Arc<dyn crate::kinds::AnyKind>)
+        })
+    }
+
+    pub(crate) fn tell_once(&self, error: &Error) {
+        let text = error.to_string();
+        if self.inner.told.lock().insert(text.clone()) {
+            tracing::error!("{text}; going on without a cache");
+        }
+    }
+}
+
+impl fmt::Debug for Cacheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let storages: Vec<String> = self.inner.storages.read().keys().cloned().collect();
+        f.debug_struct("Cacheme")
+            .field("prefix", &self.inner.prefix)
+            .field("storages", &storages)
+            .finish()
+    }
+}
+
+fn derived_nodes() -> Vec<NodeInfo> {
+    inventory::iter::<NodeRegistration>
+        .into_iter()
+        .map(NodeRegistration::info)
+        .collect()
+}
+
+fn same_keys(nodes: &[NodeInfo]) -> Vec<Error> {
+    let mut seen: HashMap<(String, &str), &NodeInfo> = HashMap::new();
+    let mut conflicts = Vec::new();
+    for node in nodes {
+        if let Some(other) = seen.insert((node.normalised_key(), &node.version), node) {
+            conflicts.push(Error::SameKey {
+                node: other.name.to_string(),
+                other: node.name.to_string(),
+                key: node.key.to_string(),
+                version: node.version.to_string(),
+            });
+        }
+    }
+    conflicts
+}
+
+static DEFAULT: OnceLock<Cacheme> = OnceLock::new();
+
+/// The process-wide instance behind the free functions of this crate.
+pub fn default_instance() -> &'static Cacheme {
+    DEFAULT.get_or_init(|| {
+        Cacheme::builder()
+            .build()
+            .expect("the default prefix is a good one")
+    })
+}
+
+/// Gives the process-wide instance a prefix.
+///
+/// # Errors
+///
+/// [`Error::DefaultInUse`] after anything else was done with it, [`Error::Prefix`] for a prefix that cannot be.
+pub fn set_prefix(prefix: impl Into<String>) -> Result<()> {
+    set_default(Cacheme::builder().prefix(prefix).build()?)
+}
+
+/// Makes `instance` the process-wide one.
+///
+/// # Errors
+///
+/// [`Error::DefaultInUse`] if there is one in use already.
+pub fn set_default(instance: Cacheme) -> Result<()> {
+    DEFAULT.set(instance).map_err(|_| Error::DefaultInUse)
+}

@@ -1,0 +1,423 @@
+//! How a node becomes the bytes of its key.
+//!
+//! A key is written straight into a buffer on the stack. Fields are escaped so that two different nodes of one kind
+//! never give the same key:
+//!
+//! * text keeps `A-Z a-z 0-9 _ . - @` and everything beyond ASCII; other bytes become `%XX`;
+//! * numbers are decimal, `bool` is `true` or `false`;
+//! * `None` is `~`, `Some(x)` is `x` (with one more `~` before it where `x` begins with one);
+//! * tuples are `(a,b)`, lists `(a,b,)`.
+//!
+//! A field therefore never holds any ASCII character but letters, digits and `_ . - @ % ~ ( ) ,`. Whatever stands between two
+//! fields of a template holds at least one other, which is how a reader would take the key apart again.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Bytes of a key that fit without the heap: prefix, key and version of nearly every node.
+const INLINE: usize = 120;
+
+/// Where a node writes its key.
+///
+/// Generated code uses it; a [`Node`](crate::Node) written by hand writes literals and [parts](Self::part) by turns.
+///
+/// ```
+/// use cacheme::KeyWriter;
+///
+/// let mut key = KeyWriter::new();
+/// key.literal("user:");
+/// key.part(&42);
+/// key.literal(":");
+/// key.part("a:b");
+/// assert_eq!(key.as_str(), "user:42:a%3Ab");
+/// ```
+#[derive(Clone)]
+pub struct KeyWriter {
+    inline: [u8; INLINE],
+    len: usize,
+    /// Takes the place of `inline` once a key has outgrown it.
+    spilled: Vec<u8>,
+}
+
+impl KeyWriter {
+    /// An empty key.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            inline: [0; INLINE],
+            len: 0,
+            spilled: Vec::new(),
+        }
+    }
+
+    /// What was written so far.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        if self.spilled.is_empty() {
+            &self.inline[..self.len]
+        } else {
+            &self.spilled
+        }
+    }
+
+    /// What was written so far.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).expect("only whole strings are written")
+    }
+
+    /// Writes `text` as it is: the fixed parts of a key.
+    #[inline]
+    pub fn literal(&mut self, text: &str) {
+        self.push(text.as_bytes());
+    }
+
+    /// Writes a field, escaped.
+    #[inline]
+    pub fn part<P: KeyPart + ?Sized>(&mut self, part: &P) {
+        part.write_to(self);
+    }
+
+    /// Writes text, escaped.
+    pub fn text(&mut self, text: &str) {
+        let mut rest = text.as_bytes();
+        while let Some(at) = rest.iter().position(|byte| !is_plain(*byte)) {
+            self.push(&rest[..at]);
+            self.push(&escape(rest[at]));
+            rest = &rest[at + 1..];
+        }
+        self.push(rest);
+    }
+
+    /// Writes what `value` displays, escaped: for types of other crates, whose `Display` tells all values apart.
+    pub fn display(&mut self, value: &(impl fmt::Display + ?Sized)) {
+        struct Escaped<'a>(&'a mut KeyWriter);
+        impl fmt::Write for Escaped<'_> {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                self.0.text(text);
+                Ok(())
+            }
+        }
+        write!(Escaped(self), "{value}")
+            .expect("a KeyWriter takes any text; the value's Display failed by itself");
+    }
+
+    /// Writes a value made of a fixed number of parts: `(a,b)`.
+    ///
+    /// ```
+    /// # use cacheme::{KeyPart, KeyWriter};
+    /// struct Point { x: i32, y: i32 }
+    ///
+    /// impl KeyPart for Point {
+    ///     fn write_to(&self, key: &mut KeyWriter) {
+    ///         key.tuple(&[&self.x, &self.y]);
+    ///     }
+    /// }
+    /// ```
+    pub fn tuple(&mut self, parts: &[&dyn KeyPart]) {
+        self.push(b"(");
+        for (at, part) in parts.iter().enumerate() {
+            if at > 0 {
+                self.push(b",");
+            }
+            part.write_to(self);
+        }
+        self.push(b")");
+    }
+
+    /// Writes a value made of any number of parts: `(a,b,)`.
+    pub fn list<'a, P: KeyPart + ?Sized + 'a>(&mut self, parts: impl IntoIterator<Item = &'a P>) {
+        self.push(b"(");
+        for part in parts {
+            part.write_to(self);
+            self.push(b",");
+        }
+        self.push(b")");
+    }
+
+    #[inline]
+    fn push(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        if self.spilled.is_empty() && end <= INLINE {
+            self.inline[self.len..end].copy_from_slice(bytes);
+            self.len = end;
+        } else {
+            self.push_spilled(bytes);
+        }
+    }
+
+    #[cold]
+    fn push_spilled(&mut self, bytes: &[u8]) {
+        if self.spilled.is_empty() {
+            self.spilled.reserve(2 * INLINE + bytes.len());
+            self.spilled.extend_from_slice(&self.inline[..self.len]);
+        }
+        self.spilled.extend_from_slice(bytes);
+        self.len = self.spilled.len();
+    }
+
+    /// Puts one byte before what was written from `at` on.
+    fn insert(&mut self, at: usize, byte: u8) {
+        let tail = self.as_bytes()[at..].to_vec();
+        self.push(b"~");
+        let bytes = if self.spilled.is_empty() {
+            &mut self.inline[..self.len]
+        } else {
+            &mut self.spilled[..]
+        };
+        bytes[at] = byte;
+        bytes[at + 1..].copy_from_slice(&tail);
+    }
+}
+
+impl Default for KeyWriter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for KeyWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeyWriter").field(&self.as_str()).finish()
+    }
+}
+
+/// A type that can be a field of a key.
+///
+/// Two values that differ must write different text. Implemented for integers, `bool`, `char`, text, IP addresses,
+/// `Option`, lists, tuples, references and smart pointers of such; derive it for your own structs and enums with
+/// `#[derive(KeyPart)]`. Floating point numbers are left out since `NaN`s and zeros compare in ways that keys cannot.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a field of a cache key",
+    label = "not a `KeyPart`",
+    note = "for a type of yours: `#[derive(cacheme::KeyPart)]`",
+    note = "for a type whose `Display` tells all its values apart: write `{{field:display}}` in the key template"
+)]
+pub trait KeyPart {
+    /// Writes the value.
+    fn write_to(&self, key: &mut KeyWriter);
+}
+
+macro_rules! integers {
+    ($($integer:ty)*) => {$(
+        impl KeyPart for $integer {
+            #[inline]
+            fn write_to(&self, key: &mut KeyWriter) {
+                key.push(itoa::Buffer::new().format(*self).as_bytes());
+            }
+        }
+    )*};
+}
+integers!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
+
+macro_rules! non_zeros {
+    ($($integer:ident)*) => {$(
+        impl KeyPart for std::num::$integer {
+            #[inline]
+            fn write_to(&self, key: &mut KeyWriter) {
+                self.get().write_to(key);
+            }
+        }
+    )*};
+}
+non_zeros!(NonZeroU8 NonZeroU16 NonZeroU32 NonZeroU64 NonZeroU128 NonZeroUsize);
+non_zeros!(NonZeroI8 NonZeroI16 NonZeroI32 NonZeroI64 NonZeroI128 NonZeroIsize);
+
+impl KeyPart for str {
+    fn write_to(&self, key: &mut KeyWriter) {
+        key.text(self);
+    }
+}
+
+impl KeyPart for String {
+    fn write_to(&self, key: &mut KeyWriter) {
+        key.text(self);
+    }
+}
+
+impl KeyPart for char {
+    fn write_to(&self, key: &mut KeyWriter) {
+        key.text(self.encode_utf8(&mut [0; 4]));
+    }
+}
+
+impl KeyPart for bool {
+    fn write_to(&self, key: &mut KeyWriter) {
+        key.literal(if *self { "true" } else { "false" });
+    }
+}
+
+impl KeyPart for () {
+    fn write_to(&self, key: &mut KeyWriter) {
+        key.literal("()");
+    }
+}
+
+macro_rules! displayed {
+    ($($type:ty)*) => {$(
+        impl KeyPart for $type {
+            fn write_to(&self, key: &mut KeyWriter) {
+                key.display(self);
+            }
+        }
+    )*};
+}
+displayed!(IpAddr Ipv4Addr Ipv6Addr);
+
+macro_rules! pointers {
+    ($($pointer:ty)*) => {$(
+        impl<P: KeyPart + ?Sized> KeyPart for $pointer {
+            #[inline]
+            fn write_to(&self, key: &mut KeyWriter) {
+                (**self).write_to(key);
+            }
+        }
+    )*};
+}
+pointers!(&P &mut P Box<P> Rc<P> Arc<P>);
+
+impl<P: KeyPart + ToOwned + ?Sized> KeyPart for Cow<'_, P> {
+    fn write_to(&self, key: &mut KeyWriter) {
+        (**self).write_to(key);
+    }
+}
+
+impl<P: KeyPart> KeyPart for Option<P> {
+    fn write_to(&self, key: &mut KeyWriter) {
+        let start = key.len;
+        match self {
+            None => key.literal("~"),
+            Some(part) => {
+                part.write_to(key);
+                if key.as_bytes().get(start) == Some(&b'~') {
+                    key.insert(start, b'~');
+                }
+            }
+        }
+    }
+}
+
+impl<P: KeyPart> KeyPart for [P] {
+    fn write_to(&self, key: &mut KeyWriter) {
+        key.list(self);
+    }
+}
+
+impl<P: KeyPart> KeyPart for Vec<P> {
+    fn write_to(&self, key: &mut KeyWriter) {
+        key.list(self);
+    }
+}
+
+impl<P: KeyPart, const N: usize> KeyPart for [P; N] {
+    fn write_to(&self, key: &mut KeyWriter) {
+        key.list(self);
+    }
+}
+
+macro_rules! tuples {
+    ($(($($part:ident)+))*) => {$(
+        impl<$($part: KeyPart),+> KeyPart for ($($part,)+) {
+            #[allow(non_snake_case, reason = "the type parameters double as names of the parts")]
+            fn write_to(&self, key: &mut KeyWriter) {
+                let ($($part,)+) = self;
+                key.tuple(&[$($part),+]);
+            }
+        }
+    )*};
+}
+tuples!((A)(A B)(A B C)(A B C D)(A B C D E)(A B C D E F));
+
+/// Whether text keeps this byte.
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'@') || byte >= 0x80
+}
+
+fn escape(byte: u8) -> [u8; 3] {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    [b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(part: &(impl KeyPart + ?Sized)) -> String {
+        let mut key = KeyWriter::new();
+        key.part(part);
+        key.as_str().to_owned()
+    }
+
+    #[test]
+    fn fields_read_well() {
+        assert_eq!(written(&-7i64), "-7");
+        assert_eq!(written(&u128::MAX), u128::MAX.to_string());
+        assert_eq!(written("ann@example.org"), "ann@example.org");
+        assert_eq!(written("a:b c%"), "a%3Ab%20c%25");
+        assert_eq!(written("żółw"), "żółw");
+        assert_eq!(written(&(1, "x", None::<u8>)), "(1,x,~)");
+        assert_eq!(written(&vec!["", "a"]), "(,a,)");
+        assert_eq!(written(&IpAddr::from([127, 0, 0, 1])), "127.0.0.1");
+    }
+
+    #[test]
+    fn options_nest_without_meeting() {
+        let values: [Option<Option<Option<&str>>>; 6] = [
+            None,
+            Some(None),
+            Some(Some(None)),
+            Some(Some(Some(""))),
+            Some(Some(Some("~"))),
+            Some(Some(Some("~~"))),
+        ];
+        let mut seen = HashMap::new();
+        for value in values {
+            assert_eq!(seen.insert(written(&value), value), None);
+        }
+    }
+
+    #[test]
+    fn long_keys_spill_and_stay_whole() {
+        let text = "é:".repeat(32 * 1024);
+        assert_eq!(written(&text), "é%3A".repeat(32 * 1024));
+        let tilde = Some(Some("a".repeat(INLINE)));
+        assert_eq!(written(&tilde), "a".repeat(INLINE));
+        for len in INLINE - 2..INLINE + 2 {
+            let mut key = KeyWriter::new();
+            key.literal(&"x".repeat(len));
+            key.part(&Some(None::<u8>));
+            assert_eq!(key.as_str(), format!("{}~~", "x".repeat(len)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn c4_different_fields_never_meet(
+            a in any::<(Option<String>, Vec<String>, (String, Option<Option<String>>))>(),
+            b in any::<(Option<String>, Vec<String>, (String, Option<Option<String>>))>(),
+        ) {
+            prop_assert_eq!(a == b, written(&a) == written(&b));
+        }
+
+        #[test]
+        fn c4_near_fields_never_meet(
+            a in proptest::collection::vec("[a~%,():]{0,3}", 0..3),
+            b in proptest::collection::vec("[a~%,():]{0,3}", 0..3),
+        ) {
+            prop_assert_eq!(a == b, written(&a) == written(&b));
+        }
+
+        #[test]
+        fn c4_fields_hold_no_separator(value in any::<(Option<String>, Vec<char>, i64)>()) {
+            let field = |byte: u8| is_plain(byte) || b"%~(),".contains(&byte);
+            prop_assert!(written(&value).bytes().all(field));
+        }
+    }
+}

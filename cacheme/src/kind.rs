@@ -1,0 +1,285 @@
+//! A kind of node in one instance: its policy with the storages found, its flights and its counters.
+
+use std::any::TypeId;
+use std::borrow::Cow;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::flight::FlightTable;
+use crate::key::KeyWriter;
+use crate::kinds::{AnyKind, KindId};
+use crate::memoize::Failure;
+use crate::node::Node;
+use crate::policy::{NodeInfo, Policy};
+use crate::stats::{NodeCounters, NodeStats, TierCounters, count};
+use cacheme_storage::{BoxError, Bytes, Codec, LocalStorage, RemoteStorage, Storage};
+
+/// What comes out of a flight.
+pub(crate) type Outcome<V> = std::result::Result<V, Failure>;
+
+pub(crate) struct Kind<N: Node> {
+    pub(crate) info: NodeInfo,
+    pub(crate) tiers: Vec<Tier>,
+    /// How many tiers there are before the first remote one: these are looked at without a flight.
+    pub(crate) near: usize,
+    pub(crate) codec: Option<Codec<N::Value>>,
+    pub(crate) flights: Arc<FlightTable<Outcome<N::Value>>>,
+    pub(crate) counters: NodeCounters,
+    /// Whether the serializer reads back what it writes, once that was tried: at the first fill.
+    codec_works: OnceLock<bool>,
+    /// Whether an undecodable value was told of.
+    undecodable_told: AtomicBool,
+    prefix: Arc<str>,
+}
+
+/// A tier with its storage found.
+pub(crate) struct Tier {
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) storage: TierStorage,
+    pub(crate) counters: TierCounters,
+    /// Whether the last operation failed: trouble is logged when it begins and when it is over, not for each call.
+    troubled: AtomicBool,
+}
+
+pub(crate) enum TierStorage {
+    Local(Arc<dyn LocalStorage>),
+    Remote(RemoteTier),
+}
+
+pub(crate) struct RemoteTier {
+    pub(crate) storage: Arc<dyn RemoteStorage>,
+    pub(crate) timeout: Duration,
+    /// The lease time, where both the node and the storage have leases.
+    pub(crate) lease: Option<Duration>,
+}
+
+/// A value as local tiers keep it: typed by its node, so that no other kind takes it for its own.
+pub(crate) struct Stored<N: Node> {
+    pub(crate) value: N::Value,
+}
+
+impl<N: Node> Kind<N> {
+    pub(crate) fn id(node: &N) -> KindId {
+        KindId {
+            node: TypeId::of::<N>(),
+            dynamic: node.dynamic_kind().map_or(0, |kind| kind.id()),
+        }
+    }
+
+    pub(crate) fn new(
+        policy: Policy<N::Value>,
+        prefix: Arc<str>,
+        find: impl Fn(&str) -> Option<Storage>,
+    ) -> Result<Self> {
+        let Policy { info, codec } = policy;
+        info.validate()?;
+        let mut tiers = Vec::with_capacity(info.tiers.len());
+        for tier in &info.tiers {
+            let storage = find(&tier.storage).ok_or_else(|| info.not_registered(&tier.storage))?;
+            let storage = if let Some(local) = storage.as_local() {
+                TierStorage::Local(Arc::clone(local))
+            } else {
+                let remote = storage.as_remote().expect("a storage is local or remote");
+                if codec.is_none() {
+                    return Err(info.no_serializer(&tier.storage));
+                }
+                let lease = info.lease.filter(|_| remote.capabilities().leases);
+                TierStorage::Remote(RemoteTier {
+                    storage: Arc::clone(remote),
+                    timeout: storage.timeout(),
+                    lease,
+                })
+            };
+            tiers.push(Tier {
+                name: tier.storage.clone(),
+                ttl: tier.ttl,
+                storage,
+                counters: TierCounters::default(),
+                troubled: AtomicBool::new(false),
+            });
+        }
+        let near = tiers
+            .iter()
+            .take_while(|tier| matches!(tier.storage, TierStorage::Local(_)))
+            .count();
+        Ok(Self {
+            info,
+            tiers,
+            near,
+            codec,
+            flights: FlightTable::new(),
+            counters: NodeCounters::default(),
+            codec_works: OnceLock::new(),
+            undecodable_told: AtomicBool::new(false),
+            prefix,
+        })
+    }
+
+    /// `prefix:key:version`, on the stack.
+    #[inline]
+    pub(crate) fn full_key(&self, node: &N) -> KeyWriter {
+        let mut key = KeyWriter::new();
+        write_full_key(&mut key, &self.prefix, node, &self.info.version);
+        key
+    }
+
+    /// How long flights of this kind may be waited for in sum where the runtime itself drives them: the load, the
+    /// wait for another process, and what storages may take.
+    pub(crate) fn background_patience(&self) -> Duration {
+        let remote = |tier: &Tier| match &tier.storage {
+            TierStorage::Local(_) => Duration::ZERO,
+            TierStorage::Remote(remote) => remote.timeout * 4 + remote.lease.unwrap_or_default(),
+        };
+        self.info.load_timeout + self.tiers.iter().map(remote).sum::<Duration>()
+    }
+
+    /// How long writing to all tiers may take.
+    pub(crate) fn storing_patience(&self) -> Duration {
+        let remote = |tier: &Tier| match &tier.storage {
+            TierStorage::Local(_) => Duration::ZERO,
+            TierStorage::Remote(remote) => remote.timeout * 2,
+        };
+        self.tiers.iter().map(remote).sum()
+    }
+
+    /// The bytes of a value for a remote tier; `None`, counted and told once, if it has none.
+    pub(crate) fn encode(
+        &self,
+        tier: &Tier,
+        key: &[u8],
+        value: &N::Value,
+        created_ms: u64,
+        expires_ms: Option<u64>,
+    ) -> Option<Bytes> {
+        let codec = self.codec.as_ref().expect("a kind with remote tiers has a codec");
+        // Two first fills at once both try, and find the same.
+        let works = self.codec_works.get().copied().unwrap_or_else(|| {
+            let tried = codec.check(value);
+            if let Err(why) = &tried {
+                tracing::error!(node = %self.info.name, reason = %why, "the node's values cannot be stored in remote tiers");
+            }
+            *self.codec_works.get_or_init(|| tried.is_ok())
+        });
+        if !works {
+            count(&tier.counters.undecodable, 1);
+            return None;
+        }
+        codec
+            .encode(value, created_ms, expires_ms)
+            .map_err(|why| self.undecodable(tier, key, &why))
+            .ok()
+    }
+
+    /// The value in `bytes` from a remote tier, and the life it has left; `None`, counted if it is not ours to read.
+    pub(crate) fn decode(
+        &self,
+        tier: &Tier,
+        remote: &RemoteTier,
+        key: &[u8],
+        bytes: &[u8],
+    ) -> Option<(N::Value, Option<Duration>)> {
+        let now_ms = remote.storage.now_ms();
+        let codec = self.codec.as_ref().expect("a kind with remote tiers has a codec");
+        let decoded = codec
+            .decode(bytes)
+            .map_err(|why| self.undecodable(tier, key, &why))
+            .ok()?;
+        match decoded.expires_ms {
+            None => Some((decoded.value, None)),
+            Some(expires) => {
+                let left = expires.checked_sub(now_ms).filter(|left| *left > 0)?;
+                Some((decoded.value, Some(Duration::from_millis(left))))
+            }
+        }
+    }
+
+    /// Counts a value that could not be read or written, and tells of the first.
+    pub(crate) fn undecodable(&self, tier: &Tier, key: &[u8], why: &dyn std::fmt::Display) {
+        count(&tier.counters.undecodable, 1);
+        if !self.undecodable_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                node = %self.info.name,
+                storage = %tier.name,
+                key = %String::from_utf8_lossy(key),
+                reason = %why,
+                "a value could not be decoded or encoded and counts as a miss; told once for this node",
+            );
+        }
+    }
+}
+
+impl Tier {
+    /// Bounds an operation of a remote tier by its timeout, and counts and logs how it went.
+    pub(crate) async fn bounded<T>(
+        &self,
+        remote: &RemoteTier,
+        operation: impl Future<Output = cacheme_storage::Result<T>>,
+    ) -> cacheme_storage::Result<T> {
+        let result = tokio::time::timeout(remote.timeout, operation)
+            .await
+            .unwrap_or_else(|_| {
+                Err(cacheme_storage::Error::Timeout {
+                    storage: remote.storage.location(),
+                    after: remote.timeout,
+                })
+            });
+        match &result {
+            Ok(_) => {
+                if self.troubled.load(Ordering::Relaxed) && self.troubled.swap(false, Ordering::Relaxed) {
+                    tracing::info!(storage = %self.name, "storage works again");
+                }
+            }
+            Err(error) => {
+                count(&self.counters.troubles, 1);
+                if !self.troubled.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(storage = %self.name, %error, "storage in trouble; going on without it");
+                }
+            }
+        }
+        result
+    }
+}
+
+impl<N: Node> AnyKind for Arc<Kind<N>> {
+    fn info(&self) -> &NodeInfo {
+        &self.info
+    }
+
+    fn stats(&self) -> NodeStats {
+        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        NodeStats {
+            name: self.info.name.clone(),
+            tiers: self
+                .tiers
+                .iter()
+                .map(|tier| tier.counters.snapshot(&tier.name))
+                .collect(),
+            loads: load(&self.counters.loads),
+            load_failures: load(&self.counters.load_failures),
+            joined: load(&self.counters.joined),
+            in_flight: self.flights.len(),
+        }
+    }
+}
+
+/// Writes `prefix:key:version`.
+#[inline]
+pub(crate) fn write_full_key(key: &mut KeyWriter, prefix: &str, node: &impl Node, version: &str) {
+    key.literal(prefix);
+    key.literal(":");
+    node.write_key(key);
+    key.literal(":");
+    key.literal(version);
+}
+
+/// The error of a loader as [`Error`] keeps it.
+pub(crate) fn load_error(key: &[u8], source: BoxError) -> Error {
+    Error::Load {
+        key: String::from_utf8_lossy(key).into_owned(),
+        source: source.into(),
+    }
+}

@@ -1,0 +1,163 @@
+//! Which kinds of nodes an instance has met. Read on every hit, so reading takes no lock; kinds come and never go.
+
+use std::any::{Any, TypeId};
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use crate::policy::NodeInfo;
+use crate::stats::NodeStats;
+
+/// Slots of the first segment; each further one has twice as many.
+const FIRST_SEGMENT: usize = 64;
+const SEGMENTS: usize = 16;
+/// How far from its place a kind is put before the next segment is tried.
+const PROBES: usize = 8;
+
+/// What tells kinds apart: the node's type, and for [`DynamicNode`](crate::DynamicNode)s which of them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct KindId {
+    pub(crate) node: TypeId,
+    pub(crate) dynamic: u64,
+}
+
+/// A [`Kind`](crate::kind::Kind) without its type.
+pub(crate) trait AnyKind: Any + Send + Sync {
+    fn info(&self) -> &NodeInfo;
+    fn stats(&self) -> NodeStats;
+}
+
+type Slot = OnceLock<(KindId, Arc<dyn AnyKind>)>;
+
+#[derive(Default)]
+pub(crate) struct KindTable {
+    segments: [OnceLock<Box<[Slot]>>; SEGMENTS],
+    /// Held while a kind is made and put in its place, so that a kind is made once.
+    making: Mutex<()>,
+}
+
+impl KindTable {
+    #[inline]
+    pub(crate) fn get(&self, id: KindId) -> Option<&Arc<dyn AnyKind>> {
+        for segment in &self.segments {
+            let segment = segment.get()?;
+            for slot in probe(segment, id) {
+                let (found, kind) = slot.get()?;
+                if *found == id {
+                    return Some(kind);
+                }
+            }
+        }
+        None
+    }
+
+    /// The kind under `id`, made by `make` if it is not there yet. `make` must not ask for another kind.
+    pub(crate) fn get_or_make<E>(
+        &self,
+        id: KindId,
+        make: impl FnOnce() -> Result<Arc<dyn AnyKind>, E>,
+    ) -> Result<&Arc<dyn AnyKind>, E> {
+        let _making = self.making.lock();
+        if self.get(id).is_none() {
+            let kind = make()?;
+            let slots = self.segments.iter().enumerate().flat_map(|(number, segment)| {
+                let slots = FIRST_SEGMENT << number;
+                probe(
+                    segment.get_or_init(|| (0..slots).map(|_| OnceLock::new()).collect()),
+                    id,
+                )
+            });
+            let free = slots.into_iter().find(|slot| slot.get().is_none());
+            // 16 segments of doubling size, eight places in each: more kinds than a program has types.
+            let placed = free.expect("there is room for every kind").set((id, kind));
+            debug_assert!(placed.is_ok(), "kinds are placed under the lock");
+        }
+        Ok(self.get(id).expect("it was placed just now"))
+    }
+
+    /// Every kind, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<dyn AnyKind>> {
+        let slots = self
+            .segments
+            .iter()
+            .filter_map(OnceLock::get)
+            .flat_map(|segment| segment.iter());
+        slots.filter_map(|slot| slot.get().map(|(_, kind)| kind))
+    }
+}
+
+fn probe(segment: &[Slot], id: KindId) -> impl Iterator<Item = &Slot> {
+    let mut hasher = IdHasher(id.dynamic);
+    id.node.hash(&mut hasher);
+    let place = hasher.finish() as usize;
+    (0..PROBES).map(move |step| &segment[(place + step) & (segment.len() - 1)])
+}
+
+/// A `TypeId` is a hash already.
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes
+            .iter()
+            .for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        self.0 = self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ id;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    struct Named(NodeInfo);
+
+    impl AnyKind for Named {
+        fn info(&self) -> &NodeInfo {
+            &self.0
+        }
+
+        fn stats(&self) -> NodeStats {
+            NodeStats::default()
+        }
+    }
+
+    #[test]
+    fn kinds_are_made_once_and_found_however_many_there_are() {
+        let table = KindTable::default();
+        let id = |dynamic| KindId {
+            node: TypeId::of::<u8>(),
+            dynamic,
+        };
+        for number in 0..2_000 {
+            assert!(table.get(id(number)).is_none());
+            let policy = crate::Policy::<u8>::new(number.to_string(), "k");
+            let make = || Ok::<_, Infallible>(Arc::new(Named(policy.info)) as Arc<dyn AnyKind>);
+            let Ok(made) = table.get_or_make(id(number), make);
+            assert_eq!(made.info().name, number.to_string());
+        }
+        for number in 0..2_000 {
+            let again = || unreachable!("made twice");
+            let Ok(found) = table.get_or_make::<Infallible>(id(number), again);
+            assert_eq!(found.info().name, number.to_string());
+        }
+        assert_eq!(table.iter().count(), 2_000);
+        assert!(
+            table
+                .get(KindId {
+                    node: TypeId::of::<u16>(),
+                    dynamic: 0
+                })
+                .is_none()
+        );
+    }
+}

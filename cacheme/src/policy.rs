@@ -1,0 +1,201 @@
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use cacheme_storage::{Codec, Serializer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// What a kind of node says of its values: how they are named, where they are kept and for how long.
+///
+/// `#[derive(Node)]` writes it from the `#[node(…)]` attribute; a hand-written [`Node`](crate::Node) builds it:
+///
+/// ```
+/// use std::time::Duration;
+/// use cacheme::{Bincode, Policy};
+///
+/// let policy: Policy<String> = Policy::new("GreetingNode", "greeting:{name}")
+///     .version("v2")
+///     .tier("local", Some(Duration::from_secs(30)))
+///     .tier("my-redis", Some(Duration::from_secs(600)))
+///     .serializer(Bincode);
+/// assert_eq!(policy.info().tiers.len(), 2);
+/// ```
+pub struct Policy<V> {
+    pub(crate) info: NodeInfo,
+    pub(crate) codec: Option<Codec<V>>,
+}
+
+/// A kind of node as [`nodes`](crate::Cacheme::nodes) lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeInfo {
+    /// The name of the node's type, or of the [`DynamicNode`](crate::DynamicNode).
+    pub name: Cow<'static, str>,
+    /// The key with `{field}` in place of its fields.
+    pub key: Cow<'static, str>,
+    /// The version, last part of the full key.
+    pub version: Cow<'static, str>,
+    /// The chain, nearest tier first.
+    pub tiers: Vec<Tier>,
+    /// How long a load may take, and how long a leader that is never polled holds others up.
+    pub load_timeout: Duration,
+    /// How long the lease of a load lasts; `None` is no leases.
+    pub lease: Option<Duration>,
+    /// Whether it has a serializer, which remote tiers need.
+    pub serializable: bool,
+}
+
+/// One tier of a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tier {
+    /// The name that the storage is registered under.
+    pub storage: Cow<'static, str>,
+    /// How long a value lives there; `None` is for ever.
+    pub ttl: Option<Duration>,
+}
+
+impl<V> Policy<V> {
+    /// How long a load may take when nothing else is said.
+    pub const DEFAULT_LOAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// How long a lease lasts when nothing else is said: what the death of a loading process costs the others, once.
+    pub const DEFAULT_LEASE: Duration = Duration::from_secs(5);
+
+    /// A policy without tiers. `key` is the template of the key, fields in braces, for listings and for
+    /// [`check`](crate::Cacheme::check): two kinds with one key and version are refused.
+    pub fn new(name: impl Into<Cow<'static, str>>, key: impl Into<Cow<'static, str>>) -> Self {
+        let info = NodeInfo {
+            name: name.into(),
+            key: key.into(),
+            version: "v1".into(),
+            tiers: Vec::new(),
+            load_timeout: Self::DEFAULT_LOAD_TIMEOUT,
+            lease: Some(Self::DEFAULT_LEASE),
+            serializable: false,
+        };
+        Self { info, codec: None }
+    }
+
+    /// Sets the version, `v1` when nothing is said. Another version is another full key: all values are loaded anew.
+    #[must_use]
+    pub fn version(mut self, version: impl Into<Cow<'static, str>>) -> Self {
+        self.info.version = version.into();
+        self
+    }
+
+    /// Adds a tier behind those that are there.
+    #[must_use]
+    pub fn tier(mut self, storage: impl Into<Cow<'static, str>>, ttl: Option<Duration>) -> Self {
+        self.info.tiers.push(Tier {
+            storage: storage.into(),
+            ttl,
+        });
+        self
+    }
+
+    /// Bounds a load, [30 s](Self::DEFAULT_LOAD_TIMEOUT) when nothing is said.
+    #[must_use]
+    pub fn load_timeout(mut self, bound: Duration) -> Self {
+        self.info.load_timeout = bound;
+        self
+    }
+
+    /// Sets how long the lease of a load lasts, [5 s](Self::DEFAULT_LEASE) when nothing is said; with `None` processes
+    /// that share a remote storage do not wait for each other.
+    #[must_use]
+    pub fn lease(mut self, time: Option<Duration>) -> Self {
+        self.info.lease = time;
+        self
+    }
+
+    /// The policy without its codec.
+    #[must_use]
+    pub fn info(&self) -> &NodeInfo {
+        &self.info
+    }
+}
+
+impl<V: Serialize + DeserializeOwned + 'static> Policy<V> {
+    /// Sets how values become bytes in remote tiers; without one, no tier may be remote.
+    #[must_use]
+    pub fn serializer(mut self, serializer: impl Serializer) -> Self {
+        let identity = self.info.normalised_key();
+        self.info.serializable = true;
+        self.codec = Some(Codec::new(serializer, identity));
+        self
+    }
+}
+
+impl<V> fmt::Debug for Policy<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy")
+            .field("info", &self.info)
+            .field("serializer", &self.codec.is_some())
+            .finish()
+    }
+}
+
+impl NodeInfo {
+    pub(crate) fn validate(&self) -> Result<()> {
+        let wrong = |reason: String| {
+            Err(Error::Policy {
+                node: self.name.to_string(),
+                reason,
+            })
+        };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        if self.key.is_empty() {
+            return wrong("its key is empty".into());
+        }
+        if self.version.is_empty() || !self.version.bytes().all(plain) {
+            return wrong("its version must be letters, digits and `_ . -`, at least one".into());
+        }
+        for (at, tier) in self.tiers.iter().enumerate() {
+            if tier.ttl == Some(Duration::ZERO) {
+                return wrong(format!(
+                    "its ttl on `{}` is zero, so nothing would be kept",
+                    tier.storage
+                ));
+            }
+            if self.tiers[..at]
+                .iter()
+                .any(|before| before.storage == tier.storage)
+            {
+                return wrong(format!("it has two tiers on `{}`", tier.storage));
+            }
+        }
+        if self.load_timeout.is_zero() || self.lease == Some(Duration::ZERO) {
+            return wrong("its load_timeout and lease must be longer than zero".into());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn not_registered(&self, storage: &str) -> Error {
+        Error::StorageNotRegistered {
+            node: self.name.to_string(),
+            storage: storage.to_owned(),
+        }
+    }
+
+    pub(crate) fn no_serializer(&self, storage: &str) -> Error {
+        Error::NoSerializer {
+            node: self.name.to_string(),
+            storage: storage.to_owned(),
+        }
+    }
+
+    /// The key with nameless fields: two kinds for which it is the same would share entries.
+    pub(crate) fn normalised_key(&self) -> String {
+        let mut normalised = String::new();
+        let mut rest = &*self.key;
+        while let Some((literal, field)) = rest.split_once('{') {
+            normalised.push_str(literal);
+            normalised.push_str("{}");
+            rest = field.split_once('}').map_or("", |(_, rest)| rest);
+        }
+        normalised + rest
+    }
+}

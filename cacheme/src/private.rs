@@ -1,0 +1,42 @@
+//! What generated code names. Not for use by hand: it changes without notice.
+
+#[cfg(feature = "bincode")]
+pub use cacheme_storage::Bincode as DefaultSerializer;
+pub use inventory;
+pub use serde::Serialize;
+pub use serde::de::DeserializeOwned;
+
+pub use crate::key::{KeyPart, KeyWriter};
+pub use crate::load::{Load, LoadContext, Loaded};
+pub use crate::memoize::memoize;
+pub use crate::node::Node;
+pub use crate::policy::{NodeInfo, Policy};
+pub use cacheme_storage::BoxError;
+
+/// A node whose policy is known without one: written by the derive.
+pub trait DerivedNode: Node {
+    /// The policy.
+    fn derived_policy() -> Policy<Self::Value>;
+}
+
+/// A derived node in the list of all.
+#[derive(Debug)]
+pub struct NodeRegistration {
+    info: fn() -> NodeInfo,
+}
+
+impl NodeRegistration {
+    /// The registration of `N`.
+    #[must_use]
+    pub const fn new<N: DerivedNode>() -> Self {
+        Self {
+            info: || N::derived_policy().info,
+        }
+    }
+
+    pub(crate) fn info(&self) -> NodeInfo {
+        (self.info)()
+    }
+}
+
+inventory::collect!(NodeRegistration);

@@ -1,0 +1,202 @@
+//! What is counted by node and tier.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// What one kind of node has done in one instance since it was first used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeStats {
+    /// The name of the kind.
+    pub name: Cow<'static, str>,
+    /// By tier, nearest first.
+    pub tiers: Vec<TierStats>,
+    /// Values asked of a loader.
+    pub loads: u64,
+    /// Loads that failed, panicked, ran out of time or left the node out.
+    pub load_failures: u64,
+    /// Callers that waited for the load of another.
+    pub joined: u64,
+    /// Loads under way now.
+    pub in_flight: usize,
+}
+
+/// What one tier of a node has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TierStats {
+    /// The name of the storage.
+    pub storage: Cow<'static, str>,
+    /// Reads that found a value.
+    pub hits: u64,
+    /// Reads that found none, or could not look.
+    pub misses: u64,
+    /// Values stored.
+    pub fills: u64,
+    /// Fills that an invalidation came before: handed out, not stored.
+    pub lost: u64,
+    /// Operations that failed or took too long.
+    pub troubles: u64,
+    /// Values found that could not be decoded, or could not be encoded.
+    pub undecodable: u64,
+}
+
+impl NodeStats {
+    /// Calls answered by some tier, as a share of all calls that read; `None` before the first.
+    #[must_use]
+    pub fn hit_rate(&self) -> Option<f64> {
+        let hits: u64 = self.tiers.iter().map(|tier| tier.hits).sum();
+        let reads = self.tiers.first().map_or(0, |tier| tier.hits + tier.misses);
+        ratio(hits, reads)
+    }
+}
+
+impl TierStats {
+    /// Hits as a share of the reads of this tier; `None` before the first.
+    #[must_use]
+    pub fn hit_rate(&self) -> Option<f64> {
+        ratio(self.hits, self.hits + self.misses)
+    }
+}
+
+fn ratio(part: u64, whole: u64) -> Option<f64> {
+    // Counters stay far below 2^52.
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+impl fmt::Display for NodeStats {
+    /// A small table, a line a tier.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent =
+            |rate: Option<f64>| rate.map_or("–".to_owned(), |rate| format!("{:.1} %", 100.0 * rate));
+        let (name, loads, failed, joined) = (&self.name, self.loads, self.load_failures, self.joined);
+        writeln!(
+            f,
+            "{name}: {loads} loads, {failed} failed, {joined} callers joined a load"
+        )?;
+        for tier in &self.tiers {
+            writeln!(
+                f,
+                "  {:<16} {:>8} hits {:>8} misses {:>8} {:>6} fills {:>4} lost {:>4} troubles {:>4} undecodable",
+                tier.storage,
+                tier.hits,
+                tier.misses,
+                percent(tier.hit_rate()),
+                tier.fills,
+                tier.lost,
+                tier.troubles,
+                tier.undecodable,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The counters behind [`NodeStats`].
+#[derive(Default)]
+pub(crate) struct NodeCounters {
+    pub(crate) loads: AtomicU64,
+    pub(crate) load_failures: AtomicU64,
+    pub(crate) joined: AtomicU64,
+}
+
+/// The counters behind [`TierStats`].
+#[derive(Default)]
+pub(crate) struct TierCounters {
+    pub(crate) hits: StripedCounter,
+    pub(crate) misses: AtomicU64,
+    pub(crate) fills: AtomicU64,
+    pub(crate) lost: AtomicU64,
+    pub(crate) troubles: AtomicU64,
+    pub(crate) undecodable: AtomicU64,
+}
+
+impl TierCounters {
+    pub(crate) fn snapshot(&self, storage: &Cow<'static, str>) -> TierStats {
+        TierStats {
+            storage: storage.clone(),
+            hits: self.hits.sum(),
+            misses: self.misses.load(Ordering::Relaxed),
+            fills: self.fills.load(Ordering::Relaxed),
+            lost: self.lost.load(Ordering::Relaxed),
+            troubles: self.troubles.load(Ordering::Relaxed),
+            undecodable: self.undecodable.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Adds to a counter that says nothing about other memory.
+pub(crate) fn count(counter: &AtomicU64, by: usize) {
+    counter.fetch_add(by as u64, Ordering::Relaxed);
+}
+
+const STRIPES: usize = 16;
+
+/// A counter that threads seldom share a cache line of: hits are counted on the fastest path there is.
+#[derive(Default)]
+pub(crate) struct StripedCounter {
+    stripes: [Stripe; STRIPES],
+}
+
+/// Two cache lines, since neighbours are fetched in pairs.
+#[derive(Default)]
+#[repr(align(128))]
+struct Stripe(AtomicU64);
+
+impl StripedCounter {
+    #[inline]
+    pub(crate) fn add_one(&self) {
+        self.stripes[stripe_of_this_thread()]
+            .0
+            .fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn sum(&self) -> u64 {
+        self.stripes
+            .iter()
+            .map(|stripe| stripe.0.load(Ordering::Relaxed))
+            .sum()
+    }
+}
+
+#[inline]
+fn stripe_of_this_thread() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static STRIPE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
+    }
+    // A thread that is being torn down has no locals left; its last hits share a stripe.
+    STRIPE.try_with(|stripe| *stripe).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hit_rate_of_nothing_is_nothing() {
+        let stats = NodeStats {
+            tiers: vec![TierStats::default()],
+            ..NodeStats::default()
+        };
+        assert_eq!((stats.hit_rate(), stats.tiers[0].hit_rate()), (None, None));
+        let tier = TierStats {
+            hits: 3,
+            misses: 1,
+            ..TierStats::default()
+        };
+        assert_eq!(tier.hit_rate(), Some(0.75));
+    }
+
+    #[test]
+    fn a_striped_counter_loses_nothing() {
+        let counter = StripedCounter::default();
+        std::thread::scope(|scope| {
+            for _ in 0..40 {
+                scope.spawn(|| (0..100).for_each(|_| counter.add_one()));
+            }
+        });
+        assert_eq!(counter.sum(), 4_000);
+    }
+}

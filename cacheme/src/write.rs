@@ -1,0 +1,332 @@
+//! What changes a key from outside of a load: `set`, `invalidate`, `refresh`.
+//!
+//! Each begins by fencing whatever is under way for the key, and remote tiers are written back to front: were a nearer
+//! one cleared first, another process could fill it again from the one behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cacheme_storage::{LocalEntry, RemoteEntry};
+use tokio::time::Instant;
+
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::flight::{End, Flight, FullKey};
+use crate::get::wait;
+use crate::instance::Cacheme;
+use crate::kind::{Kind, Outcome, RemoteTier, Stored, Tier, TierStorage};
+use crate::load::Load;
+use crate::node::Node;
+use crate::stats::count;
+
+/// How removals that failed are tried again in the background.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+const LONGEST_RETRY: Duration = Duration::from_secs(15);
+const RETRIES: usize = 100;
+
+impl Cacheme {
+    /// Removes the value of `node` from every tier. Once this has returned `Ok`, no later `get` in this process sees a value
+    /// whose load began before; nor, where the remote tiers have leases, in any other process that has no local copy.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotInvalidated`] names the storage that could not be told. The other tiers are done, and the removal is
+    /// tried again in the background. Also a set-up that cannot work, as for [`get`](Self::get).
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the removal goes through even if the future is dropped.
+    pub async fn invalidate<N: Node>(&self, node: &N) -> Result<()> {
+        self.invalidate_all(std::slice::from_ref(node)).await
+    }
+
+    /// [`invalidate`](Self::invalidate) for many nodes: each tier is told once.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`invalidate`](Self::invalidate).
+    pub async fn invalidate_all<N: Node>(&self, nodes: &[N]) -> Result<()> {
+        let Some(first) = nodes.first() else { return Ok(()) };
+        let kind = Arc::clone(self.kind_of(first)?);
+        let mut keys: Vec<FullKey> = nodes
+            .iter()
+            .map(|node| kind.full_key(node).as_bytes().into())
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        if kind.near == kind.tiers.len() {
+            // Nothing to wait for: no need for a task.
+            fence_and_drop(&kind, &keys);
+            return Ok(());
+        }
+        detached(invalidate(kind, keys)).await
+    }
+
+    /// Puts `value` in every tier in place of whatever is there.
+    ///
+    /// Once this has returned `Ok`, no later `get` in this process sees a value whose load began before.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotInvalidated`] if a storage could neither take the value nor drop the old one; that is tried again in the
+    /// background. A storage that dropped the old one without taking the new is none: it is a miss. Also a set-up that
+    /// cannot work, as for [`get`](Self::get).
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the write goes through even if the future is dropped.
+    pub async fn set<N: Node>(&self, node: &N, value: N::Value) -> Result<()> {
+        self.set_for(node, value, None).await
+    }
+
+    /// [`set`](Self::set) with a ttl of its own, which only ever shortens what the tiers say.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`set`](Self::set), and [`Error::Policy`] for a ttl of zero.
+    pub async fn set_with_ttl<N: Node>(&self, node: &N, value: N::Value, ttl: Duration) -> Result<()> {
+        if ttl.is_zero() {
+            let node = self.kind_of(node)?.info.name.to_string();
+            return Err(Error::Policy {
+                node,
+                reason: "a ttl of zero keeps nothing; use `invalidate`".into(),
+            });
+        }
+        self.set_for(node, value, Some(ttl)).await
+    }
+
+    async fn set_for<N: Node>(&self, node: &N, value: N::Value, ttl: Option<Duration>) -> Result<()> {
+        let kind = Arc::clone(self.kind_of(node)?);
+        let key: FullKey = kind.full_key(node).as_bytes().into();
+        detached(set(kind, key, value, ttl)).await
+    }
+
+    /// Loads the value of `node` anew and puts it in every tier, whatever is there. Never joins a load that began earlier.
+    ///
+    /// Meanwhile local tiers go on answering with what they have. If the load fails they keep it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get`](Self::get).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`get`](Self::get): the load goes on in the background.
+    pub async fn refresh<N: Load>(&self, node: &N) -> Result<N::Value> {
+        let kind = Arc::clone(self.kind_of(node)?);
+        let key: FullKey = kind.full_key(node).as_bytes().into();
+        let patience = Instant::now() + kind.info.load_timeout;
+        let (lead, older) = kind.flights.supersede(&key, patience);
+        let flight = Arc::clone(lead.flight());
+        let batch = Batch::stealing(Arc::clone(&kind), vec![(lead, node.clone(), Arc::clone(&key))]);
+        settle(&kind, older).await;
+        self.lead(batch).await;
+        match wait(&kind, &flight).await {
+            Some(End::Done(outcome)) => match crate::get::shared_result(&outcome, &key) {
+                Some(result) => result,
+                None => unreachable!("a refresh is led by this crate's own loader"),
+            },
+            // The runtime that our load was spawned on is gone.
+            _ => Box::pin(self.refresh(node)).await,
+        }
+    }
+
+    /// The value of `node` if some tier has it. Loads nothing, waits for no load, and fills no tier.
+    ///
+    /// # Errors
+    ///
+    /// A set-up that cannot work, as for [`get`](Self::get). Trouble of a remote storage is a miss.
+    pub async fn peek<N: Node>(&self, node: &N) -> Result<Option<N::Value>> {
+        let kind = self.kind_of(node)?;
+        let key = kind.full_key(node);
+        let key = key.as_bytes();
+        for tier in &kind.tiers {
+            let value = match &tier.storage {
+                TierStorage::Local(local) => {
+                    let value = local.get(key);
+                    value
+                        .as_ref()
+                        .and_then(|value| value.downcast_ref::<Stored<N>>())
+                        .map(|stored| stored.value.clone())
+                }
+                TierStorage::Remote(remote) => {
+                    let bytes = tier.bounded(remote, remote.storage.get(&[key])).await;
+                    let bytes = bytes.ok().and_then(|values| values.into_iter().next().flatten());
+                    bytes
+                        .and_then(|bytes| kind.decode(tier, remote, key, &bytes))
+                        .map(|(value, _)| value)
+                }
+            };
+            match value {
+                Some(value) => {
+                    tier.counters.hits.add_one();
+                    return Ok(Some(value));
+                }
+                None => count(&tier.counters.misses, 1),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Runs `work` on a task of its own where there is a runtime, so that dropping the caller does not leave it half done.
+async fn detached(work: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => match runtime.spawn(work).await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(Error::ShuttingDown),
+            },
+        },
+        Err(_) => work.await,
+    }
+}
+
+/// Fences what is under way for `keys`, then drops them from the local tiers, back to front. Gives what was under way.
+fn fence_and_drop<N: Node>(kind: &Kind<N>, keys: &[FullKey]) -> Vec<Arc<Flight<Outcome<N::Value>>>> {
+    let older = keys.iter().filter_map(|key| kind.flights.fence(key)).collect();
+    for tier in kind.tiers.iter().rev() {
+        if let TierStorage::Local(local) = &tier.storage {
+            keys.iter().for_each(|key| _ = local.remove(key));
+        }
+    }
+    older
+}
+
+/// Waits until fenced flights have ended what they were writing: it is to be removed after that, not before.
+async fn settle<N: Node>(kind: &Kind<N>, flights: impl IntoIterator<Item = Arc<Flight<Outcome<N::Value>>>>) {
+    let bound = Instant::now() + kind.storing_patience();
+    for flight in flights {
+        if flight.is_storing() {
+            // A writer that outlives its own bounds is not polled any more, and writes nothing any more.
+            let _ = tokio::time::timeout_at(bound, flight.end()).await;
+        }
+    }
+}
+
+async fn invalidate<N: Node>(kind: Arc<Kind<N>>, keys: Vec<FullKey>) -> Result<()> {
+    let older = fence_and_drop(&kind, &keys);
+    settle(&kind, older).await;
+    let mut result = Ok(());
+    for (at, tier) in kind.tiers.iter().enumerate().rev() {
+        if let TierStorage::Remote(remote) = &tier.storage
+            && let Err(error) = remove(tier, remote, &keys).await
+        {
+            retry_removal(&kind, at, keys.clone());
+            result = Err(not_invalidated(tier, keys.len(), error));
+        }
+    }
+    // What began in between may have read the old remote value.
+    let older = fence_and_drop(&kind, &keys);
+    settle(&kind, older).await;
+    result
+}
+
+async fn set<N: Node>(
+    kind: Arc<Kind<N>>,
+    key: FullKey,
+    value: N::Value,
+    life: Option<Duration>,
+) -> Result<()> {
+    let (lead, older) = kind.flights.supersede(
+        &key,
+        Instant::now() + kind.storing_patience() + kind.storing_patience(),
+    );
+    settle(&kind, older).await;
+    let mut result = Ok(());
+    if lead.begin_storing() {
+        for (at, tier) in kind.tiers.iter().enumerate().rev() {
+            let ttl = match (life, tier.ttl) {
+                (Some(life), Some(ttl)) => Some(life.min(ttl)),
+                (life, ttl) => life.or(ttl),
+            };
+            match &tier.storage {
+                TierStorage::Local(local) => {
+                    let entry = LocalEntry::new(Arc::new(Stored::<N> { value: value.clone() }), ttl);
+                    if local.insert(&key, entry, lead.flight().fence()) {
+                        count(&tier.counters.fills, 1);
+                    }
+                }
+                TierStorage::Remote(remote) => {
+                    if let Err(error) = set_remote(&kind, tier, remote, &key, &value, ttl).await {
+                        retry_removal(&kind, at, vec![Arc::clone(&key)]);
+                        result = Err(not_invalidated(tier, 1, error));
+                    }
+                }
+            }
+        }
+    }
+    lead.finish(Ok(value));
+    result
+}
+
+/// Stores `value`, or removes what is there if that cannot be done.
+async fn set_remote<N: Node>(
+    kind: &Kind<N>,
+    tier: &Tier,
+    remote: &RemoteTier,
+    key: &FullKey,
+    value: &N::Value,
+    ttl: Option<Duration>,
+) -> cacheme_storage::Result<()> {
+    let now_ms = remote.storage.now_ms();
+    let expires_ms = ttl.map(|ttl| now_ms.saturating_add(ttl.as_millis().max(1) as u64));
+    if let Some(bytes) = kind.encode(tier, key, value, now_ms, expires_ms) {
+        let entry = RemoteEntry {
+            key,
+            value: bytes,
+            ttl,
+        };
+        if tier.bounded(remote, remote.storage.set(&[entry])).await.is_ok() {
+            count(&tier.counters.fills, 1);
+            return Ok(());
+        }
+    }
+    remove(tier, remote, std::slice::from_ref(key)).await
+}
+
+async fn remove(tier: &Tier, remote: &RemoteTier, keys: &[FullKey]) -> cacheme_storage::Result<()> {
+    let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+    tier.bounded(remote, remote.storage.remove(&keys)).await
+}
+
+fn not_invalidated(tier: &Tier, keys: usize, source: cacheme_storage::Error) -> Error {
+    Error::NotInvalidated {
+        name: tier.name.to_string(),
+        keys,
+        source: Arc::new(source),
+    }
+}
+
+/// Goes on removing `keys` from a tier in the background, until it works or the values have expired.
+fn retry_removal<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: Vec<FullKey>) {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        return;
+    };
+    let kind = Arc::clone(kind);
+    let expired = kind.tiers[at]
+        .ttl
+        .map(|ttl| Instant::now() + ttl.min(Duration::from_secs(86_400)));
+    runtime.spawn(async move {
+        let tier = &kind.tiers[at];
+        let TierStorage::Remote(remote) = &tier.storage else {
+            return;
+        };
+        let mut pause = FIRST_RETRY;
+        for _ in 0..RETRIES {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_RETRY);
+            let is_expired = expired.is_some_and(|expired| expired <= Instant::now());
+            if is_expired {
+                return;
+            }
+            if remove(tier, remote, &keys).await.is_ok() {
+                // Whatever was read of it meanwhile is old as well.
+                fence_and_drop(&kind, &keys);
+                return;
+            }
+        }
+        tracing::error!(storage = %tier.name, keys = keys.len(), "gave up removing old values");
+    });
+}
