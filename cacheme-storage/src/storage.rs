@@ -42,6 +42,8 @@ impl Storage {
     fn by_scheme(url: &mut StorageUrl) -> Result<Self> {
         let scheme = url.scheme().to_owned();
         match scheme.as_str() {
+            #[cfg(feature = "local")]
+            "local" => crate::local::LocalCache::open(url),
             // SCHEMES
             _ => Err(url.error(format!("unknown scheme `{scheme}`"))),
         }
