@@ -27,6 +27,8 @@ mod envelope;
 mod error;
 mod fence;
 mod fingerprint;
+#[cfg(feature = "local")]
+mod local;
 mod local_storage;
 mod long_key;
 #[cfg(feature = "postgres")]
@@ -49,6 +51,8 @@ pub use envelope::{ENVELOPE_MAGIC, Envelope, EnvelopeError, EnvelopeWriter, LEAS
 pub use error::{BoxError, Error, Result};
 pub use fence::Fence;
 pub use fingerprint::Fingerprint;
+#[cfg(feature = "local")]
+pub use local::{Clock, Evicted, Listener, LocalCache, LocalCacheBuilder, Lru, LruBuilder};
 pub use local_storage::{LocalEntry, LocalStorage, LocalValue};
 pub use long_key::shorten_key;
 #[cfg(feature = "postgres")]

@@ -42,6 +42,8 @@ impl Storage {
     fn by_scheme(url: &mut StorageUrl) -> Result<Self> {
         let scheme = url.scheme().to_owned();
         match scheme.as_str() {
+            #[cfg(feature = "local")]
+            "local" => crate::local::LocalCache::open(url),
             // SCHEMES
             #[cfg(feature = "redis")]
             "redis" | "rediss" | "redis+unix" | "redis+cluster" | "rediss+cluster" | "redis+sentinel"

@@ -1,0 +1,14 @@
+//! The in-memory engine: values, locks and shards.
+
+mod clock;
+mod entry;
+mod lru;
+mod seed;
+mod slab;
+mod storage;
+mod table;
+
+pub use clock::Clock;
+pub use entry::{Evicted, Listener};
+pub use lru::{Lru, LruBuilder};
+pub use storage::{LocalCache, LocalCacheBuilder};
