@@ -84,6 +84,7 @@ mod bytes;
 mod clear;
 mod expiry;
 mod keys;
+mod lease_races;
 mod leases;
 mod local;
 mod races;
@@ -121,20 +122,19 @@ pub async fn remote(storage: Arc<dyn RemoteStorage>) {
 }
 
 fn remote_cases(storage: &dyn RemoteStorage) -> Vec<(&'static str, RemoteCase)> {
-    let leases = if storage.capabilities().leases {
-        leases::CASES
-    } else {
-        leases::CASES_WITHOUT
-    };
-    [
+    let mut cases = [
         bytes::CASES,
         keys::CASES,
         expiry::CASES,
         races::CASES,
         clear::CASES,
-        leases,
     ]
-    .concat()
+    .concat();
+    match storage.capabilities().leases {
+        true => cases.extend([leases::CASES, lease_races::CASES].concat()),
+        false => cases.extend(leases::CASES_WITHOUT),
+    }
+    cases
 }
 
 /// Runs one case under keys of its own, and clears them.

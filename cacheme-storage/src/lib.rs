@@ -11,12 +11,16 @@ mod local_storage;
 mod long_key;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 mod remote_storage;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod storage;
 mod url;
 
+#[cfg(feature = "redis")]
+pub use self::redis::{Redis, RedisBuilder};
 pub use bytes::Bytes;
 pub use clock::ServerClock;
 pub use error::{BoxError, Error, Result};

@@ -219,9 +219,11 @@ impl RemoteStorage for Remote {
     }
 }
 
+type LocalSlots = BTreeMap<Vec<u8>, (LocalEntry, Option<Instant>)>;
+
 #[derive(Default)]
 struct Local {
-    slots: Mutex<BTreeMap<Vec<u8>, (LocalEntry, Option<Instant>)>>,
+    slots: Mutex<LocalSlots>,
     ignores_fences: bool,
 }
 

@@ -1,0 +1,425 @@
+//! Redis: one server, a cluster, or a group that sentinels watch. Also Valkey and other servers that speak its protocol.
+
+mod builder;
+mod cluster;
+mod connector;
+mod error;
+mod lease;
+mod link;
+mod sentinel;
+mod servers;
+mod slots;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::{Cmd, RedisError, ServerError, Value};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+pub use self::builder::RedisBuilder;
+use self::error::{is_foreign, refuses_writes, translate};
+use self::lease::{Lease, Script, Scripts, claim};
+use self::servers::Servers;
+use crate::{
+    Acquired, Bytes, Capabilities, Error, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result, ServerClock,
+};
+
+/// What a value may weigh: `proto-max-bulk-len`, as servers come.
+const VALUE_LIMIT: usize = 512 * 1024 * 1024;
+/// How many KiB of values may be on their way to the servers at once, so that many large ones do not pile up in memory
+/// when the network is slower than their callers.
+const KIB_UNDER_WAY: u32 = 64 * 1024;
+/// Calls with less than this are not counted.
+const SMALL: usize = 64 * 1024;
+/// The longest ttl that is sent, in milliseconds: ten thousand years. Servers refuse what does not fit their own count.
+const TTL_LIMIT_MS: u64 = 10_000 * 365 * 24 * 60 * 60 * 1_000;
+
+/// A storage on Redis.
+///
+/// Values are plain strings under the full key, expired by the server (`PX`). A lease lies where its value would, so that
+/// `DEL` by anybody takes it away. Callers share one connection to each server; it is made when first needed, and
+/// anew when it breaks. Runs on tokio.
+///
+/// | operation | commands, in one round trip to each server |
+/// |---|---|
+/// | get | `GET`, `MGET` |
+/// | set | `SET` with `PX`, pipelined |
+/// | remove | `UNLINK` |
+/// | acquire | `SET` with `NX`, `PX` and `GET`; before Redis 7 a script |
+/// | fill, release | one script each, pipelined |
+/// | clear | `SCAN` and `UNLINK` until the end, on each server |
+///
+/// A server that takes no writes (`maxmemory` reached, a replica, a disk that is full) still answers
+/// [`acquire`](RemoteStorage::acquire) with the values that it has.
+///
+/// # Examples
+///
+/// ```
+/// use cacheme_storage::{Redis, Storage};
+///
+/// let storage = Storage::open("redis://localhost:6379/2?timeout=200ms")?;
+/// assert_eq!(storage.location(), "redis://localhost:6379/2");
+///
+/// let redis = Redis::builder().server("localhost", 6379).database(2).build()?;
+/// let storage = Storage::remote(redis);
+/// # Ok::<(), cacheme_storage::Error>(())
+/// ```
+pub struct Redis {
+    location: String,
+    servers: Servers,
+    clock: Arc<ServerClock>,
+    scripts: Arc<Scripts>,
+    /// The server does not know `SET` with `NX` and `GET`.
+    acquires_by_script: AtomicBool,
+    room: Semaphore,
+}
+
+impl Redis {
+    /// A storage on the server at `localhost:6379`, to begin with.
+    pub fn builder() -> RedisBuilder {
+        RedisBuilder::new()
+    }
+
+    fn new(location: String, servers: Servers, clock: Arc<ServerClock>, scripts: Arc<Scripts>) -> Self {
+        Self {
+            location,
+            servers,
+            clock,
+            scripts,
+            acquires_by_script: AtomicBool::new(false),
+            room: Semaphore::new(KIB_UNDER_WAY as usize),
+        }
+    }
+
+    fn translate(&self, error: impl Into<RedisError>) -> Error {
+        translate(&self.location, error.into())
+    }
+
+    /// Waits until large values of other calls have left, and refuses one that is too large for any server.
+    async fn room_for(&self, entries: &[RemoteEntry<'_>]) -> Result<Option<SemaphorePermit<'_>>> {
+        let mut sum = 0;
+        for entry in entries {
+            let size = entry.value.len();
+            if size > VALUE_LIMIT {
+                return Err(Error::TooLarge {
+                    storage: self.location.clone(),
+                    size,
+                    limit: VALUE_LIMIT,
+                });
+            }
+            sum += size;
+        }
+        if sum <= SMALL {
+            return Ok(None);
+        }
+        let kib = u32::try_from(sum / 1024).map_or(KIB_UNDER_WAY, |kib| kib.min(KIB_UNDER_WAY));
+        let permit = self.room.acquire_many(kib).await;
+        Ok(Some(permit.expect("the semaphore is never closed")))
+    }
+
+    /// Runs a script on each key, in one round trip; a second one for the keys whose server forgot the script.
+    async fn run(
+        &self,
+        script: &Script,
+        keys: &[&[u8]],
+        arguments: impl Fn(usize, &mut Cmd),
+    ) -> Result<Vec<Value>> {
+        let command = |place: usize, key: &[u8], by_text: bool| {
+            let mut command = script.on(key, by_text);
+            arguments(place, &mut command);
+            command
+        };
+        let first = keys.iter().enumerate();
+        let first = first.map(|(place, &key)| (key, command(place, key, false)));
+        let mut answers = self.send(first.collect()).await?;
+        let forgotten =
+            |answer: &Value| matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT");
+        let again: Vec<usize> = (0..answers.len())
+            .filter(|&place| forgotten(&answers[place]))
+            .collect();
+        if !again.is_empty() {
+            let second = again
+                .iter()
+                .map(|&place| (keys[place], command(place, keys[place], true)));
+            let second = self.send(second.collect()).await?;
+            for (place, answer) in again.into_iter().zip(second) {
+                answers[place] = answer;
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn send(&self, commands: Vec<(&[u8], Cmd)>) -> Result<Vec<Value>> {
+        self.servers
+            .send(commands)
+            .await
+            .map_err(|error| self.translate(error))
+    }
+
+    /// What `acquire` found, by what `SET … GET` or the script answers.
+    fn acquired(&self, found: Value, token: LeaseToken) -> Result<Acquired> {
+        Ok(match bytes(found).map_err(|error| self.translate(error))? {
+            None => Acquired::Granted,
+            Some(found) => match Lease::from_bytes(&found) {
+                None => Acquired::Value(found),
+                Some(lease) if lease.token == token => Acquired::Granted,
+                Some(lease) => Acquired::Busy {
+                    left: lease.left(self.clock.now_ms()),
+                },
+            },
+        })
+    }
+
+    /// Asks for leases by the command, or the script where the server does not know the command.
+    async fn ask_for_leases(
+        &self,
+        keys: &[&[u8]],
+        lease: &[u8],
+        time_ms: u64,
+        steal: bool,
+    ) -> Result<Vec<Value>> {
+        let set = |key: &[u8]| {
+            let mut command = redis::cmd("SET");
+            command.arg(key).arg(lease).arg("PX").arg(time_ms);
+            command
+        };
+        if steal {
+            let commands: Vec<_> = keys.iter().map(|&key| (key, set(key))).collect();
+            let answers = self.send(commands).await?;
+            let stolen = |answer| match answer {
+                Value::Okay => Value::Nil,
+                other => other,
+            };
+            return Ok(answers.into_iter().map(stolen).collect());
+        }
+        if !self.acquires_by_script.load(Ordering::Relaxed) {
+            let commands: Vec<_> = keys
+                .iter()
+                .map(|&key| {
+                    let mut command = set(key);
+                    command.arg("NX").arg("GET");
+                    (key, command)
+                })
+                .collect();
+            let answers = self.send(commands).await?;
+            let unknown = |answer: &Value| {
+                matches!(answer, Value::ServerError(error)
+                    if error.details().is_some_and(|details| details.contains("syntax error")))
+            };
+            if !answers.iter().any(unknown) {
+                return Ok(answers);
+            }
+            self.acquires_by_script.store(true, Ordering::Relaxed);
+        }
+        let arguments = |_, command: &mut Cmd| {
+            command.arg(lease).arg(time_ms);
+        };
+        self.run(&self.scripts.acquire, keys, arguments).await
+    }
+}
+
+#[async_trait]
+impl RemoteStorage for Redis {
+    fn location(&self) -> String {
+        self.location.clone()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::none().with_leases()
+    }
+
+    async fn connect(&self) -> Result<()> {
+        self.servers
+            .connect()
+            .await
+            .map_err(|error| self.translate(error))
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
+    async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
+        let answers = self
+            .servers
+            .get(keys)
+            .await
+            .map_err(|error| self.translate(error))?;
+        answers
+            .into_iter()
+            .map(|answer| match bytes(answer) {
+                Ok(found) => Ok(found.filter(|found| Lease::from_bytes(found).is_none())),
+                // What is not a string is not ours.
+                Err(error) if is_foreign(&error) => Ok(None),
+                Err(error) => Err(self.translate(error)),
+            })
+            .collect()
+    }
+
+    async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
+        let _room = self.room_for(entries).await?;
+        let commands: Vec<_> = entries
+            .iter()
+            .map(|entry| {
+                let mut command = Cmd::with_capacity(5, entry.key.len() + entry.value.len() + 32);
+                command.arg("SET").arg(entry.key).arg(&entry.value[..]);
+                if let Some(ttl) = entry.ttl {
+                    command.arg("PX").arg(ttl_ms(ttl));
+                }
+                (entry.key, command)
+            })
+            .collect();
+        let answers = self.send(commands).await?;
+        first_error(answers).map_err(|error| self.translate(error))
+    }
+
+    async fn remove(&self, keys: &[&[u8]]) -> Result<()> {
+        let answers = self
+            .servers
+            .unlink(keys)
+            .await
+            .map_err(|error| self.translate(error))?;
+        first_error(answers).map_err(|error| self.translate(error))
+    }
+
+    async fn clear(&self, prefix: &[u8]) -> Result<()> {
+        self.servers
+            .clear(prefix)
+            .await
+            .map_err(|error| self.translate(error))
+    }
+
+    async fn acquire(
+        &self,
+        keys: &[&[u8]],
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<Acquired>> {
+        let time_ms = ttl_ms(time);
+        let lease = Lease {
+            token,
+            until_ms: self.clock.now_ms().saturating_add(time_ms),
+        };
+        let lease = lease.to_bytes();
+        let mut answers = self.ask_for_leases(keys, &lease, time_ms, steal).await?;
+
+        let places = |answers: &[Value], which: fn(&ServerError) -> bool| -> Vec<usize> {
+            let is = |place: &usize| matches!(&answers[*place], Value::ServerError(error) if which(error));
+            (0..answers.len()).filter(is).collect()
+        };
+        // What is not a string is not ours: it makes way for the lease.
+        let foreign = places(&answers, is_foreign);
+        if !foreign.is_empty() {
+            let theirs: Vec<_> = foreign.iter().map(|&place| keys[place]).collect();
+            let taken = self.ask_for_leases(&theirs, &lease, time_ms, true).await?;
+            for (place, answer) in foreign.into_iter().zip(taken) {
+                answers[place] = answer;
+            }
+        }
+        // A server that takes no writes still has values.
+        let refused = places(&answers, refuses_writes);
+        if refused.is_empty() || steal {
+            return answers
+                .into_iter()
+                .map(|answer| self.acquired(answer, token))
+                .collect();
+        }
+        let asked: Vec<_> = refused.iter().map(|&place| keys[place]).collect();
+        let found = self
+            .servers
+            .get(&asked)
+            .await
+            .map_err(|error| self.translate(error))?;
+        if found.iter().all(|found| !matches!(found, Value::BulkString(_))) && refused.len() == keys.len() {
+            return answers
+                .into_iter()
+                .map(|answer| self.acquired(answer, token))
+                .collect();
+        }
+        for (place, found) in refused.iter().zip(found) {
+            answers[*place] = found;
+        }
+        let mut acquired = Vec::with_capacity(keys.len());
+        for (place, answer) in answers.into_iter().enumerate() {
+            let absent = answer == Value::Nil && refused.binary_search(&place).is_ok();
+            acquired.push(match absent {
+                // There is no lease to be had, and none to wait for.
+                true => Acquired::Busy { left: Duration::ZERO },
+                false => self.acquired(answer, token)?,
+            });
+        }
+        Ok(acquired)
+    }
+
+    async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
+        let _room = self.room_for(entries).await?;
+        let claim = claim(token);
+        let arguments = |place: usize, command: &mut Cmd| {
+            let entry: &RemoteEntry<'_> = &entries[place];
+            command.arg(&claim[..]).arg(&entry.value[..]);
+            match entry.ttl {
+                Some(ttl) => command.arg(ttl_ms(ttl)),
+                None => command.arg(""),
+            };
+        };
+        let keys: Vec<_> = entries.iter().map(|entry| entry.key).collect();
+        let answers = self.run(&self.scripts.fill, &keys, arguments).await?;
+        answers
+            .into_iter()
+            .map(|answer| match answer {
+                Value::Int(1) => Ok(Filled::Stored),
+                Value::ServerError(error) if !is_foreign(&error) => Err(self.translate(error)),
+                _ => Ok(Filled::Lost),
+            })
+            .collect()
+    }
+
+    async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
+        let claim = claim(token);
+        let arguments = |_, command: &mut Cmd| {
+            command.arg(&claim[..]);
+        };
+        let mut answers = self.run(&self.scripts.release, keys, arguments).await?;
+        answers.retain(|answer| !matches!(answer, Value::ServerError(error) if is_foreign(error)));
+        first_error(answers).map_err(|error| self.translate(error))
+    }
+
+    async fn close(&self) -> Result<()> {
+        // Every write is awaited by its caller, so none is under way but theirs.
+        self.servers.disconnect();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Redis").field(&self.location).finish()
+    }
+}
+
+/// Whole milliseconds, rounded up and at least one, which is the least that servers take.
+fn ttl_ms(ttl: Duration) -> u64 {
+    let ms = ttl.as_nanos().div_ceil(1_000_000);
+    u64::try_from(ms).unwrap_or(u64::MAX).clamp(1, TTL_LIMIT_MS)
+}
+
+/// The bytes of an answer, or none.
+fn bytes(answer: Value) -> Result<Option<Bytes>, ServerError> {
+    match answer {
+        Value::BulkString(bytes) => Ok(Some(bytes.into())),
+        Value::ServerError(error) => Err(error),
+        _ => Ok(None),
+    }
+}
+
+fn first_error(answers: Vec<Value>) -> Result<(), ServerError> {
+    let error = answers.into_iter().find_map(|answer| match answer {
+        Value::ServerError(error) => Some(error),
+        _ => None,
+    });
+    error.map_or(Ok(()), Err)
+}

@@ -1,0 +1,140 @@
+//! How a server is reached.
+
+use std::path::Path;
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::io::tcp::{TcpSettings, socket2};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo,
+    RedisResult, Value,
+};
+
+use super::sentinel::Sentinels;
+
+/// How long a server may take to accept a connection and greet.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// How long data may stay unacknowledged by the other machine's kernel before the connection counts as broken.
+const ACKNOWLEDGE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How to get a connection to a server that takes writes.
+pub(super) enum Connector {
+    /// A server with a fixed address.
+    Client(Client),
+    /// Whichever server the sentinels say is the master.
+    Sentinels(Sentinels),
+    /// A connection that the application made; there is no other when it breaks.
+    Given(MultiplexedConnection),
+}
+
+impl Connector {
+    pub(super) async fn connect(&self) -> RedisResult<MultiplexedConnection> {
+        match self {
+            Self::Client(client) => connect(client, CONNECT_LIMIT).await,
+            Self::Sentinels(sentinels) => connect(&sentinels.master().await?, CONNECT_LIMIT).await,
+            Self::Given(connection) => {
+                let mut connection = connection.clone();
+                // Callers bound their time themselves; another bound within theirs would only cut it short.
+                connection.set_response_timeout(Duration::MAX);
+                Ok(connection)
+            }
+        }
+    }
+
+    /// Whether the answer says that this server is no longer the one to ask, and another connect would find the one
+    /// that is.
+    pub(super) fn is_demoted(&self, answer: &Value) -> bool {
+        let demoted = |answer: &Value| match answer {
+            Value::ServerError(error) => error.code() == "READONLY",
+            _ => false,
+        };
+        match (self, answer) {
+            (Self::Sentinels(_), Value::Array(answers)) => answers.iter().any(demoted),
+            (Self::Sentinels(_), answer) => demoted(answer),
+            _ => false,
+        }
+    }
+}
+
+/// A connection of this client that waits for answers as long as its callers do.
+pub(super) async fn connect(client: &Client, limit: Duration) -> RedisResult<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(limit))
+        .set_response_timeout(None);
+    client.get_multiplexed_async_connection_with_config(&config).await
+}
+
+/// What all servers of a storage have in common: who we are to them, and whether we speak TLS.
+#[derive(Clone, Default)]
+pub(super) struct Access {
+    pub(super) login: RedisConnectionInfo,
+    pub(super) tls: Option<Tls>,
+}
+
+/// TLS, and what to trust.
+#[derive(Clone, Default)]
+pub(super) struct Tls {
+    /// Certificates of authorities as PEM, in place of the usual ones.
+    pub(super) authorities: Option<Vec<u8>>,
+}
+
+impl Access {
+    pub(super) fn server(&self, host: &str, port: u16) -> RedisResult<Client> {
+        match &self.tls {
+            None => self.open(ConnectionAddr::Tcp(host.to_owned(), port)),
+            Some(tls) => self.open_tls(host, port, tls),
+        }
+    }
+
+    pub(super) fn unix_socket(&self, path: &Path) -> RedisResult<Client> {
+        self.open(ConnectionAddr::Unix(path.to_owned()))
+    }
+
+    fn open(&self, address: ConnectionAddr) -> RedisResult<Client> {
+        Client::open(self.info(address)?)
+    }
+
+    /// The address with our login, and with a socket that notices when the other side is gone.
+    fn info(&self, address: ConnectionAddr) -> RedisResult<ConnectionInfo> {
+        let keepalive = socket2::TcpKeepalive::new()
+            .with_time(Duration::from_secs(15))
+            .with_interval(Duration::from_secs(5));
+        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
+        #[cfg(target_os = "linux")]
+        let tcp = tcp.set_user_timeout(ACKNOWLEDGE_LIMIT);
+        let info = address.into_connection_info()?;
+        Ok(info.set_tcp_settings(tcp).set_redis_settings(self.login.clone()))
+    }
+
+    #[cfg(feature = "tls")]
+    fn open_tls(&self, host: &str, port: u16, tls: &Tls) -> RedisResult<Client> {
+        // rustls takes what the application chose; only where it chose nothing, and other crates brought more than
+        // one, would it not know which to take.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let address = ConnectionAddr::TcpTls {
+            host: host.to_owned(),
+            port,
+            insecure: false,
+            tls_params: None,
+        };
+        let certificates = redis::TlsCertificates {
+            client_tls: None,
+            root_cert: tls.authorities.clone(),
+        };
+        Client::build_with_tls(self.info(address)?, certificates)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn open_tls(&self, _: &str, _: u16, _: &Tls) -> RedisResult<Client> {
+        Err((
+            redis::ErrorKind::InvalidClientConfig,
+            "TLS needs the feature `tls`",
+        )
+            .into())
+    }
+}
+
+/// Sends one command and takes an error that the server answers for one.
+pub(super) async fn ask(connection: &mut MultiplexedConnection, command: &redis::Cmd) -> RedisResult<Value> {
+    connection.req_packed_command(command).await?.extract_error()
+}

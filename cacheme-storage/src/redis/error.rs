@@ -1,0 +1,55 @@
+//! What Redis and its driver report, in the words of this crate.
+
+use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind};
+
+use crate::Error;
+
+/// How a server that answers says that it takes no writes at the moment: full, a replica, cannot save, too few
+/// replicas. Reads may still work.
+pub(super) fn refuses_writes(error: &ServerError) -> bool {
+    matches!(error.code(), "OOM" | "READONLY" | "MISCONF" | "NOREPLICAS")
+}
+
+/// The key holds a list, a hash or the like: nothing of ours.
+pub(super) fn is_foreign(error: &ServerError) -> bool {
+    // A script reports the error of a command within in its message.
+    error.code() == "WRONGTYPE"
+        || error
+            .details()
+            .is_some_and(|details| details.contains("WRONGTYPE"))
+}
+
+/// The connection is of no use any more; another one may be.
+pub(super) fn is_lost(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_unrecoverable_error()
+}
+
+pub(super) fn translate(location: &str, error: RedisError) -> Error {
+    let storage = location.to_owned();
+    match error.kind() {
+        ErrorKind::InvalidClientConfig => Error::Config {
+            storage,
+            reason: error.to_string(),
+        },
+        ErrorKind::Io
+        | ErrorKind::Parse
+        | ErrorKind::ClusterConnectionNotFound
+        | ErrorKind::EmptySentinelList
+        | ErrorKind::MasterNameNotFoundBySentinel
+        | ErrorKind::Server(
+            ServerErrorKind::BusyLoading
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::TryAgain
+            | ServerErrorKind::Moved
+            | ServerErrorKind::Ask,
+        ) => Error::Unreachable {
+            storage,
+            source: error.into(),
+        },
+        _ => Error::Refused {
+            storage,
+            source: error.into(),
+        },
+    }
+}

@@ -1,0 +1,154 @@
+//! What a lease looks like in Redis, and the scripts that respect it.
+
+use std::time::Duration;
+
+use redis::Cmd;
+
+use crate::LeaseToken;
+
+/// A lease lies where the value would: `MAGIC`, the holder's token, and when it ends by the server's clock.
+///
+/// `PX` ends it on the server; the time in it only tells others how long to wait. The magic cannot begin a value that
+/// Cacheme writes, since an envelope has a magic of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lease {
+    pub(super) token: LeaseToken,
+    pub(super) until_ms: u64,
+}
+
+const MAGIC: [u8; 8] = *b"\0lease\x001";
+const CLAIM: usize = MAGIC.len() + 16;
+
+impl Lease {
+    pub(super) fn to_bytes(self) -> Vec<u8> {
+        [&claim(self.token)[..], &self.until_ms.to_be_bytes()].concat()
+    }
+
+    /// The lease in `bytes`, unless they are a value.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (token, until_ms) = bytes.strip_prefix(&MAGIC)?.split_at_checked(16)?;
+        Some(Self {
+            token: LeaseToken(u128::from_be_bytes(token.try_into().ok()?)),
+            until_ms: u64::from_be_bytes(until_ms.try_into().ok()?),
+        })
+    }
+
+    /// How long others have to wait at `now_ms`. Never zero: the server still has the lease.
+    pub(super) fn left(self, now_ms: u64) -> Duration {
+        Duration::from_millis(self.until_ms.saturating_sub(now_ms).max(1))
+    }
+}
+
+/// The part of a lease that its holder knows: all but its end.
+pub(super) fn claim(token: LeaseToken) -> [u8; CLAIM] {
+    let mut claim = [0; CLAIM];
+    claim[..MAGIC.len()].copy_from_slice(&MAGIC);
+    claim[MAGIC.len()..].copy_from_slice(&token.0.to_be_bytes());
+    claim
+}
+
+/// A script, named by its digest once the server has it.
+pub(super) struct Script {
+    text: String,
+    digest: String,
+}
+
+impl Script {
+    fn new(text: impl Into<String>) -> Self {
+        let text = text.into();
+        let digest = redis::Script::new(&text).get_hash().to_owned();
+        Self { text, digest }
+    }
+
+    /// Gives the server the script.
+    pub(super) fn load(&self) -> Cmd {
+        let mut command = redis::cmd("SCRIPT");
+        command.arg("LOAD").arg(&self.text);
+        command
+    }
+
+    /// Runs it on one key, arguments to follow: by its digest, or by its text for a server that forgot it.
+    pub(super) fn on(&self, key: &[u8], by_text: bool) -> Cmd {
+        let (name, script) = match by_text {
+            false => ("EVALSHA", &self.digest),
+            true => ("EVAL", &self.text),
+        };
+        let mut command = redis::cmd(name);
+        command.arg(script).arg(1).arg(key);
+        command
+    }
+}
+
+/// The scripts, which make compare-and-write one step on the server.
+///
+/// They look at the head of the value by `GETRANGE`, so a large value is not copied to be compared.
+pub(super) struct Scripts {
+    /// `KEYS[1]`, claim, value, ttl in milliseconds or an empty string: 1 when stored, 0 when lost.
+    pub(super) fill: Script,
+    /// `KEYS[1]`, claim.
+    pub(super) release: Script,
+    /// `KEYS[1]`, lease, time in milliseconds: what was there, or nil when the lease was written. For servers before
+    /// Redis 7, where `SET` does not take `NX` and `GET` together.
+    pub(super) acquire: Script,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        let head = format!("redis.call('GETRANGE', KEYS[1], 0, {}) == ARGV[1]", CLAIM - 1);
+        Self {
+            fill: Script::new(format!(
+                "if {head} then \
+                   if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2]) \
+                   else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end \
+                   return 1 \
+                 end \
+                 return 0"
+            )),
+            release: Script::new(format!(
+                "if {head} then return redis.call('DEL', KEYS[1]) end return 0"
+            )),
+            acquire: Script::new(
+                "local found = redis.call('GET', KEYS[1]) \
+                 if found then return found end \
+                 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) \
+                 return false",
+            ),
+        }
+    }
+
+    pub(super) fn all(&self) -> [&Script; 3] {
+        [&self.fill, &self.release, &self.acquire]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_comes_back_and_values_are_none() {
+        let lease = Lease {
+            token: LeaseToken(u128::MAX / 3),
+            until_ms: 1_700_000_000_000,
+        };
+        let bytes = lease.to_bytes();
+        assert_eq!(Lease::from_bytes(&bytes), Some(lease));
+        assert!(bytes.starts_with(&claim(lease.token)));
+        assert_eq!(Lease::from_bytes(&bytes[..bytes.len() - 1]), None);
+        assert_eq!(Lease::from_bytes(&[&bytes[..], b"x"].concat()), None);
+        for value in [&b""[..], b"\0", b"\0lease", &MAGIC, b"a value"] {
+            assert_eq!(Lease::from_bytes(value), None);
+        }
+    }
+
+    #[test]
+    fn the_time_left_is_never_zero_nor_negative() {
+        let lease = Lease {
+            token: LeaseToken(1),
+            until_ms: 1_000,
+        };
+        assert_eq!(lease.left(400), Duration::from_millis(600));
+        assert_eq!(lease.left(1_000), Duration::from_millis(1));
+        assert_eq!(lease.left(5_000), Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,286 @@
+use std::collections::HashMap;
+use std::env;
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, OnceLock};
+
+use crate::server::{Program, Server, accepts};
+
+/// What a server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Redis.
+    Redis,
+    /// PostgreSQL.
+    Postgres,
+    /// MySQL or MariaDB.
+    MySql,
+    /// MongoDB.
+    MongoDb,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Redis => "REDIS",
+            Self::Postgres => "POSTGRES",
+            Self::MySql => "MYSQL",
+            Self::MongoDb => "MONGODB",
+        }
+    }
+
+    fn start(self) -> Server {
+        match self {
+            Self::Redis => redis(&[]),
+            Self::Postgres => postgres(),
+            Self::MySql => mariadb(),
+            Self::MongoDb => mongodb(),
+        }
+    }
+
+    /// The storage URL of a server that we started.
+    pub fn url(self, server: &Server) -> String {
+        let port = server.port();
+        match self {
+            Self::Redis => format!("redis://127.0.0.1:{port}"),
+            Self::Postgres => format!("postgres://postgres@127.0.0.1:{port}/postgres"),
+            Self::MySql => format!("mysql://root@127.0.0.1:{port}/test"),
+            Self::MongoDb => format!("mongodb://127.0.0.1:{port}/test"),
+        }
+    }
+}
+
+/// The storage URL of a server that all tests of this process share: that of `CACHEME_TEST_<KIND>_URL`, or one that is
+/// started now. Tests keep apart by their keys.
+///
+/// # Panics
+///
+/// When the server cannot be started.
+pub fn shared_url(kind: Kind) -> String {
+    static SHARED: OnceLock<Mutex<HashMap<Kind, Server>>> = OnceLock::new();
+    if let Ok(url) = env::var(format!("CACHEME_TEST_{}_URL", kind.name())) {
+        return url;
+    }
+    // A test that could not start its server poisons nothing: the next one fails by itself.
+    let shared = SHARED.get_or_init(Mutex::default).lock();
+    let mut shared = shared.unwrap_or_else(|poisoned| poisoned.into_inner());
+    kind.url(shared.entry(kind).or_insert_with(|| kind.start()))
+}
+
+/// A Redis server of our own, with these arguments besides those it needs.
+pub fn redis(arguments: &[&str]) -> Server {
+    Server::start(redis_server(arguments))
+}
+
+/// How to run a Redis server.
+pub fn redis_server(arguments: &[&str]) -> Program {
+    let arguments: Vec<String> = arguments.iter().map(|&argument| argument.into()).collect();
+    Program {
+        command: Box::new(move |port, dir| {
+            let port = port.to_string();
+            let fixed = [
+                "redis-server",
+                "--port",
+                &port,
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--dir",
+            ];
+            let mut command: Vec<String> = fixed.map(Into::into).to_vec();
+            command.push(text(dir));
+            command.extend(arguments.iter().cloned());
+            command
+        }),
+        ready: |port| {
+            let mut answer = [0; 1];
+            let asked = accepts(port).and_then(|mut stream| {
+                stream.write_all(b"PING\r\n").ok()?;
+                stream.read_exact(&mut answer).ok()
+            });
+            // An error is an answer too: it asks for a password.
+            asked.is_some() && b"+-".contains(&answer[0])
+        },
+        prepare: None,
+        user: None,
+    }
+}
+
+/// A PostgreSQL server of our own, with the user `postgres` and no password.
+pub fn postgres() -> Server {
+    let bin = postgres_bin();
+    let (initdb, server) = (text(&bin.join("initdb")), text(&bin.join("postgres")));
+    Server::start(Program {
+        prepare: Some(Box::new(move |_, dir| {
+            let data = text(&dir.join("data"));
+            [
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--locale=C",
+                "-N",
+                "-D",
+                &data,
+            ]
+            .iter()
+            .fold(vec![initdb.clone()], |mut command, &argument| {
+                command.push(argument.into());
+                command
+            })
+        })),
+        command: Box::new(move |port, dir| {
+            let (port, data) = (port.to_string(), text(&dir.join("data")));
+            let dir = text(dir);
+            [
+                "-D",
+                &data,
+                "-p",
+                &port,
+                "-h",
+                "127.0.0.1",
+                "-k",
+                &dir,
+                "-F",
+                "-c",
+                "max_connections=200",
+            ]
+            .iter()
+            .fold(vec![server.clone()], |mut command, &argument| {
+                command.push(argument.into());
+                command
+            })
+        }),
+        ready: |port| {
+            let port = port.to_string();
+            let asked = Command::new(postgres_bin().join("pg_isready"))
+                .args(["-q", "-h", "127.0.0.1", "-U", "postgres", "-p", &port])
+                .status();
+            asked.is_ok_and(|status| status.success())
+        },
+        user: Some("postgres"),
+    })
+}
+
+/// Where PostgreSQL is: on the path, or where Debian puts its newest version.
+fn postgres_bin() -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let on_path = env::split_paths(&path).find(|dir| {
+        ["initdb", "postgres", "pg_isready"]
+            .iter()
+            .all(|program| dir.join(program).exists())
+    });
+    on_path.unwrap_or_else(|| {
+        let mut versions: Vec<_> = fs::read_dir("/usr/lib/postgresql")
+            .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+            .unwrap_or_default();
+        versions.sort();
+        let newest = versions.pop();
+        newest
+            .expect("PostgreSQL is installed, or CACHEME_TEST_POSTGRES_URL names a server")
+            .join("bin")
+    })
+}
+
+/// A MariaDB server of our own, with the user `root`, no password, and the database `test`.
+pub fn mariadb() -> Server {
+    Server::start(Program {
+        prepare: Some(Box::new(|_, dir| {
+            // The server makes its database when it starts, so that a test has nothing to wait for.
+            fs::write(dir.join("init.sql"), "CREATE DATABASE IF NOT EXISTS test;\n").expect("our folder");
+            let data = text(&dir.join("data"));
+            [
+                "mariadb-install-db",
+                "--no-defaults",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+            ]
+            .map(Into::into)
+            .into_iter()
+            .chain([format!("--datadir={data}")])
+            .collect()
+        })),
+        command: Box::new(|port, dir| {
+            let option = |name: &str, file: &str| format!("--{name}={}", text(&dir.join(file)));
+            vec![
+                on_path_or("mariadbd", "/usr/sbin/mariadbd"),
+                "--no-defaults".into(),
+                option("datadir", "data"),
+                option("socket", "socket"),
+                option("init-file", "init.sql"),
+                option("pid-file", "pid"),
+                format!("--port={port}"),
+                "--bind-address=127.0.0.1".into(),
+                "--max-connections=300".into(),
+                "--max-allowed-packet=64M".into(),
+                "--innodb-flush-log-at-trx-commit=0".into(),
+            ]
+        }),
+        ready: |port| {
+            let mut greeting = [0; 5];
+            let read = accepts(port).and_then(|mut stream| stream.read_exact(&mut greeting).ok());
+            // The greeting after the four bytes of its head begins with the version of the protocol.
+            read.is_some() && greeting[4] == 10
+        },
+        user: Some("mysql"),
+    })
+}
+
+/// A server of our own that speaks the protocol of MongoDB: `mongod`, or else `secantusd-py`.
+pub fn mongodb() -> Server {
+    let mongod = find("mongod");
+    Server::start(Program {
+        command: Box::new(move |port, dir| {
+            let port = port.to_string();
+            match &mongod {
+                Some(mongod) => {
+                    let dir = text(dir);
+                    [
+                        mongod,
+                        "--port",
+                        &port,
+                        "--bind_ip",
+                        "127.0.0.1",
+                        "--dbpath",
+                        &dir,
+                    ]
+                    .map(Into::into)
+                    .into()
+                }
+                None => {
+                    let secantus = find("secantusd-py").or_else(|| env::var("CACHEME_SECANTUSD").ok());
+                    let secantus = secantus.expect(
+                        "mongod or secantusd-py is on the path, or CACHEME_TEST_MONGODB_URL names a server",
+                    );
+                    [&secantus, "--port", &port, "--storage-path", ":memory:"]
+                        .map(Into::into)
+                        .into()
+                }
+            }
+        }),
+        ready: |port| accepts(port).is_some(),
+        prepare: None,
+        user: None,
+    })
+}
+
+fn find(program: &str) -> Option<String> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .map(|dir| dir.join(program))
+        .find(|file| file.exists())
+        .map(|file| text(&file))
+}
+
+fn on_path_or(program: &str, otherwise: &str) -> String {
+    find(program).unwrap_or_else(|| otherwise.into())
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("paths of tests are UTF-8").into()
+}

@@ -1,0 +1,69 @@
+//! Remote storages against real servers. One binary, since linking is slow.
+
+#![allow(clippy::unwrap_used, reason = "tests say what is wrong by panicking")]
+
+#[path = "storages/old_redis.rs"]
+mod old_redis;
+#[path = "storages/postgres.rs"]
+mod postgres;
+#[path = "storages/redis.rs"]
+mod redis;
+#[path = "storages/redis_cluster.rs"]
+mod redis_cluster;
+#[path = "storages/redis_sentinel.rs"]
+mod redis_sentinel;
+#[path = "storages/redis_tls.rs"]
+mod redis_tls;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cacheme_storage::{Bytes, RemoteEntry, RemoteStorage, Storage, conformance};
+use tests::{Kind, shared_url};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_conforms() {
+    conformance::remote(open(&shared_url(Kind::Redis))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_conforms() {
+    conformance::remote(open(&shared_url(Kind::Postgres))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_in_memory_conforms() {
+    conformance::remote(open("sqlite://:memory:")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_in_a_file_conforms() {
+    let directory = tempfile::tempdir().unwrap();
+    conformance::remote(open(&format!("sqlite://{}/cache.db", directory.path().display()))).await;
+}
+
+/// The remote storage of a URL.
+fn open(url: &str) -> Arc<dyn RemoteStorage> {
+    let storage = Storage::open(url).expect(url);
+    Arc::clone(storage.as_remote().expect("a remote storage"))
+}
+
+fn entry(key: &[u8], value: impl Into<Bytes>, ttl: Option<Duration>) -> RemoteEntry<'_> {
+    RemoteEntry {
+        key,
+        value: value.into(),
+        ttl,
+    }
+}
+
+/// Waits for what servers do in their own time.
+async fn eventually(what: &str, is: impl AsyncFn() -> bool) {
+    let start = Instant::now();
+    while !is().await {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "not within a minute: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
