@@ -52,6 +52,9 @@ impl Storage {
             "postgres" | "postgresql" => crate::PostgresBuilder::from_url(url)?.build().map(Self::remote),
             #[cfg(feature = "sqlite")]
             "sqlite" => crate::SqliteBuilder::from_url(url)?.build().map(Self::remote),
+            #[cfg(feature = "redis")]
+            "redis" | "rediss" | "redis+unix" | "redis+cluster" | "rediss+cluster" | "redis+sentinel"
+            | "rediss+sentinel" => Ok(Self::remote(crate::RedisBuilder::from_url(url)?.build()?)),
             _ => Err(url.error(format!("unknown scheme `{scheme}`"))),
         }
     }

@@ -4,6 +4,8 @@
 
 #[path = "storages/old_redis.rs"]
 mod old_redis;
+#[path = "storages/postgres.rs"]
+mod postgres;
 #[path = "storages/redis.rs"]
 mod redis;
 #[path = "storages/redis_cluster.rs"]
@@ -22,6 +24,22 @@ use tests::{Kind, shared_url};
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_conforms() {
     conformance::remote(open(&shared_url(Kind::Redis))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_conforms() {
+    conformance::remote(open(&shared_url(Kind::Postgres))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_in_memory_conforms() {
+    conformance::remote(open("sqlite://:memory:")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_in_a_file_conforms() {
+    let directory = tempfile::tempdir().unwrap();
+    conformance::remote(open(&format!("sqlite://{}/cache.db", directory.path().display()))).await;
 }
 
 /// The remote storage of a URL.

@@ -23,7 +23,7 @@ pub(crate) use gate::{Gate, Pass};
 pub(crate) use host::host_and_port;
 pub(crate) use keys::KeySet;
 #[cfg(feature = "_sql")]
-pub(crate) use piece::{BYTES, PieceLimits, pieces};
+pub(crate) use piece::{PieceLimits, pieces};
 pub(crate) use prefix::after_prefix;
 pub(crate) use ready::Ready;
 #[cfg(feature = "_server")]

@@ -13,17 +13,17 @@ pub(crate) struct PieceLimits {
 }
 
 impl PieceLimits {
+    /// What [`bytes`](Self::bytes) is where the database asks for no less.
+    pub(crate) const BYTES: usize = 16 << 20;
+
     /// For databases that take lists as arrays: one statement for all lengths.
     #[cfg(feature = "postgres")]
     pub(crate) const ARRAYS: Self = Self {
         rows: 65_536,
         exact: 65_536,
-        bytes: BYTES,
+        bytes: Self::BYTES,
     };
 }
-
-/// What [`PieceLimits::bytes`] is where the database asks for no less.
-pub(crate) const BYTES: usize = 16 << 20;
 
 /// Cuts rows, whose sizes in bytes `size` knows, into pieces, a statement each.
 pub(crate) fn pieces(
@@ -59,11 +59,13 @@ pub(crate) fn pieces(
 mod tests {
     use super::*;
 
+    const BYTES: usize = PieceLimits::BYTES;
+
     fn lengths(sizes: &[usize]) -> Vec<usize> {
         let limits = PieceLimits {
             rows: 1024,
             exact: 32,
-            bytes: BYTES,
+            bytes: PieceLimits::BYTES,
         };
         let pieces: Vec<_> = pieces(sizes.len(), limits, |row| sizes[row]).collect();
         let mut at = 0;

@@ -107,11 +107,6 @@ where
             self.pool.close().await;
         }
     }
-
-    #[cfg(test)]
-    pub(crate) fn pool(&self) -> &Pool<DB> {
-        &self.pool
-    }
 }
 
 async fn run_on<DB: Database>(

@@ -42,6 +42,8 @@ use table::Table;
 /// | `sslrootcert` | file with the certificate that the server's must be signed with | well-known ones |
 /// | `timeout` | see [`Storage::with_timeout`](crate::Storage::with_timeout) | `500ms` |
 ///
+/// The modes from `require` on need the feature `tls`; without it, `prefer` connects in the clear.
+///
 /// # Table
 ///
 /// ```sql

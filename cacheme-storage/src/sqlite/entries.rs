@@ -7,7 +7,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Connection, Row, Sqlite as Driver, SqliteConnection};
 
-use crate::database::{BYTES, KeySet, PieceLimits, after_prefix, pieces, ttl_millis};
+use crate::database::{KeySet, PieceLimits, after_prefix, pieces, ttl_millis};
 use crate::{RemoteEntry, Result};
 
 use super::{Inner, now_ms};
@@ -16,7 +16,7 @@ use super::{Inner, now_ms};
 const LIMITS: PieceLimits = PieceLimits {
     rows: 4096,
     exact: 32,
-    bytes: BYTES,
+    bytes: PieceLimits::BYTES,
 };
 
 /// How many expired rows are collected at once, so that writers wait for milliseconds only.

@@ -1,29 +1,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use cacheme_storage::{
-    Acquired, Error, LeaseToken, Postgres, RemoteEntry, RemoteStorage, Storage, conformance,
-};
+use cacheme_storage::{Acquired, Bytes, Error, LeaseToken, Postgres, RemoteEntry, RemoteStorage};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgPool};
 
-use crate::server::Server;
+use tests::{Server, postgres};
+
+use super::{entry, eventually, open};
 
 fn url(server: &Server, options: &str) -> String {
-    format!("postgres://app:s3cret@127.0.0.1:{}/app{options}", server.port)
-}
-
-fn open(url: &str) -> Arc<dyn RemoteStorage> {
-    Arc::clone(Storage::open(url).unwrap().as_remote().unwrap())
-}
-
-fn entry(key: &'static [u8], value: &'static str) -> RemoteEntry<'static> {
-    RemoteEntry {
-        key,
-        value: value.into(),
-        ttl: None,
-    }
+    format!(
+        "postgres://postgres@127.0.0.1:{}/postgres{options}",
+        server.port()
+    )
 }
 
 async fn run(pool: &PgPool, sql: &str) {
@@ -40,23 +30,36 @@ async fn reason(url: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn postgres_keeps_the_contract() {
-    let server = Server::postgres();
-    conformance::remote(open(&url(&server, ""))).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn postgres_says_what_is_wrong() {
-    let server = Server::postgres();
+    let server = postgres();
     let pool = PgPool::connect(&url(&server, "")).await.unwrap();
 
-    let port = server.port;
-    let wrong = reason(&format!("postgres://app:wrong@127.0.0.1:{port}/app")).await;
+    // A user who needs a password, and may make no table.
+    let access = server.dir().join("data/pg_hba.conf");
+    let all = std::fs::read_to_string(&access).unwrap();
+    std::fs::write(
+        &access,
+        format!("host all poor 127.0.0.1/32 scram-sha-256\n{all}"),
+    )
+    .unwrap();
+    run(
+        &pool,
+        "CREATE ROLE poor LOGIN PASSWORD 's3cret'; SELECT pg_reload_conf()",
+    )
+    .await;
+    let port = server.port();
+    eventually("the server asks for passwords", async || {
+        PgPool::connect(&format!("postgres://poor:not@127.0.0.1:{port}/postgres"))
+            .await
+            .is_err()
+    })
+    .await;
+    let wrong = reason(&format!("postgres://poor:s3cretly@127.0.0.1:{port}/postgres")).await;
     assert!(
         wrong.contains("refused") && wrong.contains("password authentication failed"),
         "{wrong}"
     );
-    let wrong = reason(&format!("postgres://app:s3cret@127.0.0.1:{port}/other")).await;
+    let wrong = reason(&format!("postgres://poor:s3cret@127.0.0.1:{port}/other")).await;
     assert!(wrong.contains("database \"other\" does not exist"), "{wrong}");
     let wrong = reason("postgres://app:s3cret@127.0.0.1:1/app").await;
     assert!(
@@ -87,8 +90,7 @@ async fn postgres_says_what_is_wrong() {
         "{wrong}"
     );
 
-    run(&pool, "CREATE ROLE poor LOGIN PASSWORD 's3cret'").await;
-    let wrong = reason(&format!("postgres://poor:s3cret@127.0.0.1:{port}/app")).await;
+    let wrong = reason(&format!("postgres://poor:s3cret@127.0.0.1:{port}/postgres")).await;
     assert!(
         wrong.contains("cannot be made") && wrong.contains("permission denied"),
         "{wrong}"
@@ -97,11 +99,15 @@ async fn postgres_says_what_is_wrong() {
 
     // A read-only server reads, and says that it does not write.
     let storage = open(&url(&server, ""));
-    storage.set(&[entry(b"a", "v")]).await.unwrap();
-    run(&pool, "ALTER DATABASE app SET default_transaction_read_only = on").await;
+    storage.set(&[entry(b"a", "v", None)]).await.unwrap();
+    run(
+        &pool,
+        "ALTER DATABASE postgres SET default_transaction_read_only = on",
+    )
+    .await;
     let read_only = open(&url(&server, ""));
     assert_eq!(read_only.get(&[b"a"]).await.unwrap(), [Some("v".into())]);
-    let error = read_only.set(&[entry(b"a", "w")]).await.unwrap_err();
+    let error = read_only.set(&[entry(b"a", "w", None)]).await.unwrap_err();
     assert!(matches!(error, Error::Refused { .. }), "{error}");
     assert!(error.to_string().contains("read-only"), "{error}");
     run(
@@ -121,8 +127,8 @@ async fn statements(pool: &PgPool) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_answers_each_call_with_one_statement() {
-    let mut server = Server::postgres();
-    let config = server.directory().join("data/postgresql.auto.conf");
+    let mut server = postgres();
+    let config = server.dir().join("data/postgresql.auto.conf");
     std::fs::write(config, "shared_preload_libraries = 'pg_stat_statements'\n").unwrap();
     server.restart();
     let options: PgConnectOptions = url(&server, "").parse().unwrap();
@@ -167,10 +173,10 @@ async fn postgres_answers_each_call_with_one_statement() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_comes_back_after_a_restart_and_a_freeze() {
-    let mut server = Server::postgres();
+    let mut server = postgres();
     let storage = open(&url(&server, "?connections=3"));
     let keys: Vec<&[u8]> = vec![b"a"];
-    storage.set(&[entry(b"a", "v")]).await.unwrap();
+    storage.set(&[entry(b"a", "v", None)]).await.unwrap();
     // Several idle connections, all of which the restart breaks.
     let reads = (0..6).map(|_| {
         let storage = Arc::clone(&storage);
@@ -199,7 +205,7 @@ async fn postgres_comes_back_after_a_restart_and_a_freeze() {
 
 #[test]
 fn postgres_serves_several_runtimes_one_after_the_other() {
-    let server = Server::postgres();
+    let server = postgres();
     let storage = open(&url(&server, ""));
     for turn in 0..3 {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -208,7 +214,7 @@ fn postgres_serves_several_runtimes_one_after_the_other() {
             .unwrap();
         runtime.block_on(async {
             if turn == 0 {
-                storage.set(&[entry(b"a", "v")]).await.unwrap();
+                storage.set(&[entry(b"a", "v", None)]).await.unwrap();
             }
             assert_eq!(
                 storage.get(&[b"a"]).await.unwrap(),
@@ -226,18 +232,12 @@ fn postgres_serves_several_runtimes_one_after_the_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_collects_expired_rows_and_keeps_large_values() {
-    let server = Server::postgres();
+    let server = postgres();
     let pool = PgPool::connect(&url(&server, "")).await.unwrap();
     let storage = open(&url(&server, "?purge=50ms"));
     let short = Duration::from_millis(1);
     storage
-        .set(&[
-            entry(b"a", "v"),
-            RemoteEntry {
-                ttl: Some(short),
-                ..entry(b"b", "v")
-            },
-        ])
+        .set(&[entry(b"a", "v", None), entry(b"b", "v", Some(short))])
         .await
         .unwrap();
     let rows = || async {
