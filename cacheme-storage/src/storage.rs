@@ -44,10 +44,6 @@ impl Storage {
         match scheme.as_str() {
             #[cfg(feature = "local")]
             "local" => crate::local::LocalCache::open(url),
-            // SCHEMES
-            #[cfg(feature = "redis")]
-            "redis" | "rediss" | "redis+unix" | "redis+cluster" | "rediss+cluster" | "redis+sentinel"
-            | "rediss+sentinel" => Ok(Self::remote(crate::RedisBuilder::from_url(url)?.build()?)),
             #[cfg(feature = "postgres")]
             "postgres" | "postgresql" => crate::PostgresBuilder::from_url(url)?.build().map(Self::remote),
             #[cfg(feature = "sqlite")]
