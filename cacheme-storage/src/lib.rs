@@ -40,6 +40,10 @@ mod serializer;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod storage;
+#[cfg_attr(
+    not(feature = "full"),
+    allow(dead_code, reason = "each storage reads other parts of its URL")
+)]
 mod url;
 
 #[cfg(feature = "redis")]

@@ -35,6 +35,9 @@ pub(crate) struct Batch<N: Node> {
     pause: Duration,
 }
 
+/// A flight that is led here, with its node and full key.
+pub(crate) type Led<N> = (Lead<Outcome<<N as Node>::Value>>, N, FullKey);
+
 struct Item<N: Node> {
     /// `None` once the flight has ended.
     lead: Option<Lead<Outcome<N::Value>>>,
@@ -79,7 +82,7 @@ impl<V> Landing<V> {
 }
 
 impl<N: Node> Batch<N> {
-    pub(crate) fn new(kind: Arc<Kind<N>>, flights: Vec<(Lead<Outcome<N::Value>>, N, FullKey)>) -> Self {
+    pub(crate) fn new(kind: Arc<Kind<N>>, flights: Vec<Led<N>>) -> Self {
         let tiers = kind.tiers.len();
         let item = |(lead, node, key)| Item {
             lead: Some(lead),
@@ -101,7 +104,7 @@ impl<N: Node> Batch<N> {
     }
 
     /// A batch that reads nothing, and whose values take the place of whatever is there.
-    pub(crate) fn stealing(kind: Arc<Kind<N>>, flights: Vec<(Lead<Outcome<N::Value>>, N, FullKey)>) -> Self {
+    pub(crate) fn stealing(kind: Arc<Kind<N>>, flights: Vec<Led<N>>) -> Self {
         let mut batch = Self::new(kind, flights);
         batch.steal = true;
         batch

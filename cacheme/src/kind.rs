@@ -256,7 +256,7 @@ impl<N: Node> AnyKind for Arc<Kind<N>> {
             tiers: self
                 .tiers
                 .iter()
-                .map(|tier| tier.counters.snapshot(&tier.name))
+                .map(|tier| tier.counters.snapshot(tier.name.clone()))
                 .collect(),
             loads: load(&self.counters.loads),
             load_failures: load(&self.counters.load_failures),

@@ -113,9 +113,9 @@ pub(crate) struct TierCounters {
 }
 
 impl TierCounters {
-    pub(crate) fn snapshot(&self, storage: &Cow<'static, str>) -> TierStats {
+    pub(crate) fn snapshot(&self, storage: Cow<'static, str>) -> TierStats {
         TierStats {
-            storage: storage.clone(),
+            storage,
             hits: self.hits.sum(),
             misses: self.misses.load(Ordering::Relaxed),
             fills: self.fills.load(Ordering::Relaxed),
