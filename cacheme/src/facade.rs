@@ -1,6 +1,7 @@
 //! The calls of [`Cacheme`] on the process-wide instance.
 
 use std::future::Future;
+use std::time::Duration;
 
 use cacheme_storage::Storage;
 
@@ -34,6 +35,8 @@ facade! {
     peek<N: Node>(node: &N) -> Result<Option<N::Value>>;
     /// [`Cacheme::set`](crate::Cacheme::set) on the process-wide instance.
     set<N: Node>(node: &N, value: N::Value) -> Result<()>;
+    /// [`Cacheme::set_with_ttl`](crate::Cacheme::set_with_ttl) on the process-wide instance.
+    set_with_ttl<N: Node>(node: &N, value: N::Value, ttl: Duration) -> Result<()>;
     /// [`Cacheme::invalidate`](crate::Cacheme::invalidate) on the process-wide instance.
     invalidate<N: Node>(node: &N) -> Result<()>;
     /// [`Cacheme::invalidate_all`](crate::Cacheme::invalidate_all) on the process-wide instance.

@@ -1,4 +1,63 @@
-//! Typed cache nodes over a chain of local and remote storages, with singleflight loading.
+//! Typed cache nodes over a chain of local and remote storages, with one load at a time for a key.
+//!
+//! A *node* is a typed key with the policy of its kind: how its key is written, what it caches, in which *tiers* and for
+//! how long, and how the value is loaded when no tier has it. Storages are registered under their names at start-up.
+//!
+//! ```
+//! use cacheme::{LoadContext, Node, Storage, memoize};
+//!
+//! #[derive(Node, Clone, Debug)]
+//! #[node(
+//!     key = "user:{user_id}:name",
+//!     value = String,
+//!     tier(storage = "local", ttl = "30s"),
+//!     load = load_name,
+//! )]
+//! struct UserNameNode {
+//!     user_id: u64,
+//! }
+//!
+//! async fn load_name(
+//!     node: &UserNameNode,
+//!     _cx: &mut LoadContext<UserNameNode>,
+//! ) -> Result<String, std::io::Error> {
+//!     Ok(format!("user number {}", node.user_id)) // ask the database
+//! }
+//!
+//! /// The same cache in front of a function; `db` is no part of the key.
+//! #[memoize(node = UserNameNode { user_id })]
+//! async fn user_name(db: &str, user_id: u64) -> Result<String, std::fmt::Error> {
+//!     Ok(format!("user number {user_id} of {db}"))
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! cacheme::register_storage("local", Storage::open("local://tlfu?size=100000")?).await?;
+//! cacheme::check()?; // every node of the program: storages, serializers, keys
+//!
+//! let node = UserNameNode { user_id: 1 };
+//! assert_eq!(cacheme::get(&node).await?, "user number 1"); // loads
+//! assert_eq!(user_name("the database", 1).await?, "user number 1"); // a hit
+//! let names = cacheme::get_all(&[node.clone(), UserNameNode { user_id: 2 }]).await?; // one hit, one load
+//! assert_eq!(names[1], "user number 2");
+//! cacheme::invalidate(&node).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Map
+//!
+//! | to find | look at |
+//! |---|---|
+//! | what a node can say of itself | [`derive(Node)`](macro@Node), [`Policy`] where it is written by hand, [`DynamicNode`] where it is known at run time |
+//! | what can be done with one | the functions of this crate, which are the methods of [`Cacheme`] on [`default_instance`] |
+//! | loaders | [`Load`], [`LoadContext`]; [`macro@memoize`] and [`get_with`] for those that come with the call |
+//! | storages and their URLs | [`Storage`] |
+//! | what goes wrong | [`Error`] |
+//! | what was hit, loaded and in trouble | [`stats`] |
+//!
+//! # Features
+//!
+//! `local` (in memory) and `bincode` are on by default. `redis`, `sqlite` and `postgres` are storages, `tls` encrypts
+//! connections to those that are compiled in; `msgpack` and `json` are serializers, `compression` goes with any; `full` is all.
 
 mod batch;
 mod dynamic;
@@ -38,7 +97,7 @@ pub use crate::dynamic::{DynamicKind, DynamicNode};
 pub use crate::error::{Error, Result};
 pub use crate::facade::{
     check, get, get_all, get_with, invalidate, invalidate_all, nodes, peek, refresh, register_storage, set,
-    stats,
+    set_with_ttl, stats,
 };
 pub use crate::instance::{Cacheme, CachemeBuilder, default_instance, set_default, set_prefix};
 pub use crate::key::{KeyPart, KeyWriter};
