@@ -6,8 +6,7 @@ use cacheme_storage::Storage;
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::{Error, Result};
-use crate::key::KeyWriter;
-use crate::kind::{Kind, write_full_key};
+use crate::kind::{Kind, around_key};
 use crate::kinds::KindTable;
 use crate::node::Node;
 use crate::policy::NodeInfo;
@@ -23,7 +22,7 @@ pub struct Cacheme {
 }
 
 struct Inner {
-    prefix: Arc<str>,
+    prefix: String,
     storages: RwLock<HashMap<String, Storage>>,
     kinds: KindTable,
     /// Set-up mistakes that were logged: each is told once, not for each call.
@@ -59,7 +58,7 @@ impl CachemeBuilder {
             });
         }
         let inner = Inner {
-            prefix: self.prefix.into(),
+            prefix: self.prefix,
             storages: RwLock::default(),
             kinds: KindTable::default(),
             told: Mutex::default(),
@@ -184,8 +183,9 @@ impl Cacheme {
     /// The key of `node` as storages of this instance see it: `prefix:key:version`.
     #[must_use]
     pub fn full_key<N: Node>(&self, node: &N) -> String {
-        let mut key = KeyWriter::new();
-        write_full_key(&mut key, &self.inner.prefix, node, &node.policy().info.version);
+        let (mut key, end) = around_key(&self.inner.prefix, &node.policy().info.version);
+        node.write_key(&mut key);
+        key.literal(&end);
         key.as_str().to_owned()
     }
 
@@ -221,7 +221,7 @@ impl Cacheme {
             if let Some(conflict) = conflict {
                 return Err(conflict);
             }
-            let kind = Kind::<N>::new(policy, Arc::clone(&self.inner.prefix), |name| self.storage(name))?;
+            let kind = Kind::<N>::new(policy, &self.inner.prefix, |name| self.storage(name))?;
             Ok(Arc::new(Arc::new(kind)) as Arc<dyn crate::kinds::AnyKind>)
         })
     }

@@ -55,12 +55,9 @@ impl KeyWriter {
 
     /// What was written so far.
     #[must_use]
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        if self.spilled.is_empty() {
-            &self.inline[..self.len]
-        } else {
-            &self.spilled
-        }
+        self.inline.get(..self.len).unwrap_or(&self.spilled)
     }
 
     /// What was written so far.
@@ -141,11 +138,13 @@ impl KeyWriter {
     #[inline]
     fn push(&mut self, bytes: &[u8]) {
         let end = self.len + bytes.len();
-        if self.spilled.is_empty() && end <= INLINE {
-            self.inline[self.len..end].copy_from_slice(bytes);
-            self.len = end;
-        } else {
-            self.push_spilled(bytes);
+        // A key that has spilled is longer than `inline`, so that this finds no room.
+        match self.inline.get_mut(self.len..end) {
+            Some(room) => {
+                copy(bytes, room);
+                self.len = end;
+            }
+            None => self.push_spilled(bytes),
         }
     }
 
@@ -170,6 +169,23 @@ impl KeyWriter {
         };
         bytes[at] = byte;
         bytes[at + 1..].copy_from_slice(&tail);
+    }
+}
+
+/// `copy_from_slice` without a call for the few bytes that most parts of a key are: two moves that may overlap.
+#[inline]
+fn copy(from: &[u8], to: &mut [u8]) {
+    #[inline]
+    fn ends<const N: usize>(from: &[u8], to: &mut [u8]) {
+        let tail = from.len() - N;
+        to[..N].copy_from_slice(&from[..N]);
+        to[tail..].copy_from_slice(&from[tail..]);
+    }
+    match from.len() {
+        8..=16 => ends::<8>(from, to),
+        4..8 => ends::<4>(from, to),
+        2..4 => ends::<2>(from, to),
+        _ => to.copy_from_slice(from),
     }
 }
 

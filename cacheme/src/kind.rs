@@ -32,7 +32,10 @@ pub(crate) struct Kind<N: Node> {
     codec_works: OnceLock<bool>,
     /// Whether an undecodable value was told of.
     undecodable_told: AtomicBool,
-    prefix: Arc<str>,
+    /// `prefix:`, with which every full key starts.
+    start: KeyWriter,
+    /// `:version`, with which every full key ends.
+    end: Box<str>,
 }
 
 /// A tier with its storage found.
@@ -72,7 +75,7 @@ impl<N: Node> Kind<N> {
 
     pub(crate) fn new(
         policy: Policy<N::Value>,
-        prefix: Arc<str>,
+        prefix: &str,
         find: impl Fn(&str) -> Option<Storage>,
     ) -> Result<Self> {
         let Policy { info, codec } = policy;
@@ -102,6 +105,7 @@ impl<N: Node> Kind<N> {
                 troubled: AtomicBool::new(false),
             });
         }
+        let (start, end) = around_key(prefix, &info.version);
         let near = tiers
             .iter()
             .take_while(|tier| matches!(tier.storage, TierStorage::Local(_)))
@@ -115,15 +119,17 @@ impl<N: Node> Kind<N> {
             counters: NodeCounters::default(),
             codec_works: OnceLock::new(),
             undecodable_told: AtomicBool::new(false),
-            prefix,
+            start,
+            end,
         })
     }
 
     /// `prefix:key:version`, on the stack.
     #[inline]
     pub(crate) fn full_key(&self, node: &N) -> KeyWriter {
-        let mut key = KeyWriter::new();
-        write_full_key(&mut key, &self.prefix, node, &self.info.version);
+        let mut key = self.start.clone();
+        node.write_key(&mut key);
+        key.literal(&self.end);
         key
     }
 
@@ -266,14 +272,12 @@ impl<N: Node> AnyKind for Arc<Kind<N>> {
     }
 }
 
-/// Writes `prefix:key:version`.
-#[inline]
-pub(crate) fn write_full_key(key: &mut KeyWriter, prefix: &str, node: &impl Node, version: &str) {
-    key.literal(prefix);
-    key.literal(":");
-    node.write_key(key);
-    key.literal(":");
-    key.literal(version);
+/// What stands before and after the key in a full key: `prefix:key:version`.
+pub(crate) fn around_key(prefix: &str, version: &str) -> (KeyWriter, Box<str>) {
+    let mut start = KeyWriter::new();
+    start.literal(prefix);
+    start.literal(":");
+    (start, format!(":{version}").into())
 }
 
 /// The error of a loader as [`Error`] keeps it.
