@@ -243,10 +243,15 @@ impl<N: Node> Batch<N> {
                     item.at = at + 1;
                 }
             }
-            if !found.is_empty() {
-                self.drop_behind(&found, at);
-                self.store(found, at).await;
-            }
+            self.found(found, at).await;
+        }
+    }
+
+    /// Lands what was found in a tier.
+    async fn found(&mut self, found: Vec<Landing<N::Value>>, at: usize) {
+        if !found.is_empty() {
+            self.drop_behind(&found, at);
+            self.store(found, at).await;
         }
     }
 
@@ -321,6 +326,8 @@ impl<N: Node> Batch<N> {
                             None => missing.push(item),
                         }
                     }
+                    // Those who wait for these need not wait for the leases of the others.
+                    self.found(std::mem::take(&mut found), at).await;
                 }
                 Err(_) => {
                     count(&tier.counters.misses, items.len() + replaced.len());
@@ -507,18 +514,17 @@ impl<N: Node> Batch<N> {
             let item = &self.items[landing.item];
             let fence = self.fence(landing.item);
             let ttl = landing.ttl(tier);
+            let mut stored = false;
             if landing.accepted && ttl != Some(Duration::ZERO) {
-                let entry = LocalEntry::new(
-                    Arc::new(Stored::<N> {
-                        value: landing.value.clone(),
-                    }),
-                    ttl,
-                );
-                if local.insert(&item.key, entry, fence) {
-                    count(&tier.counters.fills, 1);
-                }
-            } else if self.steal && !fence.is_raised() {
-                // A refresh that could not store its value must not leave the older one.
+                let value = landing.value.clone();
+                let entry = LocalEntry::new(Arc::new(Stored::<N> { value }), ttl);
+                stored = local.insert(&item.key, entry, fence);
+            }
+            if stored {
+                count(&tier.counters.fills, 1);
+            } else if self.steal {
+                // A refresh that could not store its value must not leave the older one, even if somebody fenced it who is
+                // not done yet.
                 local.remove(&item.key);
             }
         }
@@ -594,7 +600,7 @@ impl<N: Node> Batch<N> {
             // A refresh leaves nothing older behind: neither where it got no lease nor where its value could not go.
             let old = landings.iter().zip(replaced).filter(|(landing, replaced)| {
                 let stolen = self.items[landing.item].leases[at] == Held::Yes;
-                !stolen && !replaced && !self.fence(landing.item).is_raised()
+                !stolen && !replaced
             });
             let old: Vec<FullKey> = old
                 .map(|(landing, _)| Arc::clone(&self.items[landing.item].key))
