@@ -83,9 +83,17 @@ struct Landing<V> {
     /// What the ttl of every tier is multiplied by: 1, or less with `ttl_jitter`. One for all tiers, so that a nearer tier
     /// still never outlives the one that it was filled from.
     spread: f64,
-    /// It was found in a local tier. That may be older than an invalidation by another process, so it is no match for
-    /// what remote tiers hold or do not hold.
-    local: bool,
+    from: Origin,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Load,
+    Remote,
+    /// That may be older than an invalidation by another process, so it is no match for what remote tiers hold or do not
+    /// hold.
+    Local,
 }
 
 impl<V> Landing<V> {
@@ -292,7 +300,7 @@ impl<N: Node> Batch<N> {
                         since,
                         accepted: true,
                         spread: self.kind.info.spread(),
-                        local: true,
+                        from: Origin::Local,
                     });
                 }
                 _ => count(&tier.counters.misses, 1),
@@ -418,7 +426,7 @@ impl<N: Node> Batch<N> {
             since,
             accepted: true,
             spread: self.kind.info.spread(),
-            local: false,
+            from: Origin::Remote,
         })
     }
 
@@ -460,7 +468,7 @@ impl<N: Node> Batch<N> {
                         since,
                         accepted: true,
                         spread,
-                        local: false,
+                        from: Origin::Load,
                     });
                 }
                 Err(failure) => {
@@ -522,9 +530,10 @@ impl<N: Node> Batch<N> {
             }
             if stored {
                 count(&tier.counters.fills, 1);
-            } else if self.steal {
+            } else if self.steal || landing.from == Origin::Remote {
                 // A refresh that could not store its value must not leave the older one, even if somebody fenced it who is
-                // not done yet.
+                // not done yet. And who waited for a fenced flight and got what is in a remote tier by now must not find
+                // something older here afterwards.
                 local.remove(&item.key);
             }
         }
@@ -545,7 +554,7 @@ impl<N: Node> Batch<N> {
             let ttl = landing.ttl(tier);
             // Without a lease where there could be one, the storage was in trouble when the lease was asked for.
             let barred = remote.lease.is_some() && item.leases[at] != Held::Yes;
-            if !landing.accepted || landing.local || barred || ttl == Some(Duration::ZERO) {
+            if !landing.accepted || landing.from == Origin::Local || barred || ttl == Some(Duration::ZERO) {
                 continue;
             }
             let expires_ms = ttl.map(|ttl| now_ms.saturating_add(ttl.as_millis().max(1) as u64));
