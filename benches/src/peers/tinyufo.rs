@@ -1,0 +1,35 @@
+use std::sync::atomic::{AtomicIsize, Ordering};
+
+use tinyufo::TinyUfo;
+
+use super::{Peer, Setting};
+
+/// It has no `len`, so what goes in and what comes out is counted.
+struct Ufo {
+    cache: TinyUfo<u64, u64>,
+    population: AtomicIsize,
+}
+
+pub(super) fn build(setting: Setting) -> Box<dyn Peer> {
+    Box::new(Ufo {
+        cache: TinyUfo::new(setting.capacity, setting.capacity),
+        population: AtomicIsize::new(0),
+    })
+}
+
+impl Peer for Ufo {
+    fn get(&self, key: u64) -> Option<u64> {
+        self.cache.get(&key)
+    }
+
+    fn insert(&self, key: u64, value: u64) {
+        let out = self.cache.put(key, value, 1);
+        self.population
+            .fetch_add(1 - out.len() as isize, Ordering::Relaxed);
+    }
+
+    /// True of a replay, where only absent keys are inserted.
+    fn population(&self) -> usize {
+        self.population.load(Ordering::Relaxed).try_into().unwrap_or(0)
+    }
+}
