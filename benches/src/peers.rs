@@ -20,7 +20,8 @@ pub trait Peer: Send + Sync {
     /// Stores a value.
     fn insert(&self, key: u64, value: u64);
 
-    /// How many entries the cache holds at this moment, whatever it says itself.
+    /// How many entries the cache holds at this moment, whatever it says itself. True of a replay, where only absent
+    /// keys are inserted, of a cache that was built to be counted.
     fn population(&self) -> usize;
 
     /// Lets the cache do now what it put off.
@@ -91,6 +92,8 @@ pub struct Setting {
     pub capacity: usize,
     /// The seed of its hash, for those that take one.
     pub seed: u64,
+    /// Whether [`Peer::population`] will be asked for: some can only tell by counting what comes and goes.
+    pub counted: bool,
 }
 
 impl Candidate {
@@ -134,6 +137,11 @@ pub static CANDIDATES: &[Candidate] = &[
         build: quick_cache::build,
     },
     Candidate {
+        name: "quick_cache_held",
+        about: "the same with its shards rounded down, so that it keeps its capacity",
+        build: quick_cache::held,
+    },
+    Candidate {
         name: "foyer_lfu",
         about: "foyer in memory, w-TinyLFU",
         build: foyer::lfu,
@@ -150,7 +158,7 @@ pub static CANDIDATES: &[Candidate] = &[
     },
     Candidate {
         name: "stretto",
-        about: "stretto, settled every 16 accesses of a replay",
+        about: "stretto, settled every 256 accesses of a replay",
         build: stretto::build,
     },
     Candidate {

@@ -7,24 +7,25 @@ use crate::peers::Peer;
 pub struct Replayed {
     /// Accesses that found their key.
     pub hits: u64,
-    /// The largest population that was seen.
+    /// The largest population that was seen, or the first above the capacity.
     pub population: usize,
 }
 
 /// How many accesses pass between two looks at the population.
 const LOOK_EVERY: usize = 4_096;
 
-/// Replays `keys` in one thread.
-///
-/// Looking at the population may cost as much as walking through the cache, so large caches are looked at less often.
+/// Replays `keys` in one thread, in a cache that was built to be counted.
 pub fn replay(peer: &dyn Peer, keys: &[u64], capacity: usize) -> Replayed {
     let mut replayed = Replayed {
         hits: 0,
         population: 0,
     };
-    for chunk in keys.chunks(LOOK_EVERY.max(capacity / 16)) {
+    for chunk in keys.chunks(LOOK_EVERY) {
         replayed.hits += peer.replay(chunk);
-        replayed.population = replayed.population.max(peer.population());
+        // A look may cost a walk through the cache, so it ends when the verdict is clear.
+        if replayed.population <= capacity {
+            replayed.population = replayed.population.max(peer.population());
+        }
     }
     replayed
 }

@@ -32,13 +32,22 @@ struct Row {
 }
 
 impl Row {
+    /// 1 where nothing can hit.
+    fn ratio(&self) -> f64 {
+        if self.belady == 0.0 {
+            1.0
+        } else {
+            self.hit / self.belady
+        }
+    }
+
     fn comparable(&self) -> bool {
         self.population <= self.capacity
     }
 
     fn print(&self) -> String {
         let verdict = if self.comparable() {
-            format!("{:.4}", self.hit / self.belady)
+            format!("{:.4}", self.ratio())
         } else {
             format!("not comparable (held {})", self.population)
         };
@@ -176,7 +185,11 @@ impl Job {
             return (belady::hits_with(next_uses, capacity) as f64, 0);
         };
         let replays = seeds.iter().map(|&seed| {
-            let built = cache.build(Setting { capacity, seed });
+            let built = cache.build(Setting {
+                capacity,
+                seed,
+                counted: true,
+            });
             replay(&*built, keys, capacity)
         });
         let (mut hits, mut population) = (0, 0);
@@ -198,7 +211,7 @@ fn means(rows: &[Row], caches: &[&'static Candidate]) -> Vec<String> {
         let of_cache = || rows.iter().filter(|row| row.cache == cache.name);
         let ratios: Vec<f64> = of_cache()
             .filter(|row| row.comparable())
-            .map(|row| row.hit / row.belady)
+            .map(Row::ratio)
             .collect();
         let (comparable, all) = (ratios.len(), of_cache().count());
         if comparable == 0 {

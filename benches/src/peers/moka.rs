@@ -1,40 +1,73 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicIsize, Ordering};
+
 use mini_moka::sync::ConcurrentCacheExt;
 use moka::sync::Cache;
 
 use super::{Peer, Setting};
 
-struct LeftAlone(Cache<u64, u64>);
+struct LeftAlone {
+    cache: Cache<u64, u64>,
+    population: Option<Arc<AtomicIsize>>,
+}
+
+impl LeftAlone {
+    fn new(setting: Setting) -> Self {
+        let builder = Cache::builder().max_capacity(setting.capacity as u64);
+        if !setting.counted {
+            let cache = builder.build();
+            return Self {
+                cache,
+                population: None,
+            };
+        }
+        // `entry_count` leaves out what was not settled yet, but what is there answers and takes memory.
+        let population = Arc::new(AtomicIsize::new(0));
+        let leaver = Arc::clone(&population);
+        let listener = move |_, _, _| _ = leaver.fetch_sub(1, Ordering::Relaxed);
+        Self {
+            cache: builder.eviction_listener(listener).build(),
+            population: Some(population),
+        }
+    }
+}
 
 pub(super) fn left_alone(setting: Setting) -> Box<dyn Peer> {
-    Box::new(LeftAlone(Cache::new(setting.capacity as u64)))
+    Box::new(LeftAlone::new(setting))
 }
 
 impl Peer for LeftAlone {
     fn get(&self, key: u64) -> Option<u64> {
-        self.0.get(&key)
+        self.cache.get(&key)
     }
 
     fn insert(&self, key: u64, value: u64) {
-        self.0.insert(key, value);
+        self.cache.insert(key, value);
+        if let Some(population) = &self.population {
+            population.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    // `entry_count` leaves out what was not settled yet, but what is there answers and takes memory.
     fn population(&self) -> usize {
-        self.0.iter().count()
+        let population = self
+            .population
+            .as_ref()
+            .map_or(0, |count| count.load(Ordering::Relaxed));
+        population.try_into().unwrap_or(0)
     }
 
     fn settle(&self) {
-        self.0.run_pending_tasks();
+        self.cache.run_pending_tasks();
     }
 }
 
 /// How many accesses of a replay pass before it is settled.
-pub(super) const SETTLE_EVERY: usize = 16;
+const SETTLE_EVERY: usize = 16;
 
 struct Settled(LeftAlone);
 
 pub(super) fn settled(setting: Setting) -> Box<dyn Peer> {
-    Box::new(Settled(LeftAlone(Cache::new(setting.capacity as u64))))
+    Box::new(Settled(LeftAlone::new(setting)))
 }
 
 impl Peer for Settled {

@@ -2,7 +2,7 @@ use cacheme_storage::Lru;
 
 use super::{Peer, Setting};
 
-pub(super) fn lru(Setting { capacity, seed }: Setting) -> Box<dyn Peer> {
+pub(super) fn lru(Setting { capacity, seed, .. }: Setting) -> Box<dyn Peer> {
     Box::new(Lru::<u64, u64>::builder(capacity).seed(seed).build())
 }
 

@@ -8,6 +8,13 @@ pub(super) fn build(setting: Setting) -> Box<dyn Peer> {
     Box::new(Quick(Cache::new(setting.capacity)))
 }
 
+/// Its shards are rounded up, so it may hold a few entries more than asked for; here they are rounded down.
+pub(super) fn held(setting: Setting) -> Box<dyn Peer> {
+    let capacity = setting.capacity;
+    let shards = Cache::<u64, u64>::new(capacity).num_shards();
+    Box::new(Quick(Cache::new((capacity / shards * shards).max(1))))
+}
+
 impl Peer for Quick {
     fn get(&self, key: u64) -> Option<u64> {
         self.0.get(&key)

@@ -1,7 +1,9 @@
 use stretto::Cache;
 
-use super::moka::SETTLE_EVERY;
 use super::{Peer, Setting};
+
+/// How many accesses of a replay pass before it is waited for: a few of its batches.
+const SETTLE_EVERY: usize = 256;
 
 struct Stretto(Cache<u64, u64>);
 

@@ -7,13 +7,13 @@ use super::{Peer, Setting};
 /// It has no `len`, so what goes in and what comes out is counted.
 struct Ufo {
     cache: TinyUfo<u64, u64>,
-    population: AtomicIsize,
+    population: Option<AtomicIsize>,
 }
 
 pub(super) fn build(setting: Setting) -> Box<dyn Peer> {
     Box::new(Ufo {
         cache: TinyUfo::new(setting.capacity, setting.capacity),
-        population: AtomicIsize::new(0),
+        population: setting.counted.then(AtomicIsize::default),
     })
 }
 
@@ -24,12 +24,16 @@ impl Peer for Ufo {
 
     fn insert(&self, key: u64, value: u64) {
         let out = self.cache.put(key, value, 1);
-        self.population
-            .fetch_add(1 - out.len() as isize, Ordering::Relaxed);
+        if let Some(population) = &self.population {
+            population.fetch_add(1 - out.len() as isize, Ordering::Relaxed);
+        }
     }
 
-    /// True of a replay, where only absent keys are inserted.
     fn population(&self) -> usize {
-        self.population.load(Ordering::Relaxed).try_into().unwrap_or(0)
+        let population = self
+            .population
+            .as_ref()
+            .map_or(0, |count| count.load(Ordering::Relaxed));
+        population.try_into().unwrap_or(0)
     }
 }
