@@ -52,8 +52,8 @@ const TTL_LIMIT_MS: u64 = 10_000 * 365 * 24 * 60 * 60 * 1_000;
 /// | fill, release | one script each, pipelined |
 /// | clear | `SCAN` and `UNLINK` until the end, on each server |
 ///
-/// A server that takes no writes (`maxmemory` reached, a replica, a disk that is full) still answers
-/// [`acquire`](RemoteStorage::acquire) with the values that it has.
+/// A server that takes no writes (`maxmemory` reached, a replica, a disk that is full, a user who may only read) still
+/// answers [`acquire`](RemoteStorage::acquire) with the values that it has.
 ///
 /// # Examples
 ///

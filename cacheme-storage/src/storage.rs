@@ -51,7 +51,7 @@ impl Storage {
             #[cfg(feature = "redis")]
             "redis" | "rediss" | "redis+unix" | "redis+cluster" | "rediss+cluster" | "redis+sentinel"
             | "rediss+sentinel" => Ok(Self::remote(crate::RedisBuilder::from_url(url)?.build()?)),
-            _ => Err(url.error(format!("unknown scheme `{scheme}`"))),
+            _ => Err(url.error(no_storage(&scheme))),
         }
     }
 
@@ -74,10 +74,12 @@ impl Storage {
         }
     }
 
-    /// Bounds every operation of a remote storage; an operation that takes longer counts as trouble.
+    /// Bounds every operation of a remote storage; an operation that takes longer counts as trouble. A day is the longest
+    /// bound.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        // Callers add and multiply it.
+        self.timeout = timeout.min(Duration::from_secs(24 * 60 * 60));
         self
     }
 
@@ -113,6 +115,30 @@ impl Storage {
             StorageKind::Remote(remote) => remote.location(),
         }
     }
+}
+
+/// Every scheme, and the feature that brings it.
+const SCHEMES: &[(&str, &str)] = &[
+    ("local", "local"),
+    ("redis", "redis"),
+    ("rediss", "redis"),
+    ("redis+unix", "redis"),
+    ("redis+cluster", "redis"),
+    ("rediss+cluster", "redis"),
+    ("redis+sentinel", "redis"),
+    ("rediss+sentinel", "redis"),
+    ("postgres", "postgres"),
+    ("postgresql", "postgres"),
+    ("sqlite", "sqlite"),
+];
+
+/// Why nothing that is compiled in knows this scheme.
+fn no_storage(scheme: &str) -> String {
+    if let Some((_, feature)) = SCHEMES.iter().find(|(known, _)| *known == scheme) {
+        return format!("`{scheme}` needs the feature `{feature}`");
+    }
+    let known: Vec<_> = SCHEMES.iter().map(|(known, _)| *known).collect();
+    format!("unknown scheme `{scheme}`; known are: {}", known.join(", "))
 }
 
 impl fmt::Debug for Storage {

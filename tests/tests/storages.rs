@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests say what is wrong by panicking")]
 
+#[path = "storages/neighbours.rs"]
+mod neighbours;
 #[path = "storages/old_redis.rs"]
 mod old_redis;
 #[path = "storages/postgres.rs"]
@@ -14,6 +16,14 @@ mod redis_cluster;
 mod redis_sentinel;
 #[path = "storages/redis_tls.rs"]
 mod redis_tls;
+#[path = "storages/service.rs"]
+mod service;
+#[path = "storages/traffic.rs"]
+mod traffic;
+#[path = "storages/trouble.rs"]
+mod trouble;
+#[path = "storages/urls.rs"]
+mod urls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,6 +1,8 @@
 //! What the storages that keep their entries in a database have in common: names of tables, sorted keys, times to
 //! live in milliseconds, the gate that closing waits at, and the upkeep in the background.
 
+#[cfg(feature = "_server")]
+mod connections;
 mod gate;
 #[cfg(feature = "_server")]
 mod host;

@@ -301,9 +301,12 @@ fn hosts(url: &StorageUrl, default_port: u16) -> Result<Vec<(String, u16)>> {
         };
         let port = match port {
             None => default_port,
-            Some(port) => port
-                .parse()
-                .map_err(|_| url.error(format!("`{port}` is no port")))?,
+            // It is not shown: it may be a password, as in `redis://user:password`.
+            Some(port) => port.parse().map_err(|_| {
+                url.error(
+                    "has no number for a port; write `host:6379`, and `@` between a password and the host",
+                )
+            })?,
         };
         if host.is_empty() {
             return Err(url.error("names no host; write for example `localhost`"));

@@ -14,12 +14,12 @@ use super::{entry, eventually, open};
 const TOKEN: LeaseToken = LeaseToken(7);
 const TIME: Duration = Duration::from_secs(30);
 
-fn url(server: &Server) -> String {
+pub(super) fn url(server: &Server) -> String {
     format!("redis://127.0.0.1:{}", server.port())
 }
 
 /// Runs commands on a server as another client does.
-async fn ask<T: redis::FromRedisValue>(port: u16, command: &[&str]) -> T {
+pub(super) async fn ask<T: redis::FromRedisValue>(port: u16, command: &[&str]) -> T {
     let client = redis::Client::open(("127.0.0.1", port)).unwrap();
     let config = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(20)));
     let mut connection = client
@@ -381,7 +381,7 @@ async fn a_server_without_the_newest_command_leases_by_script() {
 fn mistakes_in_the_url_name_themselves() {
     let cases = [
         ("redis://h/x", "`/x` is no database"),
-        ("redis://h:port", "`port` is no port"),
+        ("redis://h:port", "has no number for a port"),
         ("redis://", "names no host"),
         ("redis://a,b", "`redis+cluster://`"),
         ("redis://h?tls=1", "unknown option `tls`; known are: timeout"),
