@@ -9,6 +9,7 @@ mod link;
 mod sentinel;
 mod servers;
 mod slots;
+mod wakes;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub use self::builder::RedisBuilder;
 use self::error::{is_foreign, refuses_writes, translate};
 use self::lease::{Lease, Script, Scripts, claim};
 use self::servers::Servers;
+use self::wakes::Wakes;
 use crate::{
     Acquired, Bytes, Capabilities, Error, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result, ServerClock,
 };
@@ -49,7 +51,8 @@ const TTL_LIMIT_MS: u64 = 10_000 * 365 * 24 * 60 * 60 * 1_000;
 /// | set | `SET` with `PX`, pipelined |
 /// | remove | `UNLINK` |
 /// | acquire | `SET` with `NX`, `PX` and `GET`; before Redis 7 a script |
-/// | fill, release | one script each, pipelined |
+/// | fill, release | one script each, pipelined; it publishes on the channel `cacheme.filled:` + key (not in a cluster) |
+/// | waiting for a fill | `SUBSCRIBE` to that channel, on a connection that is there only while somebody waits |
 /// | clear | `SCAN` and `UNLINK` until the end, on each server |
 ///
 /// A server that takes no writes (`maxmemory` reached, a replica, a disk that is full, a user who may only read) still
@@ -75,6 +78,7 @@ pub struct Redis {
     /// The server does not know `SET` with `NX` and `GET`.
     acquires_by_script: AtomicBool,
     room: Semaphore,
+    wakes: Wakes,
 }
 
 impl Redis {
@@ -91,6 +95,7 @@ impl Redis {
             scripts,
             acquires_by_script: AtomicBool::new(false),
             room: Semaphore::new(KIB_UNDER_WAY as usize),
+            wakes: Wakes::default(),
         }
     }
 
@@ -386,6 +391,14 @@ impl RemoteStorage for Redis {
         let mut answers = self.run(&self.scripts.release, keys, arguments).await?;
         answers.retain(|answer| !matches!(answer, Value::ServerError(error) if is_foreign(error)));
         first_error(answers).map_err(|error| self.translate(error))
+    }
+
+    async fn changed(&self, keys: &[&[u8]]) {
+        match self.servers.one() {
+            Some(link) => self.wakes.changed(link, keys).await,
+            // The servers of a cluster would tell each other of every fill.
+            None => std::future::pending().await,
+        }
     }
 
     async fn close(&self) -> Result<()> {

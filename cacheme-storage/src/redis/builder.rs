@@ -148,7 +148,7 @@ impl RedisBuilder {
             })
         };
         let clock = Arc::new(ServerClock::new());
-        let scripts = Arc::new(Scripts::new());
+        let scripts = Arc::new(Scripts::new(!matches!(self.place, Place::Cluster(_))));
         let access = self.access;
         let connector = match self.place {
             Place::Server(host, port) => access.server(&host, port).map(Connector::Client),
