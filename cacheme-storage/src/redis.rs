@@ -51,7 +51,7 @@ const TTL_LIMIT_MS: u64 = 10_000 * 365 * 24 * 60 * 60 * 1_000;
 /// | set | `SET` with `PX`, pipelined |
 /// | remove | `UNLINK` |
 /// | acquire | `SET` with `NX`, `PX` and `GET`; before Redis 7 a script |
-/// | fill, release | one script each, pipelined; it publishes on the channel `cacheme.filled:` + key (not in a cluster) |
+/// | fill, renew, release | one script each, pipelined; fill and release publish on the channel `cacheme.filled:` + key (not in a cluster) |
 /// | waiting for a fill | `SUBSCRIBE` to that channel, on a connection that is there only while somebody waits |
 /// | clear | `SCAN` and `UNLINK` until the end, on each server |
 ///
@@ -233,7 +233,7 @@ impl RemoteStorage for Redis {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::none().with_leases()
+        Capabilities::none().with_renewals()
     }
 
     async fn connect(&self) -> Result<()> {
@@ -389,6 +389,16 @@ impl RemoteStorage for Redis {
             command.arg(&claim[..]);
         };
         let mut answers = self.run(&self.scripts.release, keys, arguments).await?;
+        answers.retain(|answer| !matches!(answer, Value::ServerError(error) if is_foreign(error)));
+        first_error(answers).map_err(|error| self.translate(error))
+    }
+
+    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        let (claim, time_ms) = (claim(token), ttl_ms(time));
+        let arguments = |_, command: &mut Cmd| {
+            command.arg(&claim[..]).arg(time_ms);
+        };
+        let mut answers = self.run(&self.scripts.renew, keys, arguments).await?;
         answers.retain(|answer| !matches!(answer, Value::ServerError(error) if is_foreign(error)));
         first_error(answers).map_err(|error| self.translate(error))
     }

@@ -8,12 +8,13 @@
 //!
 //! Nothing of the batch waits for a flight of another, so two batches with overlapping keys cannot block each other.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use cacheme_storage::{Acquired, Fence, Filled, LeaseToken, LocalEntry, RemoteEntry};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, select};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
@@ -461,21 +462,81 @@ impl<N: Node> Batch<N> {
         })
     }
 
-    /// Who has waited for another process for the time of a lease waits no longer, and stores nothing.
+    /// Who has waited for another process for the time of a lease, or of a load where leases are renewed, waits no longer, and
+    /// stores nothing.
     fn give_up_waiting(&mut self) {
         let kind = Arc::clone(&self.kind);
         for item in &mut self.items {
             let Some(since) = item.waiting else { continue };
             let TierStorage::Remote(RemoteTier {
-                lease: Some(lease), ..
+                lease: Some(lease),
+                renews,
+                ..
             }) = &kind.tiers[item.at].storage
             else {
                 unreachable!("only leases are waited for")
             };
-            if since.elapsed() > *lease + LONGEST_PAUSE * 2 {
+            let load = if *renews {
+                kind.info.load_timeout
+            } else {
+                Duration::ZERO
+            };
+            if since.elapsed() > *lease + load + LONGEST_PAUSE * 2 {
                 item.waiting = None;
                 item.hand_out_only = true;
                 item.at += 1;
+            }
+        }
+    }
+
+    /// Runs the load of `items`, and renews their leases as long as it takes.
+    pub(crate) fn renewing<F: Future>(
+        &self,
+        items: &[usize],
+        load: F,
+    ) -> impl Future<Output = F::Output> + use<N, F> {
+        let (kind, token) = (Arc::clone(&self.kind), self.token);
+        let held = |(at, tier): (usize, &Tier)| match &tier.storage {
+            TierStorage::Remote(RemoteTier {
+                lease: Some(lease),
+                renews: true,
+                ..
+            }) => {
+                let items = items.iter().map(|item| &self.items[*item]);
+                let keys = items.filter(|item| item.leases[at] == Held::Yes);
+                let keys: Vec<FullKey> = keys.map(|item| Arc::clone(&item.key)).collect();
+                (!keys.is_empty()).then_some((at, *lease, keys))
+            }
+            _ => None,
+        };
+        let held: Vec<_> = kind.tiers.iter().enumerate().filter_map(held).collect();
+        async move {
+            let mut load = pin!(load);
+            // Most loads end before the first renewal.
+            let Some(pause) = held.iter().map(|(_, lease, _)| *lease / 3).min() else {
+                return load.await;
+            };
+            loop {
+                if let Ok(loaded) = tokio::time::timeout(pause, &mut load).await {
+                    return loaded;
+                }
+                let renewals = held.iter().map(|(at, lease, keys)| {
+                    let tier = &kind.tiers[*at];
+                    async move {
+                        if let TierStorage::Remote(remote) = &tier.storage {
+                            let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+                            // What goes wrong is counted and told by `bounded`; the lease may end, as that of a load that
+                            // went away does.
+                            let _ = tier
+                                .bounded(remote, remote.storage.renew(&keys, token, *lease))
+                                .await;
+                        }
+                    }
+                });
+                let renewals = pin!(futures_util::future::join_all(renewals));
+                if let Either::Left((loaded, _)) = select(&mut load, renewals).await {
+                    return loaded;
+                }
             }
         }
     }

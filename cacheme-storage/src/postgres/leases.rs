@@ -123,6 +123,25 @@ impl Inner {
     }
 }
 
+impl Inner {
+    pub(super) async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        let keys = key_set(keys);
+        let time = millis(time).unwrap_or(LEASE_LIMIT_MS);
+        for piece in key_pieces(keys.distinct()) {
+            let piece = &keys.distinct()[piece];
+            let statement = || {
+                query(&self.table.renew)
+                    .bind(slices(piece))
+                    .bind(token.0.to_be_bytes())
+                    .bind(time)
+            };
+            let done = self.pool.run(statement, |_| Ok(())).await;
+            self.checked(done)?;
+        }
+        Ok(())
+    }
+}
+
 /// The answer in a row of key, whether the lease was taken, value, and time left.
 fn answer(row: &PgRow) -> sqlx::Result<Acquired> {
     if row.try_get(1)? {

@@ -9,7 +9,7 @@ use crate::{LEASE_MAGIC, LeaseToken};
 
 /// A lease lies where the value would: its magic, the holder's token, and when it ends by the server's clock.
 ///
-/// `PX` ends it on the server; the time in it only tells others how long to wait.
+/// `PX` ends it on the server; the time in it only tells others how long to wait, if it is not renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lease {
     pub(super) token: LeaseToken,
@@ -86,6 +86,8 @@ pub(super) struct Scripts {
     pub(super) fill: Script,
     /// `KEYS[1]`, claim.
     pub(super) release: Script,
+    /// `KEYS[1]`, claim, time in milliseconds.
+    pub(super) renew: Script,
     /// `KEYS[1]`, lease, time in milliseconds: what was there, or nil when the lease was written. For servers before
     /// Redis 7, where `SET` does not take `NX` and `GET` together.
     pub(super) acquire: Script,
@@ -113,6 +115,9 @@ impl Scripts {
             release: Script::new(format!(
                 "if {head} then redis.call('DEL', KEYS[1]) {tell}return 1 end return 0"
             )),
+            renew: Script::new(format!(
+                "if {head} then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
+            )),
             acquire: Script::new(
                 "local found = redis.call('GET', KEYS[1]) \
                  if found then return found end \
@@ -122,8 +127,8 @@ impl Scripts {
         }
     }
 
-    pub(super) fn all(&self) -> [&Script; 3] {
-        [&self.fill, &self.release, &self.acquire]
+    pub(super) fn all(&self) -> [&Script; 4] {
+        [&self.fill, &self.release, &self.renew, &self.acquire]
     }
 }
 

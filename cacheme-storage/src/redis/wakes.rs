@@ -8,10 +8,11 @@
 //! A message may be lost, and a connection take long to make: whoever waits looks by itself now and then.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use redis::RedisResult;
 use redis::aio::{PubSubSink, PubSubStream};
@@ -129,12 +130,13 @@ impl Drop for Place {
 /// Carries out orders and hands on messages, on a connection of its own, until nobody has waited for a while.
 async fn serve(link: &Link, state: &Mutex<State>, mut orders: UnboundedReceiver<Order>) -> RedisResult<()> {
     let connecting = tokio::time::timeout(LIMIT, link.pubsub());
-    let (mut sink, mut messages): (PubSubSink, PubSubStream) = connecting.await.map_err(timed_out)??.split();
+    let (mut sink, messages): (PubSubSink, PubSubStream) = connecting.await.map_err(timed_out)??.split();
+    let orders = stream::poll_fn(|cx| orders.poll_recv(cx)).map(Event::Order);
+    let messages = messages.map(Event::Message).chain(stream::iter([Event::Lost]));
+    let mut events = pin!(stream::select(orders, messages));
     loop {
-        tokio::select! {
-            order = orders.recv() => {
-                // The sender is replaced once we are seen to have ended.
-                let Some(order) = order else { return Ok(()) };
+        match tokio::time::timeout(IDLE, events.next()).await {
+            Ok(Some(Event::Order(order))) => {
                 let done = async {
                     match order {
                         Order::Subscribe(key) => sink.subscribe(channel(&key)).await,
@@ -143,14 +145,14 @@ async fn serve(link: &Link, state: &Mutex<State>, mut orders: UnboundedReceiver<
                 };
                 tokio::time::timeout(LIMIT, done).await.map_err(timed_out)??;
             }
-            message = messages.next() => {
-                let Some(message) = message else { return Ok(()) };
+            Ok(Some(Event::Message(message))) => {
                 let channel: Vec<u8> = message.get_channel()?;
                 if let Some(key) = channel.strip_prefix(CHANNEL.as_bytes()) {
                     state.lock().wake(key);
                 }
             }
-            () = tokio::time::sleep(IDLE) => {
+            Ok(Some(Event::Lost) | None) => return Ok(()),
+            Err(_) => {
                 let mut state = state.lock();
                 if state.waiting.is_empty() {
                     state.orders = None;
@@ -159,6 +161,13 @@ async fn serve(link: &Link, state: &Mutex<State>, mut orders: UnboundedReceiver<
             }
         }
     }
+}
+
+enum Event {
+    Order(Order),
+    Message(redis::Msg),
+    /// The connection broke.
+    Lost,
 }
 
 fn channel(key: &[u8]) -> Vec<u8> {

@@ -153,6 +153,11 @@ impl RemoteStorage for Observed {
         self.inner.release(keys, token).await
     }
 
+    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        self.way().await;
+        self.inner.renew(keys, token, time).await
+    }
+
     async fn changed(&self, keys: &[&[u8]]) {
         self.inner.changed(keys).await;
     }

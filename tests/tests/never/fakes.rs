@@ -23,6 +23,7 @@ pub(crate) enum Op {
     Acquire,
     Fill,
     Release,
+    Renew,
 }
 
 /// A remote storage in this process. Clones are the same storage, as several processes see it.
@@ -237,7 +238,7 @@ impl RemoteStorage for Remote {
 
     fn capabilities(&self) -> Capabilities {
         match self.shared.leases {
-            true => Capabilities::none().with_leases(),
+            true => Capabilities::none().with_renewals(),
             false => Capabilities::none(),
         }
     }
@@ -343,6 +344,17 @@ impl RemoteStorage for Remote {
         }
         self.shared.given_up.notify_waiters();
         self.stop(Op::Release, Place::After).await
+    }
+
+    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        self.stop(Op::Renew, Place::Before).await?;
+        for key in keys {
+            let mut slots = self.shared.slots.lock();
+            if holds(&slots, key, token) {
+                put(&mut slots, key, Kept::Lease(token), Some(time));
+            }
+        }
+        self.stop(Op::Renew, Place::After).await
     }
 
     async fn changed(&self, _: &[&[u8]]) {
