@@ -23,6 +23,7 @@ pub use self::builder::RedisBuilder;
 use self::error::{is_foreign, refuses_writes, translate};
 use self::lease::{Lease, Script, Scripts, claim};
 use self::servers::Servers;
+use crate::gate::{Gate, Pass};
 use crate::{
     Acquired, Bytes, Capabilities, Error, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result, ServerClock,
 };
@@ -75,6 +76,7 @@ pub struct Redis {
     /// The server does not know `SET` with `NX` and `GET`.
     acquires_by_script: AtomicBool,
     room: Semaphore,
+    gate: Gate,
 }
 
 impl Redis {
@@ -91,7 +93,13 @@ impl Redis {
             scripts,
             acquires_by_script: AtomicBool::new(false),
             room: Semaphore::new(KIB_UNDER_WAY as usize),
+            gate: Gate::new(),
         }
+    }
+
+    /// Begins an operation, unless the storage was closed.
+    async fn enter(&self) -> Result<Pass<'_>> {
+        self.gate.enter(&self.location).await
     }
 
     fn translate(&self, error: impl Into<RedisError>) -> Error {
@@ -232,6 +240,7 @@ impl RemoteStorage for Redis {
     }
 
     async fn connect(&self) -> Result<()> {
+        let _pass = self.enter().await?;
         self.servers
             .connect()
             .await
@@ -243,6 +252,7 @@ impl RemoteStorage for Redis {
     }
 
     async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
+        let _pass = self.enter().await?;
         let answers = self
             .servers
             .get(keys)
@@ -260,6 +270,7 @@ impl RemoteStorage for Redis {
     }
 
     async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
+        let _pass = self.enter().await?;
         let _room = self.room_for(entries).await?;
         let commands: Vec<_> = entries
             .iter()
@@ -277,6 +288,7 @@ impl RemoteStorage for Redis {
     }
 
     async fn remove(&self, keys: &[&[u8]]) -> Result<()> {
+        let _pass = self.enter().await?;
         let answers = self
             .servers
             .unlink(keys)
@@ -286,6 +298,7 @@ impl RemoteStorage for Redis {
     }
 
     async fn clear(&self, prefix: &[u8]) -> Result<()> {
+        let _pass = self.enter().await?;
         self.servers
             .clear(prefix)
             .await
@@ -299,6 +312,7 @@ impl RemoteStorage for Redis {
         time: Duration,
         steal: bool,
     ) -> Result<Vec<Acquired>> {
+        let _pass = self.enter().await?;
         let time_ms = ttl_ms(time);
         let lease = Lease {
             token,
@@ -356,6 +370,7 @@ impl RemoteStorage for Redis {
     }
 
     async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
+        let _pass = self.enter().await?;
         let _room = self.room_for(entries).await?;
         let claim = claim(token);
         let arguments = |place: usize, command: &mut Cmd| {
@@ -379,6 +394,7 @@ impl RemoteStorage for Redis {
     }
 
     async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
+        let _pass = self.enter().await?;
         let claim = claim(token);
         let arguments = |_, command: &mut Cmd| {
             command.arg(&claim[..]);
@@ -388,8 +404,9 @@ impl RemoteStorage for Redis {
         first_error(answers).map_err(|error| self.translate(error))
     }
 
+    /// Waits for calls under way and lets go of the connections.
     async fn close(&self) -> Result<()> {
-        // Every write is awaited by its caller, so none is under way but theirs.
+        self.gate.close().await;
         self.servers.disconnect();
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use redis::Client;
-use redis::aio::MultiplexedConnection;
+use redis::aio::{ConnectionManager, MultiplexedConnection};
 
 use super::Redis;
 use super::cluster::Cluster;
@@ -23,7 +23,8 @@ const SENTINEL_PORT: u16 = 26379;
 /// Makes a [`Redis`] storage.
 ///
 /// The last of [`server`](Self::server), [`unix_socket`](Self::unix_socket), [`cluster`](Self::cluster),
-/// [`sentinels`](Self::sentinels), [`client`](Self::client) and [`connection`](Self::connection) counts.
+/// [`sentinels`](Self::sentinels), [`client`](Self::client), [`connection`](Self::connection) and
+/// [`manager`](Self::manager) counts.
 ///
 /// # Examples
 ///
@@ -50,6 +51,7 @@ enum Place {
     Sentinels(Vec<(String, u16)>, String),
     Client(Client),
     Connection(MultiplexedConnection),
+    Manager(ConnectionManager),
 }
 
 impl RedisBuilder {
@@ -96,9 +98,16 @@ impl RedisBuilder {
     }
 
     /// A connection that the application has. When it breaks, the storage stays unreachable: prefer
-    /// [`client`](Self::client).
+    /// [`manager`](Self::manager) or [`client`](Self::client).
     pub fn connection(mut self, connection: MultiplexedConnection) -> Self {
         self.place = Place::Connection(connection);
+        self
+    }
+
+    /// A connection that the application has and that finds another by itself. Its own settings hold: it gives up on an
+    /// answer after its `response_timeout`, 500 ms unless told.
+    pub fn manager(mut self, manager: ConnectionManager) -> Self {
+        self.place = Place::Manager(manager);
         self
     }
 
@@ -165,6 +174,7 @@ impl RedisBuilder {
             }
             Place::Client(client) => Ok(Connector::Client(client)),
             Place::Connection(connection) => Ok(Connector::Given(connection)),
+            Place::Manager(manager) => Ok(Connector::Managed(manager)),
             Place::Cluster(_) if database != 0 => return refuse("a cluster has no database but 0"),
             Place::Cluster(seeds) if seeds.is_empty() => return refuse("no server of the cluster is named"),
             Place::Cluster(seeds) => {
@@ -269,7 +279,7 @@ impl RedisBuilder {
                     other => format!("redis://{other}/{}", info.redis_settings().db()),
                 }
             }
-            Place::Connection(_) => "redis://(a connection of the application)".into(),
+            Place::Connection(_) | Place::Manager(_) => "redis://(a connection of the application)".into(),
         }
     }
 }

@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, Pipeline, RedisResult, Value};
 use tokio::sync::watch;
 
-use super::connector::Connector;
+use super::connector::{Connector, Wire};
 use super::error::is_lost;
 use super::lease::Scripts;
 use crate::ServerClock;
@@ -45,7 +44,7 @@ struct Shared {
     connector: Connector,
     clock: Arc<ServerClock>,
     scripts: Arc<Scripts>,
-    live: ArcSwapOption<MultiplexedConnection>,
+    live: ArcSwapOption<Wire>,
     /// Held for a moment, and only by those who find no connection.
     attempt: Mutex<Option<Attempt>>,
     probing: OneAtATime,
@@ -54,7 +53,7 @@ struct Shared {
     born: Instant,
 }
 
-type Connected = RedisResult<Arc<MultiplexedConnection>>;
+type Connected = RedisResult<Arc<Wire>>;
 
 /// An attempt to connect, under way or failed a moment ago.
 #[derive(Clone)]
@@ -113,13 +112,10 @@ impl Link {
                 shared: &self.shared,
                 live: &live,
             };
-            let mut connection = MultiplexedConnection::clone(&live);
+            let mut connection = Wire::clone(&live);
             let answer = match request {
-                Request::One(command) => connection.req_packed_command(command).await,
-                Request::Many(pipeline) => connection
-                    .req_packed_commands(pipeline, 0, pipeline.len())
-                    .await
-                    .map(Value::Array),
+                Request::One(command) => connection.send(command).await,
+                Request::Many(pipeline) => connection.send_all(pipeline).await.map(Value::Array),
             };
             std::mem::forget(unanswered);
             let broken = match &answer {
@@ -194,8 +190,7 @@ impl Shared {
             setup.add_command(script.load());
         }
         let asked = Instant::now();
-        let count = setup.len();
-        let answers = connection.req_packed_commands(&setup, 0, count).await?;
+        let answers = connection.send_all(&setup).await?;
         // A user without the right to load scripts may still run them, and one without the right to ask for the time
         // gets ours.
         if let Some(time) = answers.first() {
@@ -205,7 +200,7 @@ impl Shared {
     }
 
     /// Asks the server's time now and then, without anybody waiting for it.
-    fn refresh_clock(self: &Arc<Self>, live: &MultiplexedConnection) {
+    fn refresh_clock(self: &Arc<Self>, live: &Wire) {
         let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
         let last = self.clock_asked.load(Ordering::Relaxed);
         let due = last.saturating_add(CLOCK_REFRESH.as_millis() as u64);
@@ -219,7 +214,7 @@ impl Shared {
             let (shared, mut connection) = (Arc::clone(self), live.clone());
             tokio::spawn(async move {
                 let (asked, question) = (Instant::now(), redis::cmd("TIME"));
-                let time = tokio::time::timeout(PROBE_LIMIT, connection.req_packed_command(&question));
+                let time = tokio::time::timeout(PROBE_LIMIT, connection.send(&question));
                 if let Ok(Ok(time)) = time.await {
                     shared.observe(&time, asked);
                 }
@@ -236,7 +231,7 @@ impl Shared {
     }
 
     /// Lets go of this connection, unless another one took its place already.
-    fn discard(&self, live: &Arc<MultiplexedConnection>) {
+    fn discard(&self, live: &Arc<Wire>) {
         self.live.compare_and_swap(live, None);
     }
 }
@@ -248,7 +243,7 @@ impl Shared {
 /// that stays silent is let go, with all that is queued for it.
 struct Unanswered<'a> {
     shared: &'a Arc<Shared>,
-    live: &'a Arc<MultiplexedConnection>,
+    live: &'a Arc<Wire>,
 }
 
 impl Drop for Unanswered<'_> {
@@ -262,9 +257,9 @@ impl Drop for Unanswered<'_> {
         let (shared, live) = (Arc::clone(self.shared), Arc::clone(self.live));
         runtime.spawn(async move {
             let _turn = turn;
-            let mut connection = MultiplexedConnection::clone(&live);
+            let mut connection = Wire::clone(&live);
             let ping = redis::cmd("PING");
-            let answer = tokio::time::timeout(PROBE_LIMIT, connection.req_packed_command(&ping)).await;
+            let answer = tokio::time::timeout(PROBE_LIMIT, connection.send(&ping)).await;
             if !matches!(answer, Ok(Ok(_))) {
                 shared.discard(&live);
             }
