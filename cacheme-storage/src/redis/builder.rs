@@ -10,12 +10,12 @@ use super::Redis;
 use super::cluster::Cluster;
 use super::connector::{Access, Connector};
 use super::error::translate;
-use super::lease::Scripts;
+use super::facts::Facts;
 use super::link::Link;
 use super::sentinel::Sentinels;
 use super::servers::Servers;
 use crate::url::StorageUrl;
-use crate::{Error, Result, ServerClock};
+use crate::{Error, Result};
 
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
@@ -156,8 +156,7 @@ impl RedisBuilder {
                 reason: reason.into(),
             })
         };
-        let clock = Arc::new(ServerClock::new());
-        let scripts = Arc::new(Scripts::new());
+        let facts = Arc::new(Facts::new());
         let access = self.access;
         let connector = match self.place {
             Place::Server(host, port) => access.server(&host, port).map(Connector::Client),
@@ -184,14 +183,14 @@ impl RedisBuilder {
                         .server(host, *port)
                         .map_err(|error| translate(&location, error))?;
                 }
-                let cluster = Cluster::new(seeds, access, Arc::clone(&clock), Arc::clone(&scripts));
+                let cluster = Cluster::new(seeds, access, Arc::clone(&facts));
                 let servers = Servers::Cluster(cluster);
-                return Ok(Redis::new(location, servers, clock, scripts));
+                return Ok(Redis::new(location, servers, facts));
             }
         };
         let connector = connector.map_err(|error| translate(&location, error))?;
-        let link = Link::new(connector, Arc::clone(&clock), Arc::clone(&scripts));
-        Ok(Redis::new(location, Servers::One(link), clock, scripts))
+        let link = Link::new(connector, Arc::clone(&facts));
+        Ok(Redis::new(location, Servers::One(link), facts))
     }
 
     /// Reads a URL whose scheme is one of ours.

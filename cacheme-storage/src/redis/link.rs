@@ -12,8 +12,7 @@ use tokio::sync::watch;
 
 use super::connector::{Connector, Wire};
 use super::error::is_lost;
-use super::lease::Scripts;
-use crate::ServerClock;
+use super::facts::Facts;
 
 /// How long a failed attempt to connect speaks for those that follow, so that a server that is down or refuses us is
 /// not asked by every caller.
@@ -42,8 +41,7 @@ pub(super) struct Link {
 
 struct Shared {
     connector: Connector,
-    clock: Arc<ServerClock>,
-    scripts: Arc<Scripts>,
+    facts: Arc<Facts>,
     live: ArcSwapOption<Wire>,
     /// Held for a moment, and only by those who find no connection.
     attempt: Mutex<Option<Attempt>>,
@@ -74,12 +72,11 @@ impl Attempt {
 }
 
 impl Link {
-    pub(super) fn new(connector: Connector, clock: Arc<ServerClock>, scripts: Arc<Scripts>) -> Self {
+    pub(super) fn new(connector: Connector, facts: Arc<Facts>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 connector,
-                clock,
-                scripts,
+                facts,
                 live: ArcSwapOption::empty(),
                 attempt: Mutex::new(None),
                 probing: OneAtATime::default(),
@@ -181,21 +178,12 @@ impl Link {
 }
 
 impl Shared {
-    /// A new connection that has been asked the time and knows our scripts.
+    /// A new connection that has been greeted.
     async fn connect(&self) -> Connected {
         let mut connection = self.connector.connect().await?;
-        let mut setup = redis::pipe();
-        setup.cmd("TIME");
-        for script in self.scripts.all() {
-            setup.add_command(script.load());
-        }
         let asked = Instant::now();
-        let answers = connection.send_all(&setup).await?;
-        // A user without the right to load scripts may still run them, and one without the right to ask for the time
-        // gets ours.
-        if let Some(time) = answers.first() {
-            self.observe(time, asked);
-        }
+        let answers = connection.send_all(&self.facts.greeting()).await?;
+        self.facts.learn(&answers, asked);
         Ok(Arc::new(connection))
     }
 
@@ -216,17 +204,9 @@ impl Shared {
                 let (asked, question) = (Instant::now(), redis::cmd("TIME"));
                 let time = tokio::time::timeout(PROBE_LIMIT, connection.send(&question));
                 if let Ok(Ok(time)) = time.await {
-                    shared.observe(&time, asked);
+                    shared.facts.observe(&time, asked);
                 }
             });
-        }
-    }
-
-    /// Takes note of an answer to `TIME`.
-    fn observe(&self, time: &Value, asked: Instant) {
-        match redis::from_redis_value_ref::<(u64, u64)>(time) {
-            Ok((seconds, micros)) => self.clock.observe(seconds * 1_000 + micros / 1_000, asked),
-            Err(error) => tracing::debug!(%error, "no time from the server"),
         }
     }
 

@@ -180,6 +180,50 @@ async fn a_restart_or_a_cut_costs_no_call() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_over_the_limit_of_the_server_is_refused_with_the_limit() {
+    let server = tests::redis(&["--proto-max-bulk-len", "2mb"]);
+    let redis = open(&url(&server));
+    redis.connect().await.unwrap();
+    let large = || Bytes::from(vec![1; (2 << 20) + 1]);
+    let error = redis.set(&[entry(b"k", large(), None)]).await.unwrap_err();
+    let said = error.to_string();
+    assert!(
+        matches!(
+            error,
+            Error::TooLarge {
+                size: 2_097_153,
+                limit: 2_097_152,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert!(said.contains("127.0.0.1") && said.contains("2097152"), "{said}");
+    let granted = redis.acquire(&[b"k"], TOKEN, TIME, false).await.unwrap();
+    assert_eq!(granted, [Acquired::Granted]);
+    let error = redis
+        .fill(&[entry(b"k", large(), None)], TOKEN)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error:?}");
+    // One byte less is taken, on the same connection.
+    let fits = large().slice(1..);
+    redis.set(&[entry(b"k", fits.clone(), None)]).await.unwrap();
+    assert_eq!(redis.get(&[b"k"]).await.unwrap(), [Some(fits)]);
+    conformance::remote(redis).await;
+
+    // Who may not ask for the limit is told by the server.
+    let no_settings = tests::redis(&["--proto-max-bulk-len", "2mb", "--rename-command", "CONFIG", ""]);
+    let redis = open(&url(&no_settings));
+    let error = redis.set(&[entry(b"k", large(), None)]).await.unwrap_err();
+    assert!(
+        matches!(error, Error::Refused { .. } | Error::Unreachable { .. }),
+        "{error:?}"
+    );
+    assert_eq!(redis.get(&[b"k"]).await.unwrap(), [None]);
+}
+
 #[test]
 fn a_storage_outlives_the_runtime_that_connected_it() {
     let server = tests::redis(&[]);
