@@ -20,6 +20,8 @@ mod redis_cluster;
 mod redis_sentinel;
 #[path = "storages/redis_tls.rs"]
 mod redis_tls;
+#[path = "storages/secrets.rs"]
+mod secrets;
 #[path = "storages/service.rs"]
 mod service;
 #[path = "storages/traffic.rs"]

@@ -1,5 +1,6 @@
 //! Where a Redis storage is, by its URL or step by step.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -280,6 +281,13 @@ impl RedisBuilder {
             }
             Place::Connection(_) | Place::Manager(_) => "redis://(a connection of the application)".into(),
         }
+    }
+}
+
+impl fmt::Debug for RedisBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The login would show the password.
+        f.debug_tuple("RedisBuilder").field(&self.location()).finish()
     }
 }
 
