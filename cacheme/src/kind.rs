@@ -13,6 +13,7 @@ use crate::key::KeyWriter;
 use crate::kinds::{AnyKind, KindId};
 use crate::memoize::Failure;
 use crate::node::Node;
+use crate::owed::Owed;
 use crate::policy::{NodeInfo, Policy};
 use crate::stats::{NodeCounters, NodeStats, TierCounters, count};
 use cacheme_storage::{BoxError, Bytes, Codec, LocalStorage, RemoteStorage, Storage};
@@ -22,6 +23,8 @@ pub(crate) type Outcome<V> = std::result::Result<V, Failure>;
 
 pub(crate) struct Kind<N: Node> {
     pub(crate) info: NodeInfo,
+    /// Tells values that stand for "there is none", where these have a ttl of their own.
+    is_absent: Option<fn(&N::Value) -> bool>,
     pub(crate) tiers: Vec<Tier>,
     /// How many tiers there are before the first remote one: these are looked at without a flight.
     pub(crate) near: usize,
@@ -44,6 +47,8 @@ pub(crate) struct Tier {
     pub(crate) ttl: Option<Duration>,
     pub(crate) storage: TierStorage,
     pub(crate) counters: TierCounters,
+    /// Old values that could not be removed yet.
+    pub(crate) owed: Owed,
     /// Whether the last operation failed: trouble is logged when it begins and when it is over, not for each call.
     troubled: AtomicBool,
 }
@@ -78,7 +83,11 @@ impl<N: Node> Kind<N> {
         prefix: &str,
         find: impl Fn(&str) -> Option<Storage>,
     ) -> Result<Self> {
-        let Policy { info, codec } = policy;
+        let Policy {
+            info,
+            codec,
+            is_absent,
+        } = policy;
         info.validate()?;
         let mut tiers = Vec::with_capacity(info.tiers.len());
         for tier in &info.tiers {
@@ -102,6 +111,7 @@ impl<N: Node> Kind<N> {
                 ttl: tier.ttl,
                 storage,
                 counters: TierCounters::default(),
+                owed: Owed::default(),
                 troubled: AtomicBool::new(false),
             });
         }
@@ -112,6 +122,7 @@ impl<N: Node> Kind<N> {
             .count();
         Ok(Self {
             info,
+            is_absent,
             tiers,
             near,
             codec,
@@ -133,6 +144,14 @@ impl<N: Node> Kind<N> {
         key
     }
 
+    /// How long `value` may live whatever the tiers say: as its loader says, and no longer than the node's `negative_ttl` if
+    /// it stands for "there is none".
+    pub(crate) fn life(&self, value: &N::Value, said: Option<Duration>) -> Option<Duration> {
+        let absent = self.is_absent.is_some_and(|is_absent| is_absent(value));
+        let negative = self.info.negative_ttl.filter(|_| absent);
+        said.into_iter().chain(negative).min()
+    }
+
     /// How long flights of this kind may be waited for in sum where the runtime itself drives them: the load, the
     /// wait for another process, and what storages may take.
     pub(crate) fn background_patience(&self) -> Duration {
@@ -141,6 +160,15 @@ impl<N: Node> Kind<N> {
             TierStorage::Remote(remote) => remote.timeout * 4 + remote.lease.unwrap_or_default(),
         };
         self.info.load_timeout + self.tiers.iter().map(remote).sum::<Duration>()
+    }
+
+    /// Whether a value can be copied from a remote tier to a nearer one that has no leases.
+    pub(crate) fn copies_unguarded(&self) -> bool {
+        let mut remote = self.tiers.iter().filter_map(|tier| match &tier.storage {
+            TierStorage::Local(_) => None,
+            TierStorage::Remote(remote) => Some(remote),
+        });
+        remote.any(|remote| remote.lease.is_none()) && remote.next().is_some()
     }
 
     /// How long writing to all tiers may take.
