@@ -137,7 +137,7 @@ pub trait RemoteStorage: Send + Sync + 'static {
         Err(self.without_leases())
     }
 
-    /// Waits for writes under way and closes connections.
+    /// Waits for calls under way and closes connections. Later calls fail. Closing twice is no mistake.
     async fn close(&self) -> Result<()> {
         Ok(())
     }
