@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests say what is wrong by panicking")]
 
+#[path = "storages/mysql.rs"]
+mod mysql;
 #[path = "storages/neighbours.rs"]
 mod neighbours;
 #[path = "storages/old_redis.rs"]
@@ -39,6 +41,11 @@ async fn redis_conforms() {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_conforms() {
     conformance::remote(open(&shared_url(Kind::Postgres))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_conforms() {
+    conformance::remote(open(&shared_url(Kind::MySql))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
