@@ -6,6 +6,8 @@
 mod clock;
 #[path = "storages/closing.rs"]
 mod closing;
+#[path = "storages/mysql.rs"]
+mod mysql;
 #[path = "storages/neighbours.rs"]
 mod neighbours;
 #[path = "storages/other_redis.rs"]
@@ -45,6 +47,11 @@ async fn redis_conforms() {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_conforms() {
     conformance::remote(open(&shared_url(Kind::Postgres))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_conforms() {
+    conformance::remote(open(&shared_url(Kind::MySql))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
