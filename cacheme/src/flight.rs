@@ -13,20 +13,19 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use cacheme_storage::Fence;
 use slab::Slab;
 
-use self::sync::{Arc, Mutex};
+use self::sync::Mutex;
 
 /// A full key, shared by all who deal with one flight.
-pub(crate) type FullKey = std::sync::Arc<[u8]>;
+pub(crate) type FullKey = Arc<[u8]>;
 
-#[cfg(loom)]
+#[cfg(cacheme_loom)]
 mod sync {
-    pub(crate) use loom::sync::Arc;
-
     /// loom's mutex with parking_lot's signature.
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
@@ -41,12 +40,13 @@ mod sync {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(not(cacheme_loom))]
 mod sync {
-    pub(crate) use std::sync::Arc;
-
     pub(crate) use parking_lot::Mutex;
 }
+
+#[cfg(all(test, cacheme_loom))]
+mod model;
 
 /// How a flight ended.
 #[derive(Debug)]
@@ -197,10 +197,10 @@ impl<T> FlightTable<T> {
 
     /// Joins the flight for `key`, or begins it, to be waited for until `patience`.
     pub(crate) fn join(self: &Arc<Self>, key: &FullKey, patience: tokio::time::Instant) -> Joined<T> {
-        match self.flights.lock().entry(std::sync::Arc::clone(key)) {
+        match self.flights.lock().entry(Arc::clone(key)) {
             Entry::Occupied(flight) => Joined::Wait(Arc::clone(flight.get())),
             Entry::Vacant(place) => {
-                let flight = Flight::new(std::sync::Arc::clone(key), patience);
+                let flight = Flight::new(Arc::clone(key), patience);
                 place.insert(Arc::clone(&flight));
                 Joined::Lead(Lead {
                     table: Arc::clone(self),
@@ -216,9 +216,9 @@ impl<T> FlightTable<T> {
         key: &FullKey,
         patience: tokio::time::Instant,
     ) -> (Lead<T>, Option<Arc<Flight<T>>>) {
-        let flight = Flight::new(std::sync::Arc::clone(key), patience);
+        let flight = Flight::new(Arc::clone(key), patience);
         let mut flights = self.flights.lock();
-        let older = flights.insert(std::sync::Arc::clone(key), Arc::clone(&flight));
+        let older = flights.insert(Arc::clone(key), Arc::clone(&flight));
         // Under the lock of the table: nobody can join the older flight once it is fenced.
         older.iter().for_each(|older| older.fence.raise());
         drop(flights);

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Tries every interleaving of the singleflight with loom. A build of its own, since all is compiled for the model.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export RUSTFLAGS='--cfg cacheme_loom' CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/models"
+exec cargo test -p cacheme --lib "$@" flight::model
