@@ -36,14 +36,15 @@ thread_local! {
     static OWNER: Owner = const { Owner(Cell::new(NONE)) };
 }
 
+#[cfg(not(cacheme_loom))]
+thread_local! {
+    /// The locks that a thread without a slot reads.
+    static HELD: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
 // loom's threads are not the machine's.
 #[cfg(cacheme_loom)]
-use loom::thread_local as thread_local_of_models;
-#[cfg(not(cacheme_loom))]
-use std::thread_local as thread_local_of_models;
-
-thread_local_of_models! {
-    /// The locks that a thread without a slot reads.
+loom::thread_local! {
     static HELD: RefCell<Vec<usize>> = RefCell::new(Vec::new());
 }
 
