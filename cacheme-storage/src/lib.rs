@@ -31,6 +31,8 @@ mod fingerprint;
 mod local;
 mod local_storage;
 mod long_key;
+#[cfg(feature = "mongodb")]
+mod mongodb;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]
@@ -50,6 +52,8 @@ mod url;
 
 #[cfg(feature = "redis")]
 pub use self::redis::{Redis, RedisBuilder};
+#[cfg(feature = "mongodb")]
+pub use crate::mongodb::{MongoDb, MongoDbBuilder};
 pub use bytes::Bytes;
 pub use clock::ServerClock;
 pub use codec::{Codec, CodecError, DecodeError, Decoded};

@@ -275,6 +275,11 @@ pub fn mongodb() -> Server {
     })
 }
 
+/// Whether [`mongodb`] is the emulator in Python, which takes milliseconds for each key.
+pub fn mongodb_is_emulated() -> bool {
+    find("mongod").is_none()
+}
+
 fn find(program: &str) -> Option<String> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)

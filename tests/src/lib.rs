@@ -5,6 +5,6 @@ mod kinds;
 mod proxy;
 mod server;
 
-pub use kinds::{Kind, mariadb, mongodb, postgres, redis, redis_server, shared_url};
+pub use kinds::{Kind, mariadb, mongodb, mongodb_is_emulated, postgres, redis, redis_server, shared_url};
 pub use proxy::{Proxy, Traffic};
 pub use server::{CommandLine, Program, Server, free_port};
