@@ -5,6 +5,8 @@ mod kinds;
 mod proxy;
 mod server;
 
-pub use kinds::{Kind, mariadb, mongodb, mongodb_is_emulated, postgres, redis, redis_server, shared_url};
+pub use kinds::{
+    Kind, mariadb, mongodb, mongodb_is_emulated, mongodb_on_disk, postgres, redis, redis_server, shared_url,
+};
 pub use proxy::{Proxy, Traffic};
 pub use server::{CommandLine, Program, Server, free_port};
