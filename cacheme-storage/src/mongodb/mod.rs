@@ -41,7 +41,7 @@ use connection::Connector;
 /// `authSource`, `connectTimeoutMS`, `directConnection`, `heartbeatFrequencyMS`, `journal`, `loadBalanced`,
 /// `localThresholdMS`, `minPoolSize`, `replicaSet`, `serverSelectionTimeoutMS`, `tls`, `tlsAllowInvalidCertificates`,
 /// `tlsCAFile`, `tlsCertificateKeyFile`, `w`, `wTimeoutMS`. As the driver has it, a user is looked for in the database
-/// that the path names unless `authSource` says otherwise. TLS needs the feature `tls`.
+/// that the path names unless `authSource` says otherwise. `tls=true` needs no feature: the driver brings TLS along.
 ///
 /// Reads go to the primary: a secondary may not yet know of an invalidation. With less than `w=majority`, a fail-over
 /// may bring back what was invalidated just before. Names of `mongodb+srv://` need a name server; pass a client that
