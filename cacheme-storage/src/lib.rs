@@ -34,6 +34,8 @@ mod gate;
 mod local;
 mod local_storage;
 mod long_key;
+#[cfg(feature = "mongodb")]
+mod mongodb;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "local")]
@@ -55,6 +57,8 @@ mod url;
 
 #[cfg(feature = "redis")]
 pub use self::redis::{Redis, RedisBuilder};
+#[cfg(feature = "mongodb")]
+pub use crate::mongodb::{MongoDb, MongoDbBuilder};
 pub use bytes::Bytes;
 pub use clock::ServerClock;
 pub use codec::{Codec, CodecError, DecodeError, Decoded};
