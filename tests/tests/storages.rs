@@ -6,6 +6,8 @@
 mod clock;
 #[path = "storages/closing.rs"]
 mod closing;
+#[path = "storages/log.rs"]
+mod log;
 #[path = "storages/neighbours.rs"]
 mod neighbours;
 #[path = "storages/other_redis.rs"]
