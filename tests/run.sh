@@ -14,4 +14,5 @@ fi
 cargo test -p cacheme-macros --lib
 cargo test -p cacheme --lib
 cargo test -p cacheme-storage --lib --features redis,sqlite,postgres,json,msgpack,compression,testing
-cargo test -p tests --test keys --test main_job --test storages --test ui
+cargo test -p tests --test allocations --test keys --test main_job --test promises --test storages --test ui
+tests/outside.sh

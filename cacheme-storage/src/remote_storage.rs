@@ -29,7 +29,8 @@ pub enum Acquired {
     Value(Bytes),
     /// Someone else holds the lease, for this long at most.
     Busy {
-        /// Time until the lease ends by itself.
+        /// Time until the lease ends by itself. Zero says that there is no lease to be had here, and none to wait for: the
+        /// server takes no writes.
         left: Duration,
     },
 }

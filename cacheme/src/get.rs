@@ -30,7 +30,6 @@ use crate::kind::{Kind, Outcome, Stored, TierStorage, load_error};
 use crate::load::{Load, LoadContext, LoadedNode, Store};
 use crate::memoize::Failure;
 use crate::node::Node;
-use crate::stats::count;
 
 /// What a look into the near tiers gave.
 pub(crate) enum Looked<N: Node> {
@@ -134,7 +133,7 @@ impl Cacheme {
         let mut in_vain = 0;
         while in_vain < LED_IN_VAIN {
             let patience = Instant::now() + kind.info.load_timeout;
-            let (flight, ours) = match kind.flights.join(&key, patience) {
+            let (flight, ours) = match kind.join(&key, patience) {
                 Joined::Wait(flight) => (flight, false),
                 Joined::Lead(lead) => {
                     let flight = Arc::clone(lead.flight());
@@ -173,7 +172,7 @@ impl Cacheme {
             let mut flights = Vec::with_capacity(waiting.len());
             let mut leads = Vec::new();
             for key in waiting.drain(..) {
-                match kind.flights.join(&key, patience) {
+                match kind.join(&key, patience) {
                     Joined::Wait(flight) => flights.push((key, flight, false)),
                     Joined::Lead(lead) => {
                         flights.push((Arc::clone(&key), Arc::clone(lead.flight()), true));
@@ -347,7 +346,6 @@ pub(crate) async fn wait<N: Node>(
     if let Some(end) = (&mut end).now_or_never() {
         return Some(end);
     }
-    count(&kind.counters.joined, 1);
     loop {
         let patience = flight.patience();
         if let Ok(end) = tokio::time::timeout_at(patience, &mut end).await {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::alarm::Alarm;
 use crate::error::{Error, Result};
-use crate::flight::FlightTable;
+use crate::flight::{FlightTable, FullKey, Joined};
 use crate::key::KeyWriter;
 use crate::kinds::{AnyKind, KindId};
 use crate::memoize::Failure;
@@ -36,6 +36,8 @@ pub(crate) struct Kind<N: Node> {
     codec_works: OnceLock<bool>,
     /// Whether an undecodable value was told of.
     undecodable_told: AtomicBool,
+    /// Whether the last load failed: told when that begins, not for each call.
+    load_troubled: AtomicBool,
     /// `prefix:`, with which every full key starts.
     start: KeyWriter,
     /// `:version`, with which every full key ends.
@@ -130,6 +132,7 @@ impl<N: Node> Kind<N> {
             counters: NodeCounters::default(),
             codec_works: OnceLock::new(),
             undecodable_told: AtomicBool::new(false),
+            load_troubled: AtomicBool::new(false),
             start,
             end,
         })
@@ -228,6 +231,36 @@ impl<N: Node> Kind<N> {
                 let left = expires.checked_sub(now_ms).filter(|left| *left > 0)?;
                 Some((decoded.value, Some(Duration::from_millis(left))))
             }
+        }
+    }
+
+    /// Joins the flight for `key`, or begins it; counts who joins.
+    pub(crate) fn join(&self, key: &FullKey, patience: tokio::time::Instant) -> Joined<Outcome<N::Value>> {
+        let joined = self.flights.join(key, patience);
+        if let Joined::Wait(_) = joined {
+            count(&self.counters.joined, 1);
+        }
+        joined
+    }
+
+    /// Counts a load and how it ended, and tells when loads begin to fail.
+    pub(crate) fn loaded(&self, key: &[u8], failure: Option<&Failure>) {
+        count(&self.counters.loads, 1);
+        let Some(failure) = failure else {
+            // Read first: a shared line is written only when things change.
+            if self.load_troubled.load(Ordering::Relaxed) {
+                self.load_troubled.store(false, Ordering::Relaxed);
+            }
+            return;
+        };
+        count(&self.counters.load_failures, 1);
+        if !self.load_troubled.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                node = %self.info.name,
+                key = %String::from_utf8_lossy(key),
+                reason = %failure,
+                "a load failed; told again once loads have worked",
+            );
         }
     }
 

@@ -8,6 +8,8 @@ mod clock;
 mod closing;
 #[path = "storages/log.rs"]
 mod log;
+#[path = "storages/mysql.rs"]
+mod mysql;
 #[path = "storages/neighbours.rs"]
 mod neighbours;
 #[path = "storages/other_redis.rs"]
@@ -47,6 +49,11 @@ async fn redis_conforms() {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_conforms() {
     conformance::remote(open(&shared_url(Kind::Postgres))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_conforms() {
+    conformance::remote(open(&shared_url(Kind::MySql))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

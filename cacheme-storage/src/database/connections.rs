@@ -44,6 +44,11 @@ impl<DB: Database> Connections<DB> {
         }
     }
 
+    /// How many connections there may be.
+    pub(crate) fn most(&self) -> u32 {
+        self.most
+    }
+
     /// A connection: an idle one, or a new one. Waits for others to give theirs back, and for the server to greet, but
     /// not for ever.
     pub(crate) async fn lend(&self) -> sqlx::Result<Lent<'_, DB>> {

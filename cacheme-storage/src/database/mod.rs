@@ -10,8 +10,14 @@ mod keys;
 mod piece;
 mod prefix;
 mod ready;
+#[cfg(any(feature = "mysql", feature = "mongodb"))]
+mod receipt;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+mod repeat;
 #[cfg(feature = "_server")]
 mod server_pool;
+#[cfg(any(feature = "mysql", feature = "mongodb"))]
+mod side_by_side;
 #[cfg(feature = "_sql")]
 mod table;
 #[cfg(feature = "_sql")]
@@ -23,12 +29,20 @@ pub(crate) use crate::gate::{Gate, Pass};
 #[cfg(feature = "_server")]
 pub(crate) use host::host_and_port;
 pub(crate) use keys::KeySet;
+#[cfg(feature = "mysql")]
+pub(crate) use piece::padded;
 #[cfg(feature = "_sql")]
 pub(crate) use piece::{PieceLimits, pieces};
 pub(crate) use prefix::after_prefix;
 pub(crate) use ready::Ready;
+#[cfg(any(feature = "mysql", feature = "mongodb"))]
+pub(crate) use receipt::receipt;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(crate) use repeat::repeat;
 #[cfg(feature = "_server")]
 pub(crate) use server_pool::{ServerPool, Statement, Trouble};
+#[cfg(any(feature = "mysql", feature = "mongodb"))]
+pub(crate) use side_by_side::side_by_side;
 #[cfg(feature = "_sql")]
 pub(crate) use table::TableName;
 #[cfg(feature = "_sql")]
