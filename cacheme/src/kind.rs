@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::alarm::Alarm;
 use crate::error::{Error, Result};
 use crate::flight::{FlightTable, FullKey, Joined};
 use crate::key::KeyWriter;
@@ -51,8 +52,7 @@ pub(crate) struct Tier {
     pub(crate) counters: TierCounters,
     /// Old values that could not be removed yet.
     pub(crate) owed: Owed,
-    /// Whether the last operation failed: trouble is logged when it begins and when it is over, not for each call.
-    troubled: AtomicBool,
+    alarm: Alarm,
 }
 
 pub(crate) enum TierStorage {
@@ -114,7 +114,7 @@ impl<N: Node> Kind<N> {
                 storage,
                 counters: TierCounters::default(),
                 owed: Owed::default(),
-                troubled: AtomicBool::new(false),
+                alarm: Alarm::default(),
             });
         }
         let (start, end) = around_key(prefix, &info.version);
@@ -296,13 +296,13 @@ impl Tier {
             });
         match &result {
             Ok(_) => {
-                if self.troubled.load(Ordering::Relaxed) && self.troubled.swap(false, Ordering::Relaxed) {
+                if self.alarm.works() {
                     tracing::info!(storage = %self.name, "storage works again");
                 }
             }
             Err(error) => {
                 count(&self.counters.troubles, 1);
-                if !self.troubled.swap(true, Ordering::Relaxed) {
+                if self.alarm.trouble() {
                     tracing::warn!(storage = %self.name, %error, "storage in trouble; going on without it");
                 }
             }

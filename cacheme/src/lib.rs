@@ -59,6 +59,7 @@
 //! `local` (in memory) and `bincode` are on by default. `redis`, `sqlite` and `postgres` are storages, `tls` encrypts
 //! connections to those that are compiled in; `msgpack` and `json` are serializers, `compression` goes with any; `full` is all.
 
+mod alarm;
 mod batch;
 mod dynamic;
 mod error;

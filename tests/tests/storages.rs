@@ -6,6 +6,8 @@
 mod clock;
 #[path = "storages/closing.rs"]
 mod closing;
+#[path = "storages/log.rs"]
+mod log;
 #[path = "storages/mongodb.rs"]
 mod mongodb;
 #[path = "storages/mysql.rs"]
