@@ -27,10 +27,14 @@ mod envelope;
 mod error;
 mod fence;
 mod fingerprint;
+#[cfg(any(feature = "redis", feature = "_database"))]
+mod gate;
 #[cfg(feature = "local")]
 mod local;
 mod local_storage;
 mod long_key;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
@@ -59,6 +63,8 @@ pub use fingerprint::Fingerprint;
 pub use local::{Clock, Evicted, Listener, LocalCache, LocalCacheBuilder, Lru, LruBuilder};
 pub use local_storage::{LocalEntry, LocalStorage, LocalValue};
 pub use long_key::shorten_key;
+#[cfg(feature = "mysql")]
+pub use mysql::{MySql, MySqlBuilder};
 #[cfg(feature = "postgres")]
 pub use postgres::{Postgres, PostgresBuilder};
 pub use remote_storage::{Acquired, Capabilities, Filled, LeaseToken, RemoteEntry, RemoteStorage};

@@ -84,9 +84,17 @@ struct Landing<V> {
     /// What the ttl of every tier is multiplied by: 1, or less with `ttl_jitter`. One for all tiers, so that a nearer tier
     /// still never outlives the one that it was filled from.
     spread: f64,
-    /// It was found in a local tier. That may be older than an invalidation by another process, so it is no match for
-    /// what remote tiers hold or do not hold.
-    local: bool,
+    from: Origin,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Load,
+    Remote,
+    /// That may be older than an invalidation by another process, so it is no match for what remote tiers hold or do not
+    /// hold.
+    Local,
 }
 
 impl<V> Landing<V> {
@@ -244,10 +252,15 @@ impl<N: Node> Batch<N> {
                     item.at = at + 1;
                 }
             }
-            if !found.is_empty() {
-                self.drop_behind(&found, at);
-                self.store(found, at).await;
-            }
+            self.found(found, at).await;
+        }
+    }
+
+    /// Lands what was found in a tier.
+    async fn found(&mut self, found: Vec<Landing<N::Value>>, at: usize) {
+        if !found.is_empty() {
+            self.drop_behind(&found, at);
+            self.store(found, at).await;
         }
     }
 
@@ -288,7 +301,7 @@ impl<N: Node> Batch<N> {
                         since,
                         accepted: true,
                         spread: self.kind.info.spread(),
-                        local: true,
+                        from: Origin::Local,
                     });
                 }
                 _ => count(&tier.counters.misses, 1),
@@ -326,6 +339,8 @@ impl<N: Node> Batch<N> {
                             None => replaced.push(item),
                         }
                     }
+                    // Those who wait for these need not wait for the leases of the others.
+                    self.found(std::mem::take(&mut found), at).await;
                 }
                 Err(_) => {
                     count(&tier.counters.misses, items.len() + replaced.len());
@@ -416,7 +431,7 @@ impl<N: Node> Batch<N> {
             since,
             accepted: true,
             spread: self.kind.info.spread(),
-            local: false,
+            from: Origin::Remote,
         })
     }
 
@@ -459,7 +474,7 @@ impl<N: Node> Batch<N> {
                         since,
                         accepted: true,
                         spread,
-                        local: false,
+                        from: Origin::Load,
                     });
                 }
                 Err(failure) => {
@@ -512,18 +527,18 @@ impl<N: Node> Batch<N> {
             let item = &self.items[landing.item];
             let fence = self.fence(landing.item);
             let ttl = landing.ttl(tier);
+            let mut stored = false;
             if landing.accepted && ttl != Some(Duration::ZERO) {
-                let entry = LocalEntry::new(
-                    Arc::new(Stored::<N> {
-                        value: landing.value.clone(),
-                    }),
-                    ttl,
-                );
-                if local.insert(&item.key, entry, fence) {
-                    count(&tier.counters.fills, 1);
-                }
-            } else if self.steal && !fence.is_raised() {
-                // A refresh that could not store its value must not leave the older one.
+                let value = landing.value.clone();
+                let entry = LocalEntry::new(Arc::new(Stored::<N> { value }), ttl);
+                stored = local.insert(&item.key, entry, fence);
+            }
+            if stored {
+                count(&tier.counters.fills, 1);
+            } else if self.steal || landing.from == Origin::Remote {
+                // A refresh that could not store its value must not leave the older one, even if somebody fenced it who is
+                // not done yet. And who waited for a fenced flight and got what is in a remote tier by now must not find
+                // something older here afterwards.
                 local.remove(&item.key);
             }
         }
@@ -544,7 +559,7 @@ impl<N: Node> Batch<N> {
             let ttl = landing.ttl(tier);
             // Without a lease where there could be one, the storage was in trouble when the lease was asked for.
             let barred = remote.lease.is_some() && item.leases[at] != Held::Yes;
-            if !landing.accepted || landing.local || barred || ttl == Some(Duration::ZERO) {
+            if !landing.accepted || landing.from == Origin::Local || barred || ttl == Some(Duration::ZERO) {
                 continue;
             }
             let expires_ms = ttl.map(|ttl| now_ms.saturating_add(ttl.as_millis().max(1) as u64));
@@ -599,7 +614,7 @@ impl<N: Node> Batch<N> {
             // A refresh leaves nothing older behind: neither where it got no lease nor where its value could not go.
             let old = landings.iter().zip(replaced).filter(|(landing, replaced)| {
                 let stolen = self.items[landing.item].leases[at] == Held::Yes;
-                !stolen && !replaced && !self.fence(landing.item).is_raised()
+                !stolen && !replaced
             });
             let old: Vec<FullKey> = old
                 .map(|(landing, _)| Arc::clone(&self.items[landing.item].key))

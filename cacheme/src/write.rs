@@ -116,7 +116,7 @@ impl Cacheme {
         let kind = Arc::clone(self.kind_of(node)?);
         let key: FullKey = kind.full_key(node).as_bytes().into();
         for _ in 0..LED_IN_VAIN {
-            let patience = Instant::now() + kind.info.load_timeout + kind.storing_patience();
+            let patience = Instant::now() + kind.info.load_timeout + kind.storing_patience() * 2;
             let (lead, older) = kind.flights.supersede(&key, patience);
             let flight = Arc::clone(lead.flight());
             let batch = Batch::stealing(Arc::clone(&kind), vec![(lead, node.clone(), Arc::clone(&key))]);
@@ -203,7 +203,8 @@ async fn settle<N: Node>(
     kind: &Kind<N>,
     flights: impl IntoIterator<Item = Arc<Flight<Outcome<N::Value>>>>,
 ) -> bool {
-    let bound = Instant::now() + kind.storing_patience();
+    // A `set` may have waited for an older one before it writes.
+    let bound = Instant::now() + kind.storing_patience() * 2;
     let mut stored = false;
     for flight in flights {
         if flight.is_storing() {
@@ -260,28 +261,32 @@ async fn set<N: Node>(
 ) -> Result<()> {
     let (lead, older) = kind.flights.supersede(
         &key,
-        Instant::now() + kind.storing_patience() + kind.storing_patience(),
+        Instant::now() + kind.info.load_timeout + kind.storing_patience() * 3,
     );
+    // Whoever comes after us waits until we are done, so that our value never lands on theirs: we store it even when we
+    // are fenced by then.
+    lead.begin_storing();
     settle(&kind, older).await;
     let (since, spread) = (Instant::now(), kind.info.spread());
     let life = kind.life(&value, said);
     let mut result = Ok(());
-    if lead.begin_storing() {
-        for (at, tier) in kind.tiers.iter().enumerate().rev() {
-            let ttl = life.into_iter().chain(tier.ttl).min();
-            let ttl = ttl.map(|ttl| shortened(ttl, spread).saturating_sub(since.elapsed()));
-            match &tier.storage {
-                TierStorage::Local(local) => {
-                    let entry = LocalEntry::new(Arc::new(Stored::<N> { value: value.clone() }), ttl);
-                    if local.insert(&key, entry, lead.flight().fence()) {
-                        count(&tier.counters.fills, 1);
-                    }
+    for (at, tier) in kind.tiers.iter().enumerate().rev() {
+        let ttl = life.into_iter().chain(tier.ttl).min();
+        let ttl = ttl.map(|ttl| shortened(ttl, spread).saturating_sub(since.elapsed()));
+        match &tier.storage {
+            TierStorage::Local(local) => {
+                let entry = LocalEntry::new(Arc::new(Stored::<N> { value: value.clone() }), ttl);
+                if local.insert(&key, entry, lead.flight().fence()) {
+                    count(&tier.counters.fills, 1);
+                } else {
+                    // What is there is older than us, whoever fenced us.
+                    local.remove(&key);
                 }
-                TierStorage::Remote(remote) => {
-                    if let Err(error) = set_remote(&kind, tier, remote, &key, &value, ttl).await {
-                        owe(&kind, at, std::slice::from_ref(&key), AFTER_FAILURE);
-                        result = Err(not_invalidated(tier, 1, error));
-                    }
+            }
+            TierStorage::Remote(remote) => {
+                if let Err(error) = set_remote(&kind, tier, remote, &key, &value, ttl).await {
+                    owe(&kind, at, std::slice::from_ref(&key), AFTER_FAILURE);
+                    result = Err(not_invalidated(tier, 1, error));
                 }
             }
         }

@@ -187,6 +187,9 @@ fn postgres_bin() -> PathBuf {
     })
 }
 
+/// Several servers at once would need more locked memory than a user has.
+const NO_NATIVE_AIO: &str = "--innodb-use-native-aio=0";
+
 /// A MariaDB server of our own, with the user `root`, no password, and the database `test`.
 pub fn mariadb() -> Server {
     Server::start(Program {
@@ -199,6 +202,7 @@ pub fn mariadb() -> Server {
                 "--no-defaults",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
+                NO_NATIVE_AIO,
             ]
             .map(Into::into)
             .into_iter()
@@ -218,7 +222,9 @@ pub fn mariadb() -> Server {
                 "--bind-address=127.0.0.1".into(),
                 "--max-connections=300".into(),
                 "--max-allowed-packet=64M".into(),
-                "--innodb-flush-log-at-trx-commit=0".into(),
+                // What was committed outlives the process, if not the machine.
+                "--innodb-flush-log-at-trx-commit=2".into(),
+                NO_NATIVE_AIO.into(),
             ]
         }),
         ready: |port| {

@@ -5,7 +5,11 @@
 
 #[path = "never/fakes.rs"]
 mod fakes;
+#[path = "never/features.rs"]
+mod features;
 #[path = "never/fencing.rs"]
 mod fencing;
+#[path = "never/leases.rs"]
+mod leases;
 #[path = "never/source.rs"]
 mod source;

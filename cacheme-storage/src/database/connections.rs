@@ -44,6 +44,12 @@ impl<DB: Database> Connections<DB> {
         }
     }
 
+    /// How many connections there may be.
+    #[cfg(feature = "mysql")]
+    pub(crate) fn most(&self) -> u32 {
+        self.most
+    }
+
     /// A connection: an idle one, or a new one. Waits for others to give theirs back, but not for ever.
     pub(crate) async fn lend(&self) -> sqlx::Result<Lent<'_, DB>> {
         let lend = async {

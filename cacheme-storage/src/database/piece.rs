@@ -55,6 +55,18 @@ pub(crate) fn pieces(
     })
 }
 
+/// The length of a statement's list for so many rows: each up to `exact`, and powers of two beyond.
+///
+/// For databases where a list may say a thing twice: padded, one statement carries what [`pieces`] would cut to fit.
+#[cfg(feature = "mysql")]
+pub(crate) fn padded(rows: usize, exact: usize) -> usize {
+    if rows <= exact {
+        rows
+    } else {
+        rows.next_power_of_two()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -38,6 +39,7 @@ struct Shared {
     gates: Mutex<Vec<Waiting>>,
     broken: Mutex<Vec<Op>>,
     calls: Mutex<HashMap<Op, usize>>,
+    refuses: AtomicBool,
 }
 
 #[derive(Clone, Debug)]
@@ -114,6 +116,7 @@ impl Remote {
                 gates: Mutex::default(),
                 broken: Mutex::default(),
                 calls: Mutex::default(),
+                refuses: AtomicBool::new(false),
             }),
         }
     }
@@ -139,6 +142,16 @@ impl Remote {
     /// Lets these operations fail from now on, and no others.
     pub(crate) fn break_down(&self, ops: &[Op]) {
         *self.shared.broken.lock() = ops.to_vec();
+    }
+
+    /// Answers as a server that takes no writes.
+    pub(crate) fn refuse_leases(&self) {
+        self.shared.refuses.store(true, Ordering::SeqCst);
+    }
+
+    /// Time since it was made.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.shared.start.elapsed()
     }
 
     /// Forgets everything, as a server that was emptied.
@@ -282,6 +295,9 @@ impl RemoteStorage for Remote {
                         left: until - Instant::now(),
                     };
                 }
+                _ if self.shared.refuses.load(Ordering::SeqCst) => {
+                    return Acquired::Busy { left: Duration::ZERO };
+                }
                 _ => {}
             }
             put(&mut slots, key, Kept::Lease(token), Some(time));
@@ -331,6 +347,11 @@ type Entry = (LocalEntry, Option<Instant>);
 impl Local {
     pub(crate) fn storage(&self) -> Storage {
         Storage::local(self.clone())
+    }
+
+    /// How many entries have not expired.
+    pub(crate) fn alive(&self) -> usize {
+        self.lives().into_iter().filter(|left| !left.is_zero()).count()
     }
 
     /// How long each entry lives from now on.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use cacheme::{Cacheme, Error, Storage};
 use cacheme_storage::{Postgres, Sqlite};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use tests::{Server, postgres, redis};
+use tests::{Server, mariadb, postgres, redis};
 
 use super::postgres::{run, url as postgres_url, with_passwords};
 use super::redis::{ask, url as redis_url};
@@ -395,6 +395,90 @@ async fn t1_postgres_freezes_dies_and_comes_back() {
     let server = postgres();
     let url = postgres_url(&server, "?timeout=150ms");
     freezes_dies_and_comes_back(server, &url, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t1_mysql_freezes_dies_and_comes_back() {
+    let server = mariadb();
+    let url = super::mysql::url(&server, "?timeout=150ms");
+    freezes_dies_and_comes_back(server, &url, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t1_t3_a_mysql_that_takes_no_writes_goes_on_answering() {
+    let server = mariadb();
+    let root = sqlx::MySqlPool::connect(&super::mysql::url(&server, ""))
+        .await
+        .unwrap();
+    // A read-only server lets administrators write.
+    super::mysql::run(
+        &root,
+        "CREATE USER app@'127.0.0.1' IDENTIFIED BY 'sEcReT'; GRANT ALL ON test.* TO app@'127.0.0.1'",
+    )
+    .await;
+    let url = format!("mysql://app:sEcReT@127.0.0.1:{}/test", server.port());
+    let cacheme = working("trouble", &url).await;
+    cacheme.get(&Square { number: 1_000 }).await.unwrap();
+    super::mysql::run(&root, "SET GLOBAL read_only = 1").await;
+    goes_on_reading(&cacheme, 1_000, 2).await;
+    let error = cacheme.invalidate(&Square { number: 1_000 }).await.unwrap_err();
+    let said = format!("{error} {error:?}");
+    assert!(matches!(error, Error::NotInvalidated { .. }), "{said}");
+    assert!(said.contains("`remote`") && said.contains("read-only"), "{said}");
+    assert!(!said.contains("sEcReT"), "{said}");
+    super::mysql::run(&root, "SET GLOBAL read_only = 0").await;
+    recovers(&cacheme, 2).await;
+
+    // What the server says when its disk is full.
+    super::mysql::run(
+        &root,
+        "CREATE TRIGGER full_disk BEFORE INSERT ON cacheme FOR EACH ROW \
+         SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1114, MESSAGE_TEXT = 'The table is full'",
+    )
+    .await;
+    goes_on_reading(&cacheme, 2, 6).await;
+    super::mysql::run(&root, "DROP TRIGGER full_disk").await;
+    recovers(&cacheme, 6).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t1_t3_mysql_that_refuses_is_named_and_done_without() {
+    let server = mariadb();
+    let root = sqlx::MySqlPool::connect(&super::mysql::url(&server, ""))
+        .await
+        .unwrap();
+    super::mysql::run(
+        &root,
+        "CREATE USER poor@'127.0.0.1' IDENTIFIED BY 'sEcReT'; GRANT SELECT ON test.* TO poor@'127.0.0.1'",
+    )
+    .await;
+    let at = |login: &str, rest: &str| by(&format!("mysql://{login}@127.0.0.1:{}/{rest}", server.port()));
+    refused(
+        at("poor:not-sEcReT", "test"),
+        &["refused", "Access denied for user 'poor'"],
+    )
+    .await;
+    refused(at("root", "other"), &["refused", "Unknown database 'other'"]).await;
+    refused(
+        at("root", "test?create=false&table=absent"),
+        &[
+            "table `absent` does not exist",
+            "CREATE TABLE IF NOT EXISTS `absent`",
+        ],
+    )
+    .await;
+    let poor = refused(
+        at("poor:sEcReT", "test"),
+        &[
+            "table `cacheme` cannot be made",
+            "CREATE command denied",
+            "CREATE TABLE",
+        ],
+    )
+    .await;
+    // Once the administrator has done what the message asks for, nothing needs to be registered again.
+    super::mysql::run(&root, "GRANT ALL ON test.* TO poor@'127.0.0.1'").await;
+    recovers(&poor, 3).await;
 }
 
 /// SQLite has no server to freeze: a process that holds the lock and does not go on is what comes nearest.
