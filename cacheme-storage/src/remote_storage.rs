@@ -165,7 +165,7 @@ pub trait RemoteStorage: Send + Sync + 'static {
         std::future::pending().await
     }
 
-    /// Waits for writes under way and closes connections.
+    /// Waits for calls under way and closes connections. Later calls fail. Closing twice is no mistake.
     async fn close(&self) -> Result<()> {
         Ok(())
     }

@@ -46,6 +46,13 @@ impl Storage {
             "local" => crate::local::LocalCache::open(url),
             #[cfg(feature = "postgres")]
             "postgres" | "postgresql" => crate::PostgresBuilder::from_url(url)?.build().map(Self::remote),
+            #[cfg(feature = "mongodb")]
+            "mongodb" => crate::MongoDbBuilder::from_url(url)?.build().map(Self::remote),
+            "mongodb+srv" => Err(url.error(
+                "needs a name server; name the hosts with `mongodb://`, or pass a client of the driver to the builder",
+            )),
+            #[cfg(feature = "mysql")]
+            "mysql" | "mariadb" => crate::MySqlBuilder::from_url(url)?.build().map(Self::remote),
             #[cfg(feature = "sqlite")]
             "sqlite" => crate::SqliteBuilder::from_url(url)?.build().map(Self::remote),
             #[cfg(feature = "redis")]
@@ -129,7 +136,10 @@ const SCHEMES: &[(&str, &str)] = &[
     ("rediss+sentinel", "redis"),
     ("postgres", "postgres"),
     ("postgresql", "postgres"),
+    ("mysql", "mysql"),
+    ("mariadb", "mysql"),
     ("sqlite", "sqlite"),
+    ("mongodb", "mongodb"),
 ];
 
 /// Why nothing that is compiled in knows this scheme.

@@ -25,6 +25,7 @@ use crate::load::Store;
 use crate::memoize::Failure;
 use crate::node::Node;
 use crate::owed::owe;
+use crate::policy::shortened;
 use crate::stats::count;
 
 /// First and longest pause between two looks at a key that another process loads.
@@ -103,7 +104,7 @@ enum Origin {
 impl<V> Landing<V> {
     /// The ttl for a tier, `None` for ever; `Some(0)` when its life is over.
     fn ttl(&self, tier: &Tier) -> Option<Duration> {
-        let ttl = tier.ttl.map(|ttl| ttl.mul_f64(self.spread));
+        let ttl = tier.ttl.map(|ttl| shortened(ttl, self.spread));
         let life = self.life.into_iter().chain(ttl).min()?;
         Some(life.saturating_sub(self.since.elapsed()))
     }
@@ -361,9 +362,13 @@ impl<N: Node> Batch<N> {
             match tier.bounded(remote, remote.storage.get(&keys)).await {
                 Ok(values) => {
                     for (&item, bytes) in items.iter().zip(values) {
-                        match bytes.and_then(|bytes| self.decode(item, tier, remote, &bytes)) {
+                        let Some(bytes) = bytes else {
+                            missing.push(item);
+                            continue;
+                        };
+                        match self.decode(item, tier, remote, &bytes) {
                             Some(landing) => found.push(landing),
-                            None => missing.push(item),
+                            None => replaced.push(item),
                         }
                     }
                     // Those who wait for these need not wait for the leases of the others.
@@ -546,7 +551,8 @@ impl<N: Node> Batch<N> {
         let mut landings = Vec::with_capacity(answers.len());
         let mut failed = Vec::new();
         for (item, answer) in answers {
-            count(&self.kind.counters.loads, 1);
+            self.kind
+                .loaded(&self.items[item].key, answer.result.as_ref().err());
             match answer.result {
                 Ok(value) => {
                     self.items[item].hand_out_only |= answer.store.skip;
@@ -556,7 +562,7 @@ impl<N: Node> Batch<N> {
                     landings.push(Landing {
                         item,
                         value,
-                        life: life.map(|life| life.mul_f64(spread)),
+                        life: life.map(|life| shortened(life, spread)),
                         since,
                         accepted: true,
                         spread,
@@ -564,7 +570,6 @@ impl<N: Node> Batch<N> {
                     });
                 }
                 Err(failure) => {
-                    count(&self.kind.counters.load_failures, 1);
                     failed.push(item);
                     self.finish(item, Err(failure));
                 }

@@ -30,7 +30,6 @@ use crate::kind::{Kind, Outcome, Stored, TierStorage, load_error};
 use crate::load::{Load, LoadContext, LoadedNode, Store};
 use crate::memoize::Failure;
 use crate::node::Node;
-use crate::stats::count;
 
 /// What a look into the near tiers gave.
 pub(crate) enum Looked<N: Node> {
@@ -116,15 +115,19 @@ impl Cacheme {
             let TierStorage::Local(local) = &tier.storage else {
                 unreachable!("near tiers are local")
             };
-            if let Some(value) = local.get(key)
-                && let Some(stored) = value.downcast_ref::<Stored<N>>()
-            {
+            let mut found = None;
+            local.read(key, &mut |value| {
+                found = value
+                    .downcast_ref::<Stored<N>>()
+                    .map(|stored| stored.value.clone());
+            });
+            if let Some(value) = found {
                 if at > 0 {
                     // The tiers before are to be filled under a flight, which orders that with invalidations.
                     break;
                 }
                 tier.counters.hits.add_one();
-                return Ok(Looked::Hit(stored.value.clone()));
+                return Ok(Looked::Hit(value));
             }
         }
         Ok(Looked::Missed(Arc::clone(kind), key.into()))
@@ -134,7 +137,7 @@ impl Cacheme {
         let mut in_vain = 0;
         while in_vain < LED_IN_VAIN {
             let patience = Instant::now() + kind.info.load_timeout;
-            let (flight, ours) = match kind.flights.join(&key, patience) {
+            let (flight, ours) = match kind.join(&key, patience) {
                 Joined::Wait(flight) => (flight, false),
                 Joined::Lead(lead) => {
                     let flight = Arc::clone(lead.flight());
@@ -173,7 +176,7 @@ impl Cacheme {
             let mut flights = Vec::with_capacity(waiting.len());
             let mut leads = Vec::new();
             for key in waiting.drain(..) {
-                match kind.flights.join(&key, patience) {
+                match kind.join(&key, patience) {
                     Joined::Wait(flight) => flights.push((key, flight, false)),
                     Joined::Lead(lead) => {
                         flights.push((Arc::clone(&key), Arc::clone(lead.flight()), true));
@@ -348,7 +351,6 @@ pub(crate) async fn wait<N: Node>(
     if let Some(end) = (&mut end).now_or_never() {
         return Some(end);
     }
-    count(&kind.counters.joined, 1);
     loop {
         let patience = flight.patience();
         if let Ok(end) = tokio::time::timeout_at(patience, &mut end).await {

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::alarm::Alarm;
 use crate::error::{Error, Result};
-use crate::flight::FlightTable;
+use crate::flight::{FlightTable, FullKey, Joined};
 use crate::key::KeyWriter;
 use crate::kinds::{AnyKind, KindId};
 use crate::memoize::Failure;
@@ -35,6 +36,8 @@ pub(crate) struct Kind<N: Node> {
     codec_works: OnceLock<bool>,
     /// Whether an undecodable value was told of.
     undecodable_told: AtomicBool,
+    /// Whether the last load failed: told when that begins, not for each call.
+    load_troubled: AtomicBool,
     /// `prefix:`, with which every full key starts.
     start: KeyWriter,
     /// `:version`, with which every full key ends.
@@ -49,8 +52,7 @@ pub(crate) struct Tier {
     pub(crate) counters: TierCounters,
     /// Old values that could not be removed yet.
     pub(crate) owed: Owed,
-    /// Whether the last operation failed: trouble is logged when it begins and when it is over, not for each call.
-    troubled: AtomicBool,
+    alarm: Alarm,
 }
 
 pub(crate) enum TierStorage {
@@ -115,7 +117,7 @@ impl<N: Node> Kind<N> {
                 storage,
                 counters: TierCounters::default(),
                 owed: Owed::default(),
-                troubled: AtomicBool::new(false),
+                alarm: Alarm::default(),
             });
         }
         let (start, end) = around_key(prefix, &info.version);
@@ -133,6 +135,7 @@ impl<N: Node> Kind<N> {
             counters: NodeCounters::default(),
             codec_works: OnceLock::new(),
             undecodable_told: AtomicBool::new(false),
+            load_troubled: AtomicBool::new(false),
             start,
             end,
         })
@@ -234,6 +237,36 @@ impl<N: Node> Kind<N> {
         }
     }
 
+    /// Joins the flight for `key`, or begins it; counts who joins.
+    pub(crate) fn join(&self, key: &FullKey, patience: tokio::time::Instant) -> Joined<Outcome<N::Value>> {
+        let joined = self.flights.join(key, patience);
+        if let Joined::Wait(_) = joined {
+            count(&self.counters.joined, 1);
+        }
+        joined
+    }
+
+    /// Counts a load and how it ended, and tells when loads begin to fail.
+    pub(crate) fn loaded(&self, key: &[u8], failure: Option<&Failure>) {
+        count(&self.counters.loads, 1);
+        let Some(failure) = failure else {
+            // Read first: a shared line is written only when things change.
+            if self.load_troubled.load(Ordering::Relaxed) {
+                self.load_troubled.store(false, Ordering::Relaxed);
+            }
+            return;
+        };
+        count(&self.counters.load_failures, 1);
+        if !self.load_troubled.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                node = %self.info.name,
+                key = %String::from_utf8_lossy(key),
+                reason = %failure,
+                "a load failed; told again once loads have worked",
+            );
+        }
+    }
+
     /// Counts a value that could not be read or written, and tells of the first.
     pub(crate) fn undecodable(&self, tier: &Tier, key: &[u8], why: &dyn std::fmt::Display) {
         count(&tier.counters.undecodable, 1);
@@ -266,13 +299,13 @@ impl Tier {
             });
         match &result {
             Ok(_) => {
-                if self.troubled.load(Ordering::Relaxed) && self.troubled.swap(false, Ordering::Relaxed) {
+                if self.alarm.works() {
                     tracing::info!(storage = %self.name, "storage works again");
                 }
             }
             Err(error) => {
                 count(&self.counters.troubles, 1);
-                if !self.troubled.swap(true, Ordering::Relaxed) {
+                if self.alarm.trouble() {
                     tracing::warn!(storage = %self.name, %error, "storage in trouble; going on without it");
                 }
             }

@@ -62,6 +62,7 @@
 
 pub mod docs;
 
+mod alarm;
 mod batch;
 mod dynamic;
 mod error;
@@ -95,7 +96,7 @@ pub use cacheme_storage::Compressed;
 pub use cacheme_storage::Json;
 #[cfg(feature = "msgpack")]
 pub use cacheme_storage::MsgPack;
-pub use cacheme_storage::{BoxError, Serializer, Storage};
+pub use cacheme_storage::{BoxError, Flags, Serializer, Storage};
 
 pub use crate::dynamic::{DynamicKind, DynamicNode};
 pub use crate::error::{Error, Result};

@@ -283,3 +283,8 @@ impl NodeInfo {
         normalised + rest
     }
 }
+
+/// A ttl times a [`spread`](NodeInfo::spread). The longest times there are cannot be multiplied, not even by 1.
+pub(crate) fn shortened(ttl: Duration, spread: f64) -> Duration {
+    if spread < 1.0 { ttl.mul_f64(spread) } else { ttl }
+}

@@ -18,6 +18,7 @@ use crate::kind::{Kind, Outcome, RemoteTier, Stored, Tier, TierStorage};
 use crate::load::Load;
 use crate::node::Node;
 use crate::owed::{AFTER_FAILURE, owe};
+use crate::policy::shortened;
 use crate::stats::count;
 
 impl Cacheme {
@@ -271,7 +272,7 @@ async fn set<N: Node>(
     let mut result = Ok(());
     for (at, tier) in kind.tiers.iter().enumerate().rev() {
         let ttl = life.into_iter().chain(tier.ttl).min();
-        let ttl = ttl.map(|ttl| ttl.mul_f64(spread).saturating_sub(since.elapsed()));
+        let ttl = ttl.map(|ttl| shortened(ttl, spread).saturating_sub(since.elapsed()));
         match &tier.storage {
             TierStorage::Local(local) => {
                 let entry = LocalEntry::new(Arc::new(Stored::<N> { value: value.clone() }), ttl);

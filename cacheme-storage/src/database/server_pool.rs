@@ -66,7 +66,7 @@ where
                 Err(error) => match Trouble::of(&error) {
                     Trouble::DeadConnection if left > 0 => after_dead = true,
                     Trouble::Conflict if left > 0 => taken.give_back(),
-                    Trouble::Conflict | Trouble::Refusal if error.as_database_error().is_some() => {
+                    Trouble::Conflict | Trouble::Refusal if leaves_connection(&error) => {
                         // The server said no in good order; the connection is as good as before.
                         taken.give_back();
                         return Err(error);
@@ -90,6 +90,16 @@ where
                 return Ok(taken);
             }
         }
+    }
+
+    /// How many statements run at once.
+    #[cfg(feature = "mysql")]
+    pub(crate) fn width(&self) -> usize {
+        let connections = match self {
+            Self::Own(connections) => connections.most(),
+            Self::Foreign(pool) => pool.options().get_max_connections(),
+        };
+        usize::try_from(connections).unwrap_or(usize::MAX)
     }
 
     /// Waits for statements under way and closes the connections, unless the pool is the application's.
@@ -118,6 +128,22 @@ where
         }
     }
     Ok(result)
+}
+
+/// Whether the connection is as good after the error as it was before.
+fn leaves_connection(error: &sqlx::Error) -> bool {
+    match error {
+        // A session of MySQL keeps the rights that its user had when it began: denied to a user, to a command, to a
+        // column, without a privilege.
+        #[cfg(feature = "mysql")]
+        sqlx::Error::Database(error)
+            if let Some(error) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() =>
+        {
+            !matches!(error.number(), 1044 | 1142 | 1143 | 1227)
+        }
+        sqlx::Error::Database(_) => true,
+        _ => false,
+    }
 }
 
 /// A connection that is closed unless it is given back.
@@ -176,17 +202,37 @@ impl Trouble {
                 Self::DeadConnection
             }
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => Self::Unreachable,
+            #[cfg(feature = "mysql")]
+            sqlx::Error::Database(error)
+                if let Some(error) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() =>
+            {
+                Self::by_number(error.number())
+            }
             sqlx::Error::Database(error) => match error.code().as_deref() {
-                // PostgreSQL: serialization failure, deadlock. MySQL: deadlock has the first one's code.
+                // Serialization failure, deadlock.
                 Some("40001" | "40P01") => Self::Conflict,
-                // PostgreSQL: shut down by an administrator, crash of another session, not started yet; MySQL and
-                // MariaDB: class 08, which PostgreSQL has too.
+                // Shut down by an administrator, crash of another session, not started yet.
                 Some("57P01" | "57P02" | "57P03") => Self::DeadConnection,
                 Some(code) if code.starts_with("08") => Self::DeadConnection,
-                // PostgreSQL: too many connections.
+                // Too many connections.
                 Some("53300") => Self::Unreachable,
                 _ => Self::Refusal,
             },
+            _ => Self::Refusal,
+        }
+    }
+
+    /// The same for the number of an error of MySQL or MariaDB, whose codes are too coarse.
+    /// <https://mariadb.com/docs/server/reference/error-codes>, the same in MySQL where both have it.
+    #[cfg(feature = "mysql")]
+    fn by_number(number: u16) -> Self {
+        match number {
+            // Waited too long for a lock, deadlock, the row changed since the snapshot (MariaDB from version 11 on).
+            1205 | 1213 | 1020 => Self::Conflict,
+            // Shutting down, trouble with the network, killed (MariaDB), idle for too long (MySQL).
+            1053 | 1152 | 1154..=1161 | 1184 | 1927 | 4031 => Self::DeadConnection,
+            // Too many connections, of all or of this user; this host is blocked.
+            1040 | 1129 | 1203 | 1226 => Self::Unreachable,
             _ => Self::Refusal,
         }
     }

@@ -61,7 +61,9 @@ async fn c4_prefixes_keep_applications_apart() {
     let sqlite = format!("sqlite://{}/cache.db?timeout=10s", folder.path().display());
     let redis = shared_url(Kind::Redis) + "?timeout=10s";
     let postgres = shared_url(Kind::Postgres) + "?timeout=10s";
-    for url in [&redis, &postgres, &sqlite] {
+    let mysql = shared_url(Kind::MySql) + "?timeout=10s";
+    let mongodb = shared_url(Kind::MongoDb) + "?timeout=10s";
+    for url in [&redis, &postgres, &mysql, &mongodb, &sqlite] {
         for (one, two) in PREFIXES {
             keep_apart((one, url), (two, url)).await;
         }
@@ -74,13 +76,16 @@ async fn c4_tables_and_databases_keep_applications_apart() {
     let sqlite = format!("sqlite://{}/cache.db?timeout=10s&", folder.path().display());
     let redis = shared_url(Kind::Redis);
     let postgres = shared_url(Kind::Postgres) + "?timeout=10s&";
+    let mysql = shared_url(Kind::MySql) + "?timeout=10s&";
     let url = |base: &str, rest: &str| format!("{base}{rest}");
     keep_apart(
         ("same", &url(&redis, "/7?timeout=10s")),
         ("same", &url(&redis, "/8?timeout=10s")),
     )
     .await;
-    for base in [&postgres, &sqlite] {
+    let mongodb = shared_url(Kind::MongoDb) + "?timeout=10s&collection=";
+    keep_apart(("same", &url(&mongodb, "shop")), ("same", &url(&mongodb, "Shop"))).await;
+    for base in [&postgres, &mysql, &sqlite] {
         // Words of the language are names like others, since names are quoted.
         for (one, two) in [("shop", "shop_expiry2"), ("select", "order"), ("User", "user_")] {
             keep_apart(
@@ -95,7 +100,7 @@ async fn c4_tables_and_databases_keep_applications_apart() {
 /// A name that no statement can take for anything else is refused before it reaches one.
 #[tokio::test(flavor = "multi_thread")]
 async fn names_of_tables_are_no_way_into_statements() {
-    for scheme in ["postgres://h/app", "sqlite://:memory:"] {
+    for scheme in ["postgres://h/app", "mysql://h/app", "sqlite://:memory:"] {
         for name in [
             "a%22b",
             "a;drop",

@@ -3,7 +3,7 @@
 use cacheme_storage::{Error, Storage};
 
 /// For each scheme a URL that works, and all its options.
-const SCHEMES: [(&str, &str); 12] = [
+const SCHEMES: [(&str, &str); 15] = [
     ("local://tlfu?size=10", "size, timeout"),
     ("local://lru?size=10", "size, timeout"),
     ("redis://h", "timeout"),
@@ -20,6 +20,21 @@ const SCHEMES: [(&str, &str); 12] = [
     (
         "postgresql://h/app",
         "acquire_timeout, connections, create, purge, socket, sslmode, sslrootcert, table, timeout",
+    ),
+    (
+        "mongodb://h/app",
+        "acquire_timeout, appName, authMechanism, authMechanismProperties, authSource, collection, \
+         connectTimeoutMS, connections, create, directConnection, heartbeatFrequencyMS, journal, loadBalanced, \
+         localThresholdMS, minPoolSize, replicaSet, serverSelectionTimeoutMS, timeout, tls, \
+         tlsAllowInvalidCertificates, tlsCAFile, tlsCertificateKeyFile, w, wTimeoutMS",
+    ),
+    (
+        "mysql://h/app",
+        "acquire_timeout, connections, create, purge, socket, sslca, sslmode, table, timeout",
+    ),
+    (
+        "mariadb://h/app",
+        "acquire_timeout, connections, create, purge, socket, sslca, sslmode, table, timeout",
     ),
     (
         "sqlite://cache.db",
@@ -71,11 +86,8 @@ async fn a_wrong_value_says_what_the_option_must_be() {
         ),
         ("db", "one", "the number of a database"),
         ("ca", "/nowhere/ca.pem", "the path of a readable PEM file"),
-        (
-            "sslmode",
-            "on",
-            "`disable`, `allow`, `prefer`, `require`, `verify-ca` or `verify-full`",
-        ),
+        // PostgreSQL and MySQL have different words for it.
+        ("sslmode", "on", "`disable"),
         ("size", "lots", "a number of entries"),
     ];
     let mut tried = 0;
@@ -130,6 +142,7 @@ async fn hosts_and_paths_that_cannot_be_say_so() {
         ("redis://h/zero", "is no database"),
         ("postgres://h:port/app", "a port that is no number"),
         ("postgres://a,b/app", "must name one host"),
+        ("mysql://a,b/app", "must name one host"),
         ("sqlite://", "names no file"),
         ("sqlite://ann:x@cache.db", "SQLite has no users"),
         ("redis+sentinel://h", "?master="),
