@@ -137,6 +137,15 @@ pub trait RemoteStorage: Send + Sync + 'static {
         Err(self.without_leases())
     }
 
+    /// Waits until what is under one of `keys` may have changed, each of which is under the lease of another process.
+    ///
+    /// Callers look by themselves now and then as well, so this may return too early, too late or, as it does where a storage
+    /// cannot tell, never. They drop the future when they wait no longer.
+    async fn changed(&self, keys: &[&[u8]]) {
+        let _ = keys;
+        std::future::pending().await
+    }
+
     /// Waits for calls under way and closes connections. Later calls fail. Closing twice is no mistake.
     async fn close(&self) -> Result<()> {
         Ok(())

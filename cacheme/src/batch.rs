@@ -13,6 +13,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use cacheme_storage::{Acquired, Fence, Filled, LeaseToken, LocalEntry, RemoteEntry};
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
 use crate::flight::{FullKey, Lead};
@@ -214,6 +217,8 @@ impl<N: Node> Batch<N> {
     /// Goes on through the tiers until something must be loaded: gives those items, or `None` when all flights have
     /// ended.
     pub(crate) async fn advance(&mut self) -> Option<Vec<usize>> {
+        // Kept over several looks, so that what happens meanwhile is not missed.
+        let mut change: Option<BoxFuture<'static, ()>> = None;
         loop {
             let end = self.kind.tiers.len();
             let ready = self.open_items(|item| item.at == end);
@@ -223,11 +228,37 @@ impl<N: Node> Batch<N> {
             if !self.is_open() {
                 return None;
             }
-            tokio::time::sleep(jittered(self.pause)).await;
+            let changed = change.get_or_insert_with(|| self.change());
+            if tokio::time::timeout(jittered(self.pause), changed).await.is_ok() {
+                change = None;
+            }
             self.pause = (self.pause * 3 / 2).min(LONGEST_PAUSE);
             self.give_up_waiting();
             self.pass().await;
         }
+    }
+
+    /// Resolves when a key that is waited for may have been filled, as far as its storage can tell.
+    fn change(&self) -> BoxFuture<'static, ()> {
+        let changes = FuturesUnordered::new();
+        for at in 0..self.kind.tiers.len() {
+            let waiting = self.open_items(|item| item.at == at && item.waiting.is_some());
+            if waiting.is_empty() {
+                continue;
+            }
+            let kind = Arc::clone(&self.kind);
+            let keys: Vec<FullKey> = waiting
+                .iter()
+                .map(|item| Arc::clone(&self.items[*item].key))
+                .collect();
+            changes.push(async move {
+                if let TierStorage::Remote(remote) = &kind.tiers[at].storage {
+                    let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+                    remote.storage.changed(&keys).await;
+                }
+            });
+        }
+        Box::pin(async move { changes.into_future().map(drop).await })
     }
 
     /// Moves every flight on, through all tiers or up to one whose key another process loads.

@@ -6,7 +6,6 @@ mod connections;
 #[cfg(feature = "_server")]
 mod host;
 mod keys;
-#[cfg(feature = "_sql")]
 mod piece;
 mod prefix;
 mod ready;
@@ -31,7 +30,6 @@ pub(crate) use host::host_and_port;
 pub(crate) use keys::KeySet;
 #[cfg(feature = "mysql")]
 pub(crate) use piece::padded;
-#[cfg(feature = "_sql")]
 pub(crate) use piece::{PieceLimits, pieces};
 pub(crate) use prefix::after_prefix;
 pub(crate) use ready::Ready;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use redis::Cmd;
 
+use super::wakes::CHANNEL;
 use crate::{LEASE_MAGIC, LeaseToken};
 
 /// A lease lies where the value would: its magic, the holder's token, and when it ends by the server's clock.
@@ -91,19 +92,26 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    pub(super) fn new() -> Self {
+    /// With `tells`, who waits for a key is told when its lease is given up.
+    pub(super) fn new(tells: bool) -> Self {
+        // A user without the right to publish fills all the same.
+        let tell = match tells {
+            true => format!("redis.pcall('PUBLISH', '{CHANNEL}' .. KEYS[1], '') "),
+            false => String::new(),
+        };
         let head = format!("redis.call('GETRANGE', KEYS[1], 0, {}) == ARGV[1]", CLAIM - 1);
         Self {
             fill: Script::new(format!(
                 "if {head} then \
                    if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2]) \
                    else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end \
+                   {tell}\
                    return 1 \
                  end \
                  return 0"
             )),
             release: Script::new(format!(
-                "if {head} then return redis.call('DEL', KEYS[1]) end return 0"
+                "if {head} then redis.call('DEL', KEYS[1]) {tell}return 1 end return 0"
             )),
             acquire: Script::new(
                 "local found = redis.call('GET', KEYS[1]) \

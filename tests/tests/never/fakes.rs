@@ -11,7 +11,7 @@ use cacheme_storage::{
     RemoteStorage, Result, Storage,
 };
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 /// An operation of a remote storage.
@@ -40,6 +40,8 @@ struct Shared {
     broken: Mutex<Vec<Op>>,
     calls: Mutex<HashMap<Op, usize>>,
     refuses: AtomicBool,
+    tells: AtomicBool,
+    given_up: Notify,
 }
 
 #[derive(Clone, Debug)]
@@ -117,6 +119,8 @@ impl Remote {
                 broken: Mutex::default(),
                 calls: Mutex::default(),
                 refuses: AtomicBool::new(false),
+                tells: AtomicBool::new(false),
+                given_up: Notify::new(),
             }),
         }
     }
@@ -147,6 +151,11 @@ impl Remote {
     /// Answers as a server that takes no writes.
     pub(crate) fn refuse_leases(&self) {
         self.shared.refuses.store(true, Ordering::SeqCst);
+    }
+
+    /// Tells those who wait when a lease is given up, from now on.
+    pub(crate) fn tell(&self) {
+        self.shared.tells.store(true, Ordering::SeqCst);
     }
 
     /// Time since it was made.
@@ -319,6 +328,7 @@ impl RemoteStorage for Remote {
             Filled::Stored
         });
         let answers = answers.collect();
+        self.shared.given_up.notify_waiters();
         self.stop(Op::Fill, Place::After).await?;
         Ok(answers)
     }
@@ -331,7 +341,15 @@ impl RemoteStorage for Remote {
                 slots.remove(*key);
             }
         }
+        self.shared.given_up.notify_waiters();
         self.stop(Op::Release, Place::After).await
+    }
+
+    async fn changed(&self, _: &[&[u8]]) {
+        if !self.shared.tells.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        self.shared.given_up.notified().await;
     }
 }
 

@@ -92,6 +92,38 @@ async fn r1_processes_wait_for_the_one_that_loads() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn l3_who_waits_for_another_process_is_woken_where_the_storage_can_tell() {
+    let near = Remote::new("near");
+    near.tell();
+    let (first, second) = (process(&near).await, process(&near).await);
+    for fails in [false, true] {
+        let node = numbered(u64::from(fails));
+        let loading = node.source.hold();
+        if fails {
+            node.source.fail();
+        }
+        let theirs = tokio::spawn({
+            let (first, node) = (first.clone(), node.clone());
+            async move { first.get(&node).await }
+        });
+        node.source.reached().await;
+        let ours = tokio::spawn({
+            let (second, node) = (second.clone(), node.clone());
+            async move { (second.get(&node).await.unwrap(), Instant::now()) }
+        });
+        tokio::time::sleep(Duration::from_millis(1_234)).await;
+        let looks = near.calls(Op::Acquire);
+        let given_up = Instant::now();
+        drop(loading);
+        assert_eq!(theirs.await.unwrap().is_err(), fails);
+        let (value, at) = ours.await.unwrap();
+        assert_eq!(value, u64::from(fails));
+        assert!(at - given_up < Duration::from_millis(2), "{:?}", at - given_up);
+        assert_eq!(near.calls(Op::Acquire), looks + 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn l3_a_process_that_died_with_a_lease_costs_the_others_its_time_once() {
     let near = Remote::new("near");
     let process = process(&near).await;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use cacheme::{Cacheme, Error, Storage};
 use cacheme_storage::{Postgres, Sqlite};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use tests::{Server, mariadb, postgres, redis};
+use tests::{Server, mariadb, mongodb_on_disk, postgres, redis};
 
 use super::log::Seen;
 use super::postgres::{run, url as postgres_url, with_passwords};
@@ -427,6 +427,14 @@ async fn t1_mysql_freezes_dies_and_comes_back() {
     let server = mariadb();
     let url = super::mysql::url(&server, "?timeout=150ms");
     freezes_dies_and_comes_back(server, &url, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t1_mongodb_freezes_dies_and_comes_back() {
+    let server = mongodb_on_disk();
+    // The driver looks for a server every ten seconds unless told otherwise, or when a call needs one.
+    let url = super::mongodb::url(&server, "?timeout=500ms&heartbeatFrequencyMS=500");
+    freezes_dies_and_comes_back(server, &url, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
