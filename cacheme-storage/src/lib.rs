@@ -5,6 +5,7 @@
 //! | to find | look at |
 //! |---|---|
 //! | a storage by its URL, or one of your own | [`Storage`] |
+//! | a cache in memory by itself, typed | [`TinyLfu`], [`Lru`] |
 //! | what a storage in this process promises | [`LocalStorage`], [`LocalEntry`], [`Fence`] |
 //! | what a storage elsewhere promises, leases included | [`RemoteStorage`], [`Capabilities`], [`ServerClock`] |
 //! | values to bytes and back | [`Codec`], [`Serializer`] and its implementations |
@@ -27,10 +28,18 @@ mod envelope;
 mod error;
 mod fence;
 mod fingerprint;
+#[cfg(any(feature = "redis", feature = "_database"))]
+mod gate;
 #[cfg(feature = "local")]
 mod local;
 mod local_storage;
 mod long_key;
+#[cfg(feature = "mongodb")]
+mod mongodb;
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "local")]
+mod policy;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
@@ -48,6 +57,8 @@ mod url;
 
 #[cfg(feature = "redis")]
 pub use self::redis::{Redis, RedisBuilder};
+#[cfg(feature = "mongodb")]
+pub use crate::mongodb::{MongoDb, MongoDbBuilder};
 pub use bytes::Bytes;
 pub use clock::ServerClock;
 pub use codec::{Codec, CodecError, DecodeError, Decoded};
@@ -56,9 +67,13 @@ pub use error::{BoxError, Error, Result};
 pub use fence::Fence;
 pub use fingerprint::Fingerprint;
 #[cfg(feature = "local")]
-pub use local::{Clock, Evicted, Listener, LocalCache, LocalCacheBuilder, Lru, LruBuilder};
+pub use local::{
+    Clock, Evicted, Listener, LocalCache, LocalCacheBuilder, Lru, LruBuilder, TinyLfu, TinyLfuBuilder,
+};
 pub use local_storage::{LocalEntry, LocalStorage, LocalValue};
 pub use long_key::shorten_key;
+#[cfg(feature = "mysql")]
+pub use mysql::{MySql, MySqlBuilder};
 #[cfg(feature = "postgres")]
 pub use postgres::{Postgres, PostgresBuilder};
 pub use remote_storage::{Acquired, Capabilities, Filled, LeaseToken, RemoteEntry, RemoteStorage};

@@ -6,7 +6,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use crate::database::{KeySet, LEASE_LIMIT_MS, millis};
-use crate::{Acquired, Filled, LeaseToken, RemoteEntry, Result};
+use crate::{Acquired, Error, Filled, LeaseToken, RemoteEntry, Result};
 
 use super::Inner;
 use super::entries::{KEY_LIMIT, bind_entries, entry_pieces, key_pieces, key_set, slices};
@@ -14,6 +14,31 @@ use super::table::query;
 
 impl Inner {
     pub(super) async fn acquire(
+        &self,
+        keys: &[&[u8]],
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<Acquired>> {
+        match self.acquire_all(keys, token, time, steal).await {
+            Err(refusal @ Error::Refused { .. }) if !steal => self.values_instead(keys, refusal).await,
+            answer => answer,
+        }
+    }
+
+    /// A server that takes no writes (a standby, a disk that is full, a user who may only read) still has values.
+    async fn values_instead(&self, keys: &[&[u8]], refusal: Error) -> Result<Vec<Acquired>> {
+        match self.get(keys).await {
+            Ok(found) if found.iter().any(Option::is_some) => Ok(found
+                .into_iter()
+                // There is no lease to be had, and none to wait for.
+                .map(|found| found.map_or(Acquired::Busy { left: Duration::ZERO }, Acquired::Value))
+                .collect()),
+            _ => Err(refusal),
+        }
+    }
+
+    async fn acquire_all(
         &self,
         keys: &[&[u8]],
         token: LeaseToken,

@@ -59,6 +59,9 @@ use table::Table;
 /// A row without a value is a lease. Times are milliseconds since the Unix epoch by the server's clock. A table that
 /// you make yourself may be `UNLOGGED`, which makes writes cheaper: what a crash then loses was a cache.
 ///
+/// A server that takes no writes (a standby, a disk that is full, a user who may only read) still answers
+/// [`acquire`](RemoteStorage::acquire) with the values that it has.
+///
 /// # Limits
 ///
 /// Keys from 1024 bytes on are [shortened](crate::shorten_key); values have up to 1 GB.
@@ -116,7 +119,6 @@ impl Postgres {
 impl Inner {
     /// Reaches the server, makes sure of the table and looks at the clock.
     async fn prepare(&self) -> Result<()> {
-        self.checked(self.pool.probe().await)?;
         self.prepare_table().await?;
         self.look_at_clock().await
     }

@@ -5,10 +5,10 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use sqlx::Row;
 
-use crate::database::{KeySet, LEASE_LIMIT_MS, millis};
+use crate::database::{KeySet, LEASE_LIMIT_MS, millis, repeat};
 use crate::{Acquired, Filled, LeaseToken, RemoteEntry, Result};
 
-use super::entries::{begin, bind_entries, bind_keys, entry_pieces, key_pieces, query, repeat};
+use super::entries::{begin, bind_entries, bind_keys, entry_pieces, key_pieces, query};
 use super::{Inner, now_ms};
 
 impl Inner {
