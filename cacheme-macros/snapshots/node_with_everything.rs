@@ -32,6 +32,8 @@ impl ::cacheme::__private::DerivedNode for UserInfoNode {
                     ::core::time::Duration::from_millis(1500u64),
                 ),
             )
+            .negative_ttl(::core::time::Duration::from_millis(5000u64))
+            .ttl_jitter(0.1)
     }
 }
 #[automatically_derived]

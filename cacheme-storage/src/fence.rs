@@ -1,4 +1,9 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+
+#[cfg(cacheme_loom)]
+use loom::sync::atomic::AtomicBool;
+#[cfg(not(cacheme_loom))]
+use std::sync::atomic::AtomicBool;
 
 /// Says whether a value that is on its way into a storage may still land there.
 ///
@@ -12,7 +17,15 @@ pub struct Fence(AtomicBool);
 impl Fence {
     /// A fence that is down: values pass.
     #[must_use]
+    #[cfg(not(cacheme_loom))]
     pub const fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    /// The same where a model watches it, which cannot be made at compile time.
+    #[must_use]
+    #[cfg(cacheme_loom)]
+    pub fn new() -> Self {
         Self(AtomicBool::new(false))
     }
 

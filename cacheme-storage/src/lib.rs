@@ -27,6 +27,8 @@ mod envelope;
 mod error;
 mod fence;
 mod fingerprint;
+#[cfg(any(feature = "redis", feature = "_database"))]
+mod gate;
 #[cfg(feature = "local")]
 mod local;
 mod local_storage;

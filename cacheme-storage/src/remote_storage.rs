@@ -29,7 +29,8 @@ pub enum Acquired {
     Value(Bytes),
     /// Someone else holds the lease, for this long at most.
     Busy {
-        /// Time until the lease ends by itself.
+        /// Time until the lease ends by itself. Zero says that there is no lease to be had here, and none to wait for: the
+        /// server takes no writes.
         left: Duration,
     },
 }
@@ -136,7 +137,7 @@ pub trait RemoteStorage: Send + Sync + 'static {
         Err(self.without_leases())
     }
 
-    /// Waits for writes under way and closes connections.
+    /// Waits for calls under way and closes connections. Later calls fail. Closing twice is no mistake.
     async fn close(&self) -> Result<()> {
         Ok(())
     }

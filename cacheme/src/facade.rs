@@ -13,36 +13,76 @@ use crate::node::Node;
 use crate::policy::NodeInfo;
 use crate::stats::NodeStats;
 
-macro_rules! facade {
-    ($($(#[$doc:meta])* $name:ident<$node:ident: $bound:ident>($($arg:ident: $type:ty),*) -> $output:ty;)*) => {$(
-        $(#[$doc])*
-        ///
-        /// # Errors
-        ///
-        /// Those of the method of the same name.
-        pub async fn $name<$node: $bound>($($arg: $type),*) -> $output {
-            default_instance().$name($($arg),*).await
-        }
-    )*};
+/// [`Cacheme::get`](crate::Cacheme::get) on the process-wide instance.
+///
+/// # Errors
+///
+/// Those of the method of the same name.
+pub async fn get<N: Load>(node: &N) -> Result<N::Value> {
+    default_instance().get(node).await
 }
 
-facade! {
-    /// [`Cacheme::get`](crate::Cacheme::get) on the process-wide instance.
-    get<N: Load>(node: &N) -> Result<N::Value>;
-    /// [`Cacheme::get_all`](crate::Cacheme::get_all) on the process-wide instance.
-    get_all<N: Load>(nodes: &[N]) -> Result<Vec<N::Value>>;
-    /// [`Cacheme::peek`](crate::Cacheme::peek) on the process-wide instance.
-    peek<N: Node>(node: &N) -> Result<Option<N::Value>>;
-    /// [`Cacheme::set`](crate::Cacheme::set) on the process-wide instance.
-    set<N: Node>(node: &N, value: N::Value) -> Result<()>;
-    /// [`Cacheme::set_with_ttl`](crate::Cacheme::set_with_ttl) on the process-wide instance.
-    set_with_ttl<N: Node>(node: &N, value: N::Value, ttl: Duration) -> Result<()>;
-    /// [`Cacheme::invalidate`](crate::Cacheme::invalidate) on the process-wide instance.
-    invalidate<N: Node>(node: &N) -> Result<()>;
-    /// [`Cacheme::invalidate_all`](crate::Cacheme::invalidate_all) on the process-wide instance.
-    invalidate_all<N: Node>(nodes: &[N]) -> Result<()>;
-    /// [`Cacheme::refresh`](crate::Cacheme::refresh) on the process-wide instance.
-    refresh<N: Load>(node: &N) -> Result<N::Value>;
+/// [`Cacheme::get_all`](crate::Cacheme::get_all) on the process-wide instance.
+///
+/// # Errors
+///
+/// Those of the method of the same name.
+pub async fn get_all<N: Load>(nodes: &[N]) -> Result<Vec<N::Value>> {
+    default_instance().get_all(nodes).await
+}
+
+/// [`Cacheme::peek`](crate::Cacheme::peek) on the process-wide instance.
+///
+/// # Errors
+///
+/// Those of the method of the same name.
+pub async fn peek<N: Node>(node: &N) -> Result<Option<N::Value>> {
+    default_instance().peek(node).await
+}
+
+/// [`Cacheme::set`](crate::Cacheme::set) on the process-wide instance.
+///
+/// # Errors
+///
+/// Those of the method of the same name.
+pub async fn set<N: Node>(node: &N, value: N::Value) -> Result<()> {
+    default_instance().set(node, value).await
+}
+
+/// [`Cacheme::set_with_ttl`](crate::Cacheme::set_with_ttl) on the process-wide instance.
+///
+/// # Errors
+///
+/// Those of the method of the same name.
+pub async fn set_with_ttl<N: Node>(node: &N, value: N::Value, ttl: Duration) -> Result<()> {
+    default_instance().set_with_ttl(node, value, ttl).await
+}
+
+/// [`Cacheme::invalidate`](crate::Cacheme::invalidate) on the process-wide instance.
+///
+/// # Errors
+///
+/// Those of the method of the same name.
+pub async fn invalidate<N: Node>(node: &N) -> Result<()> {
+    default_instance().invalidate(node).await
+}
+
+/// [`Cacheme::invalidate_all`](crate::Cacheme::invalidate_all) on the process-wide instance.
+///
+/// # Errors
+///
+/// Those of the method of the same name.
+pub async fn invalidate_all<N: Node>(nodes: &[N]) -> Result<()> {
+    default_instance().invalidate_all(nodes).await
+}
+
+/// [`Cacheme::refresh`](crate::Cacheme::refresh) on the process-wide instance.
+///
+/// # Errors
+///
+/// Those of the method of the same name.
+pub async fn refresh<N: Load>(node: &N) -> Result<N::Value> {
+    default_instance().refresh(node).await
 }
 
 /// [`Cacheme::get_with`](crate::Cacheme::get_with) on the process-wide instance.

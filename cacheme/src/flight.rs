@@ -13,20 +13,19 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use cacheme_storage::Fence;
 use slab::Slab;
 
-use self::sync::{Arc, Mutex};
+use self::sync::Mutex;
 
 /// A full key, shared by all who deal with one flight.
-pub(crate) type FullKey = std::sync::Arc<[u8]>;
+pub(crate) type FullKey = Arc<[u8]>;
 
-#[cfg(loom)]
+#[cfg(cacheme_loom)]
 mod sync {
-    pub(crate) use loom::sync::Arc;
-
     /// loom's mutex with parking_lot's signature.
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
@@ -41,12 +40,13 @@ mod sync {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(not(cacheme_loom))]
 mod sync {
-    pub(crate) use std::sync::Arc;
-
     pub(crate) use parking_lot::Mutex;
 }
+
+#[cfg(all(test, cacheme_loom))]
+mod model;
 
 /// How a flight ended.
 #[derive(Debug)]
@@ -197,10 +197,10 @@ impl<T> FlightTable<T> {
 
     /// Joins the flight for `key`, or begins it, to be waited for until `patience`.
     pub(crate) fn join(self: &Arc<Self>, key: &FullKey, patience: tokio::time::Instant) -> Joined<T> {
-        match self.flights.lock().entry(std::sync::Arc::clone(key)) {
+        match self.flights.lock().entry(Arc::clone(key)) {
             Entry::Occupied(flight) => Joined::Wait(Arc::clone(flight.get())),
             Entry::Vacant(place) => {
-                let flight = Flight::new(std::sync::Arc::clone(key), patience);
+                let flight = Flight::new(Arc::clone(key), patience);
                 place.insert(Arc::clone(&flight));
                 Joined::Lead(Lead {
                     table: Arc::clone(self),
@@ -216,9 +216,9 @@ impl<T> FlightTable<T> {
         key: &FullKey,
         patience: tokio::time::Instant,
     ) -> (Lead<T>, Option<Arc<Flight<T>>>) {
-        let flight = Flight::new(std::sync::Arc::clone(key), patience);
+        let flight = Flight::new(Arc::clone(key), patience);
         let mut flights = self.flights.lock();
-        let older = flights.insert(std::sync::Arc::clone(key), Arc::clone(&flight));
+        let older = flights.insert(Arc::clone(key), Arc::clone(&flight));
         // Under the lock of the table: nobody can join the older flight once it is fenced.
         older.iter().for_each(|older| older.fence.raise());
         drop(flights);
@@ -236,6 +236,7 @@ impl<T> FlightTable<T> {
         let mut flights = self.flights.lock();
         let older = flights.remove(key);
         older.iter().for_each(|older| older.fence.raise());
+        give_back(&mut flights);
         older
     }
 
@@ -263,7 +264,18 @@ impl<T> FlightTable<T> {
             .is_some_and(|there| Arc::ptr_eq(there, flight))
         {
             flights.remove(&flight.key);
+            give_back(&mut flights);
         }
+    }
+}
+
+/// Gives back most of the memory that a rush of flights needed, once few of them are left.
+fn give_back<T>(flights: &mut HashMap<FullKey, T>) {
+    const SMALL: usize = 1024;
+    let (len, capacity) = (flights.len(), flights.capacity());
+    // Room for twice as many as there are stays, so the next flights do not grow the table again at once.
+    if capacity > SMALL && len < capacity / 8 {
+        flights.shrink_to((capacity / 4).max(SMALL));
     }
 }
 
@@ -281,9 +293,10 @@ impl<T> Lead<T> {
             .expect("a lead is not used after it was finished")
     }
 
-    /// Lets those who wait be patient until `patience`.
+    /// Lets those who wait be patient until `patience`, or longer where that was said already.
     pub(crate) fn extend(&self, patience: tokio::time::Instant) {
-        self.flight().state.lock().patience = patience;
+        let mut state = self.flight().state.lock();
+        state.patience = state.patience.max(patience);
     }
 
     /// Says that writing to tiers begins. `false` if the flight is fenced: then nothing may be written.

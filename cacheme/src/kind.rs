@@ -8,11 +8,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::flight::FlightTable;
+use crate::flight::{FlightTable, FullKey, Joined};
 use crate::key::KeyWriter;
 use crate::kinds::{AnyKind, KindId};
 use crate::memoize::Failure;
 use crate::node::Node;
+use crate::owed::Owed;
 use crate::policy::{NodeInfo, Policy};
 use crate::stats::{NodeCounters, NodeStats, TierCounters, count};
 use cacheme_storage::{BoxError, Bytes, Codec, LocalStorage, RemoteStorage, Storage};
@@ -22,6 +23,8 @@ pub(crate) type Outcome<V> = std::result::Result<V, Failure>;
 
 pub(crate) struct Kind<N: Node> {
     pub(crate) info: NodeInfo,
+    /// Tells values that stand for "there is none", where these have a ttl of their own.
+    is_absent: Option<fn(&N::Value) -> bool>,
     pub(crate) tiers: Vec<Tier>,
     /// How many tiers there are before the first remote one: these are looked at without a flight.
     pub(crate) near: usize,
@@ -32,6 +35,8 @@ pub(crate) struct Kind<N: Node> {
     codec_works: OnceLock<bool>,
     /// Whether an undecodable value was told of.
     undecodable_told: AtomicBool,
+    /// Whether the last load failed: told when that begins, not for each call.
+    load_troubled: AtomicBool,
     /// `prefix:`, with which every full key starts.
     start: KeyWriter,
     /// `:version`, with which every full key ends.
@@ -44,6 +49,8 @@ pub(crate) struct Tier {
     pub(crate) ttl: Option<Duration>,
     pub(crate) storage: TierStorage,
     pub(crate) counters: TierCounters,
+    /// Old values that could not be removed yet.
+    pub(crate) owed: Owed,
     /// Whether the last operation failed: trouble is logged when it begins and when it is over, not for each call.
     troubled: AtomicBool,
 }
@@ -78,7 +85,11 @@ impl<N: Node> Kind<N> {
         prefix: &str,
         find: impl Fn(&str) -> Option<Storage>,
     ) -> Result<Self> {
-        let Policy { info, codec } = policy;
+        let Policy {
+            info,
+            codec,
+            is_absent,
+        } = policy;
         info.validate()?;
         let mut tiers = Vec::with_capacity(info.tiers.len());
         for tier in &info.tiers {
@@ -102,6 +113,7 @@ impl<N: Node> Kind<N> {
                 ttl: tier.ttl,
                 storage,
                 counters: TierCounters::default(),
+                owed: Owed::default(),
                 troubled: AtomicBool::new(false),
             });
         }
@@ -112,6 +124,7 @@ impl<N: Node> Kind<N> {
             .count();
         Ok(Self {
             info,
+            is_absent,
             tiers,
             near,
             codec,
@@ -119,6 +132,7 @@ impl<N: Node> Kind<N> {
             counters: NodeCounters::default(),
             codec_works: OnceLock::new(),
             undecodable_told: AtomicBool::new(false),
+            load_troubled: AtomicBool::new(false),
             start,
             end,
         })
@@ -133,6 +147,14 @@ impl<N: Node> Kind<N> {
         key
     }
 
+    /// How long `value` may live whatever the tiers say: as its loader says, and no longer than the node's `negative_ttl` if
+    /// it stands for "there is none".
+    pub(crate) fn life(&self, value: &N::Value, said: Option<Duration>) -> Option<Duration> {
+        let absent = self.is_absent.is_some_and(|is_absent| is_absent(value));
+        let negative = self.info.negative_ttl.filter(|_| absent);
+        said.into_iter().chain(negative).min()
+    }
+
     /// How long flights of this kind may be waited for in sum where the runtime itself drives them: the load, the
     /// wait for another process, and what storages may take.
     pub(crate) fn background_patience(&self) -> Duration {
@@ -141,6 +163,15 @@ impl<N: Node> Kind<N> {
             TierStorage::Remote(remote) => remote.timeout * 4 + remote.lease.unwrap_or_default(),
         };
         self.info.load_timeout + self.tiers.iter().map(remote).sum::<Duration>()
+    }
+
+    /// Whether a value can be copied from a remote tier to a nearer one that has no leases.
+    pub(crate) fn copies_unguarded(&self) -> bool {
+        let mut remote = self.tiers.iter().filter_map(|tier| match &tier.storage {
+            TierStorage::Local(_) => None,
+            TierStorage::Remote(remote) => Some(remote),
+        });
+        remote.any(|remote| remote.lease.is_none()) && remote.next().is_some()
     }
 
     /// How long writing to all tiers may take.
@@ -200,6 +231,36 @@ impl<N: Node> Kind<N> {
                 let left = expires.checked_sub(now_ms).filter(|left| *left > 0)?;
                 Some((decoded.value, Some(Duration::from_millis(left))))
             }
+        }
+    }
+
+    /// Joins the flight for `key`, or begins it; counts who joins.
+    pub(crate) fn join(&self, key: &FullKey, patience: tokio::time::Instant) -> Joined<Outcome<N::Value>> {
+        let joined = self.flights.join(key, patience);
+        if let Joined::Wait(_) = joined {
+            count(&self.counters.joined, 1);
+        }
+        joined
+    }
+
+    /// Counts a load and how it ended, and tells when loads begin to fail.
+    pub(crate) fn loaded(&self, key: &[u8], failure: Option<&Failure>) {
+        count(&self.counters.loads, 1);
+        let Some(failure) = failure else {
+            // Read first: a shared line is written only when things change.
+            if self.load_troubled.load(Ordering::Relaxed) {
+                self.load_troubled.store(false, Ordering::Relaxed);
+            }
+            return;
+        };
+        count(&self.counters.load_failures, 1);
+        if !self.load_troubled.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                node = %self.info.name,
+                key = %String::from_utf8_lossy(key),
+                reason = %failure,
+                "a load failed; told again once loads have worked",
+            );
         }
     }
 

@@ -72,6 +72,7 @@ mod kinds;
 mod load;
 mod memoize;
 mod node;
+mod owed;
 mod policy;
 mod private;
 mod stats;
@@ -91,7 +92,7 @@ pub use cacheme_storage::Compressed;
 pub use cacheme_storage::Json;
 #[cfg(feature = "msgpack")]
 pub use cacheme_storage::MsgPack;
-pub use cacheme_storage::{BoxError, Serializer, Storage};
+pub use cacheme_storage::{BoxError, Flags, Serializer, Storage};
 
 pub use crate::dynamic::{DynamicKind, DynamicNode};
 pub use crate::error::{Error, Result};
@@ -104,5 +105,5 @@ pub use crate::key::{KeyPart, KeyWriter};
 pub use crate::load::{Load, LoadContext, Loaded};
 pub use crate::memoize::LoadOutcome;
 pub use crate::node::Node;
-pub use crate::policy::{NodeInfo, Policy, Tier};
+pub use crate::policy::{MaybeAbsent, NodeInfo, Policy, Tier};
 pub use crate::stats::{NodeStats, TierStats};

@@ -2,14 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "tests say what is wrong by panicking")]
 
+#[path = "storages/clock.rs"]
+mod clock;
+#[path = "storages/closing.rs"]
+mod closing;
 #[path = "storages/mongodb.rs"]
 mod mongodb;
 #[path = "storages/mysql.rs"]
 mod mysql;
 #[path = "storages/neighbours.rs"]
 mod neighbours;
-#[path = "storages/old_redis.rs"]
-mod old_redis;
+#[path = "storages/other_redis.rs"]
+mod other_redis;
 #[path = "storages/postgres.rs"]
 mod postgres;
 #[path = "storages/redis.rs"]
@@ -20,6 +24,8 @@ mod redis_cluster;
 mod redis_sentinel;
 #[path = "storages/redis_tls.rs"]
 mod redis_tls;
+#[path = "storages/secrets.rs"]
+mod secrets;
 #[path = "storages/service.rs"]
 mod service;
 #[path = "storages/traffic.rs"]

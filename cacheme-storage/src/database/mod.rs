@@ -1,9 +1,8 @@
 //! What the storages that keep their entries in a database have in common: names of tables, sorted keys, times to
-//! live in milliseconds, the gate that closing waits at, and the upkeep in the background.
+//! live in milliseconds, and the upkeep in the background.
 
 #[cfg(feature = "_server")]
 mod connections;
-mod gate;
 #[cfg(feature = "_server")]
 mod host;
 mod keys;
@@ -25,7 +24,7 @@ mod table_options;
 mod ttl;
 mod upkeep;
 
-pub(crate) use gate::{Gate, Pass};
+pub(crate) use crate::gate::{Gate, Pass};
 #[cfg(feature = "_server")]
 pub(crate) use host::host_and_port;
 pub(crate) use keys::KeySet;

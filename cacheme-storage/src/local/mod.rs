@@ -3,6 +3,11 @@
 mod clock;
 mod entry;
 mod lru;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "for the engine that is being built on it")
+)]
+mod reader_lock;
 mod seed;
 mod slab;
 mod storage;

@@ -217,7 +217,8 @@ fn main() {
     sends(optional(1));
     sends(optional_or_error(1));
     sends(caches_results(1));
-    sends(coerced(1));
+    // Not `sends`: rustc does not see yet that a future with such a value in it is `Send` (rust-lang/rust#110338).
+    drop(coerced(1));
     sends(diverges(1));
     sends(captures(1, 2, 3, 4));
     sends(no_prelude::hygienic(1));
@@ -225,7 +226,7 @@ fn main() {
     assert_eq!(no_prelude::HygienicNode(1).key(), "HygienicNode:1");
     assert_eq!(MacroNode { key: 1 }.key(), "MacroNode:1");
     let service = |id| Service {
-        cacheme: Cacheme::default(),
+        cacheme: Cacheme::builder().build().expect("the default prefix is a good one"),
         id,
     };
     sends(service(1).by_ref());

@@ -1,0 +1,312 @@
+//! Every interleaving of callers, leaders that go away, and fences, tried by loom. `tests/models.sh` runs it.
+//!
+//! loom says by itself when a thread would sleep for ever. Each model also ends with an empty table: no flight stays with
+//! nobody in it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use loom::future::block_on;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use loom::thread;
+
+use super::*;
+
+const PREEMPTIONS: usize = 2;
+
+type Table = Arc<FlightTable<usize>>;
+
+/// How a leader ends.
+#[derive(Clone, Copy)]
+enum As {
+    Finishes,
+    IsCancelled,
+    Panics,
+}
+
+fn key() -> FullKey {
+    Arc::from(*b"key")
+}
+
+/// Time stands still in a model.
+fn join(table: &Table) -> Joined<usize> {
+    table.join(&key(), tokio::time::Instant::now())
+}
+
+fn lead(table: &Table) -> Lead<usize> {
+    match join(table) {
+        Joined::Lead(lead) => lead,
+        Joined::Wait(_) => panic!("somebody leads already"),
+    }
+}
+
+/// Counts who leads a flight that was not fenced. Two at once are two loads of one key.
+#[derive(Default)]
+struct Leaders(AtomicUsize);
+
+impl Leaders {
+    fn enter(&self) {
+        assert_eq!(self.0.fetch_add(1, SeqCst), 0, "two lead at once");
+    }
+
+    fn leave(&self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+/// A caller of `get`: leads or waits, and tries again when the leader went away. Gives what it got, `None` if it went
+/// away as a leader.
+fn call(table: &Table, leaders: &Leaders, number: usize, end: As) -> Option<usize> {
+    loop {
+        match join(table) {
+            Joined::Lead(lead) => {
+                leaders.enter();
+                leaders.leave();
+                return end_flight(lead, number, end);
+            }
+            Joined::Wait(flight) => {
+                if let End::Done(outcome) = block_on(flight.end()) {
+                    return Some(*outcome);
+                }
+            }
+        }
+    }
+}
+
+fn end_flight(lead: Lead<usize>, number: usize, end: As) -> Option<usize> {
+    match end {
+        As::Finishes => {
+            lead.finish(number);
+            Some(number)
+        }
+        As::IsCancelled => {
+            drop(lead);
+            None
+        }
+        As::Panics => {
+            let panicked = catch_unwind(AssertUnwindSafe(|| {
+                let _lead = lead;
+                resume_unwind(Box::new("a load that panics"));
+            }));
+            assert!(panicked.is_err());
+            None
+        }
+    }
+}
+
+/// Callers at once, the last of them in the model's own thread; each ends its flight as said, where it leads one.
+fn callers_at_once(ends: &'static [As]) {
+    let mut model = loom::model::Builder::new();
+    // Two are tried in full. With three, every switch to another thread where one waits, and this many where none has to.
+    model.preemption_bound = (ends.len() > 2).then_some(PREEMPTIONS);
+    model.check(move || {
+        let (table, leaders) = (FlightTable::new(), Arc::new(Leaders::default()));
+        let threads: Vec<_> = (1..ends.len())
+            .map(|number| {
+                let (table, leaders) = (Arc::clone(&table), Arc::clone(&leaders));
+                thread::spawn(move || call(&table, &leaders, number, ends[number]))
+            })
+            .collect();
+        let mut got = vec![call(&table, &leaders, 0, ends[0])];
+        got.extend(threads.into_iter().map(|thread| thread.join().unwrap()));
+        for (number, got) in got.iter().enumerate() {
+            match (ends[number], got) {
+                (As::Finishes, None) => panic!("{number} went away without an answer"),
+                (_, Some(of)) => assert!(matches!(ends[*of], As::Finishes), "{of} never answered"),
+                (As::IsCancelled | As::Panics, None) => {}
+            }
+        }
+        assert_eq!(table.len(), 0);
+    });
+}
+
+#[test]
+fn r1_callers_share_one_flight_and_all_get_an_answer() {
+    callers_at_once(&[As::Finishes, As::Finishes, As::Finishes]);
+}
+
+#[test]
+fn l1_whoever_waited_for_a_cancelled_leader_takes_over() {
+    callers_at_once(&[As::Finishes, As::IsCancelled, As::Finishes]);
+}
+
+#[test]
+fn l2_a_leader_that_panics_leaves_nobody_behind() {
+    callers_at_once(&[As::Finishes, As::Panics]);
+}
+
+#[test]
+fn l1_a_waiter_that_goes_away_takes_nobody_elses_place() {
+    loom::model(|| {
+        let table = FlightTable::new();
+        let lead = lead(&table);
+        let flight = Arc::clone(lead.flight());
+        let waiter = {
+            let flight = Arc::clone(&flight);
+            thread::spawn(move || block_on(flight.end()))
+        };
+        let passer_by = thread::spawn(move || {
+            let mut end = flight.end();
+            block_on(std::future::poll_fn(|cx| {
+                let _ = Pin::new(&mut end).poll(cx);
+                Poll::Ready(())
+            }));
+        });
+        lead.finish(7);
+        assert!(matches!(waiter.join().unwrap(), End::Done(outcome) if *outcome == 7));
+        passer_by.join().unwrap();
+        assert_eq!(table.len(), 0);
+    });
+}
+
+/// What `invalidate` relies on: who raises the fence and sees nobody storing can remove at once, else it waits first.
+fn remove(storage: &AtomicUsize, older: Option<Arc<Flight<usize>>>) {
+    if let Some(older) = older.filter(|older| older.is_storing()) {
+        block_on(older.end());
+    }
+    storage.store(0, SeqCst);
+}
+
+#[test]
+fn c1_nothing_old_is_stored_after_an_invalidation() {
+    loom::model(|| {
+        let (table, storage) = (FlightTable::new(), Arc::new(AtomicUsize::new(0)));
+        let lead = lead(&table);
+        let leader = {
+            let storage = Arc::clone(&storage);
+            thread::spawn(move || {
+                if lead.begin_storing() {
+                    storage.store(7, SeqCst);
+                }
+                lead.finish(7);
+            })
+        };
+        remove(&storage, table.fence(&key()));
+        leader.join().unwrap();
+        assert_eq!(storage.load(SeqCst), 0, "a fenced load stored its value");
+        assert_eq!(table.len(), 0);
+    });
+}
+
+#[test]
+fn c1_nobody_joins_a_fenced_flight() {
+    loom::model(|| {
+        let (table, fenced) = (FlightTable::new(), Arc::new(AtomicBool::new(false)));
+        let lead = lead(&table);
+        let old = Arc::clone(lead.flight());
+        let invalidator = {
+            let (table, fenced) = (Arc::clone(&table), Arc::clone(&fenced));
+            thread::spawn(move || {
+                table.fence(&key());
+                fenced.store(true, SeqCst);
+            })
+        };
+        let reader = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || {
+                let late = fenced.load(SeqCst);
+                match join(&table) {
+                    Joined::Lead(lead) => lead.finish(8),
+                    Joined::Wait(flight) => {
+                        assert!(!(late && Arc::ptr_eq(&flight, &old)), "it joined a fenced flight");
+                        block_on(flight.end());
+                    }
+                }
+            })
+        };
+        lead.finish(7);
+        invalidator.join().unwrap();
+        reader.join().unwrap();
+        assert_eq!(table.len(), 0);
+    });
+}
+
+/// A `set` of `number`, as write.rs has it. Says whether it took the place of another flight.
+fn set(table: &Table, storage: &AtomicUsize, number: usize) -> bool {
+    let (lead, older) = table.supersede(&key(), tokio::time::Instant::now());
+    let took_over = older.is_some();
+    if let Some(older) = older.filter(|older| older.is_storing()) {
+        block_on(older.end());
+    }
+    if lead.begin_storing() {
+        storage.store(number, SeqCst);
+    }
+    lead.finish(number);
+    took_over
+}
+
+#[test]
+fn c1_the_later_of_two_writes_stays() {
+    loom::model(|| {
+        let (table, storage) = (FlightTable::new(), Arc::new(AtomicUsize::new(0)));
+        let other = {
+            let (table, storage) = (Arc::clone(&table), Arc::clone(&storage));
+            thread::spawn(move || set(&table, &storage, 1))
+        };
+        let took_over = set(&table, &storage, 2);
+        let other_took_over = other.join().unwrap();
+        let stored = storage.load(SeqCst);
+        match (other_took_over, took_over) {
+            (true, false) => assert_eq!(stored, 1),
+            (false, true) => assert_eq!(stored, 2),
+            // One was over before the other began.
+            (false, false) => assert!(stored == 1 || stored == 2),
+            (true, true) => panic!("each took the place of the other"),
+        }
+        assert_eq!(table.len(), 0);
+    });
+}
+
+#[test]
+fn c1_a_write_and_a_caller_end_and_leave_nothing() {
+    loom::model(|| {
+        let (table, storage) = (FlightTable::new(), Arc::new(AtomicUsize::new(0)));
+        let caller = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || call(&table, &Leaders::default(), 1, As::Finishes))
+        };
+        set(&table, &storage, 2);
+        assert!(caller.join().unwrap().is_some());
+        assert_eq!((table.len(), storage.load(SeqCst)), (0, 2));
+    });
+}
+
+/// A caller whose patience with `stuck` is over.
+fn depose_and_call(table: &Table, leaders: &Leaders, stuck: &Arc<Flight<usize>>) {
+    table.depose(stuck);
+    loop {
+        match join(table) {
+            Joined::Lead(lead) => {
+                assert!(!Arc::ptr_eq(lead.flight(), stuck));
+                leaders.enter();
+                thread::yield_now();
+                leaders.leave();
+                return lead.finish(1);
+            }
+            Joined::Wait(flight) => {
+                assert!(!Arc::ptr_eq(&flight, stuck), "it waits for who was deposed");
+                if let End::Done(_) = block_on(flight.end()) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn l3_one_takes_over_from_a_leader_that_is_stuck() {
+    loom::model(|| {
+        let (table, leaders) = (FlightTable::new(), Arc::new(Leaders::default()));
+        let lead = lead(&table);
+        let stuck = Arc::clone(lead.flight());
+        let other = {
+            let (table, leaders, stuck) = (Arc::clone(&table), Arc::clone(&leaders), Arc::clone(&stuck));
+            thread::spawn(move || depose_and_call(&table, &leaders, &stuck))
+        };
+        // It comes back to life: what it does ends nobody's flight but its own.
+        let late = thread::spawn(move || lead.finish(0));
+        depose_and_call(&table, &leaders, &stuck);
+        other.join().unwrap();
+        late.join().unwrap();
+        assert_eq!(table.len(), 0);
+    });
+}
