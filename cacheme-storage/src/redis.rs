@@ -412,7 +412,7 @@ impl RemoteStorage for Redis {
         let arguments = |_, command: &mut Cmd| {
             command.arg(&claim[..]).arg(time_ms);
         };
-        let mut answers = self.run(&self.scripts.renew, keys, arguments).await?;
+        let mut answers = self.run(&self.facts.scripts.renew, keys, arguments).await?;
         answers.retain(|answer| !matches!(answer, Value::ServerError(error) if is_foreign(error)));
         first_error(answers).map_err(|error| self.translate(error))
     }
