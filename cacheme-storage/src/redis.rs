@@ -408,6 +408,7 @@ impl RemoteStorage for Redis {
     }
 
     async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        let _pass = self.enter().await?;
         let (claim, time_ms) = (claim(token), ttl_ms(time));
         let arguments = |_, command: &mut Cmd| {
             command.arg(&claim[..]).arg(time_ms);
@@ -418,16 +419,19 @@ impl RemoteStorage for Redis {
     }
 
     async fn changed(&self, keys: &[&[u8]]) {
+        // Looked at only: closing does not wait for those who wait.
+        let is_open = self.enter().await.map(drop).is_ok();
         match self.servers.one() {
-            Some(link) => self.wakes.changed(link, keys).await,
+            Some(link) if is_open => self.wakes.changed(link, keys).await,
             // The servers of a cluster would tell each other of every fill.
-            None => std::future::pending().await,
+            _ => std::future::pending().await,
         }
     }
 
     /// Waits for calls under way and lets go of the connections.
     async fn close(&self) -> Result<()> {
         self.gate.close().await;
+        self.wakes.disconnect();
         self.servers.disconnect();
         Ok(())
     }

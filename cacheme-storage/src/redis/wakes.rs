@@ -54,6 +54,11 @@ impl Wakes {
         place.notify.notified().await;
     }
 
+    /// Lets go of the connection. Who waits is woken no more.
+    pub(super) fn disconnect(&self) {
+        self.state.lock().orders = None;
+    }
+
     fn place(&self, link: &Link, keys: &[&[u8]]) -> Place {
         let notify = Arc::new(Notify::new());
         let keys: Vec<Arc<[u8]>> = keys.iter().map(|&key| key.into()).collect();
@@ -132,6 +137,8 @@ async fn serve(link: &Link, state: &Mutex<State>, mut orders: UnboundedReceiver<
     let connecting = tokio::time::timeout(LIMIT, link.pubsub());
     let (mut sink, messages): (PubSubSink, PubSubStream) = connecting.await.map_err(timed_out)??.split();
     let orders = stream::poll_fn(|cx| orders.poll_recv(cx)).map(Event::Order);
+    // The orders end when the storage is closed.
+    let orders = orders.chain(stream::iter([Event::Lost]));
     let messages = messages.map(Event::Message).chain(stream::iter([Event::Lost]));
     let mut events = pin!(stream::select(orders, messages));
     loop {
@@ -166,7 +173,7 @@ async fn serve(link: &Link, state: &Mutex<State>, mut orders: UnboundedReceiver<
 enum Event {
     Order(Order),
     Message(redis::Msg),
-    /// The connection broke.
+    /// The connection broke, or is needed no more.
     Lost,
 }
 
