@@ -14,5 +14,6 @@ fi
 cargo test -p cacheme-macros --lib
 cargo test -p cacheme --lib
 cargo test -p cacheme-storage --lib --features redis,sqlite,postgres,json,msgpack,compression,testing
-cargo test -p tests --test allocations --test keys --test main_job --test promises --test storages --test ui
+cargo test -p tests --test allocations --test keys --test main_job --test promises --test storages
+cargo test -p macro-tests
 tests/outside.sh
