@@ -11,9 +11,6 @@ if [ ${#missing[@]} -gt 0 ]; then
   as_root apt-get update -q
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy "${missing[@]}"
 fi
-cargo test -p cacheme-macros --lib
-cargo test -p cacheme --lib
-cargo test -p cacheme-storage --lib --features redis,sqlite,postgres,json,msgpack,compression,testing
-cargo test -p tests --test allocations --test keys --test main_job --test promises --test storages
-cargo test -p macro-tests
+# One set of features, so that nothing is built twice.
+cargo test -p cacheme-macros -p cacheme -p cacheme-storage -p tests -p macro-tests --lib --tests --all-features
 tests/outside.sh

@@ -5,6 +5,8 @@
 //! | to find | look at |
 //! |---|---|
 //! | a storage by its URL, or one of your own | [`Storage`] |
+//! | a cache in memory by itself, typed | [`TinyLfu`], [`Lru`] |
+//! | whether a key was seen lately, in a few bits | [`BloomFilter`] |
 //! | what a storage in this process promises | [`LocalStorage`], [`LocalEntry`], [`Fence`] |
 //! | what a storage elsewhere promises, leases included | [`RemoteStorage`], [`Capabilities`], [`ServerClock`] |
 //! | values to bytes and back | [`Codec`], [`Serializer`] and its implementations |
@@ -17,6 +19,7 @@
 //! Serializers: `bincode` (default), `msgpack`, `json`, each alone or with `compression`. Storages: `local` (default), and
 //! one feature for each remote one. A build without remote features pulls in no driver.
 
+mod bloom;
 mod clock;
 mod codec;
 #[cfg(feature = "testing")]
@@ -33,13 +36,18 @@ mod gate;
 mod local;
 mod local_storage;
 mod long_key;
+#[cfg(feature = "mongodb")]
+mod mongodb;
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(feature = "local")]
+mod policy;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 mod remote_storage;
+mod seed;
 mod serializer;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -52,6 +60,9 @@ mod url;
 
 #[cfg(feature = "redis")]
 pub use self::redis::{Redis, RedisBuilder};
+#[cfg(feature = "mongodb")]
+pub use crate::mongodb::{MongoDb, MongoDbBuilder};
+pub use bloom::BloomFilter;
 pub use bytes::Bytes;
 pub use clock::ServerClock;
 pub use codec::{Codec, CodecError, DecodeError, Decoded};
@@ -60,7 +71,9 @@ pub use error::{BoxError, Error, Result};
 pub use fence::Fence;
 pub use fingerprint::Fingerprint;
 #[cfg(feature = "local")]
-pub use local::{Clock, Evicted, Listener, LocalCache, LocalCacheBuilder, Lru, LruBuilder};
+pub use local::{
+    Clock, Evicted, Listener, LocalCache, LocalCacheBuilder, Lru, LruBuilder, TinyLfu, TinyLfuBuilder,
+};
 pub use local_storage::{LocalEntry, LocalStorage, LocalValue};
 pub use long_key::shorten_key;
 #[cfg(feature = "mysql")]

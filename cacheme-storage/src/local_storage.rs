@@ -50,8 +50,8 @@ impl fmt::Debug for LocalEntry {
 
 /// A storage in this process: keeps Rust values as they are.
 ///
-/// Operations are synchronous and short, and never run code of the value's type under a lock: a value that leaves the
-/// storage is dropped after the lock is released.
+/// Operations are synchronous and short. A value that leaves the storage is dropped after its locks are released; only
+/// [`read`](Self::read) may hold one while code of the value's type runs.
 pub trait LocalStorage: Send + Sync + 'static {
     /// What the storage is, for messages: `local://tlfu?size=1000`.
     fn location(&self) -> String;
@@ -61,7 +61,21 @@ pub trait LocalStorage: Send + Sync + 'static {
         self.entry(key).map(|entry| entry.value)
     }
 
-    /// The same with the life it has left.
+    /// Shows the value under `key` to `see`, if there is one and it has not expired; says whether it did.
+    ///
+    /// The way of a hit: a storage that can lends the value out under its guard, so that it need not be cloned with its
+    /// `Arc`. What `see` writes to the storage may then be refused.
+    fn read(&self, key: &[u8], see: &mut dyn FnMut(&(dyn Any + Send + Sync))) -> bool {
+        match self.get(key) {
+            Some(value) => {
+                see(&*value);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The value under `key` with the life it has left.
     fn entry(&self, key: &[u8]) -> Option<LocalEntry>;
 
     /// Stores the entry under `key` in place of what is there, unless `fence` is raised; says whether it did.

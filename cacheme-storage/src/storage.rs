@@ -46,6 +46,11 @@ impl Storage {
             "local" => crate::local::LocalCache::open(url),
             #[cfg(feature = "postgres")]
             "postgres" | "postgresql" => crate::PostgresBuilder::from_url(url)?.build().map(Self::remote),
+            #[cfg(feature = "mongodb")]
+            "mongodb" => crate::MongoDbBuilder::from_url(url)?.build().map(Self::remote),
+            "mongodb+srv" => Err(url.error(
+                "needs a name server; name the hosts with `mongodb://`, or pass a client of the driver to the builder",
+            )),
             #[cfg(feature = "mysql")]
             "mysql" | "mariadb" => crate::MySqlBuilder::from_url(url)?.build().map(Self::remote),
             #[cfg(feature = "sqlite")]

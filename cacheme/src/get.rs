@@ -115,15 +115,19 @@ impl Cacheme {
             let TierStorage::Local(local) = &tier.storage else {
                 unreachable!("near tiers are local")
             };
-            if let Some(value) = local.get(key)
-                && let Some(stored) = value.downcast_ref::<Stored<N>>()
-            {
+            let mut found = None;
+            local.read(key, &mut |value| {
+                found = value
+                    .downcast_ref::<Stored<N>>()
+                    .map(|stored| stored.value.clone());
+            });
+            if let Some(value) = found {
                 if at > 0 {
                     // The tiers before are to be filled under a flight, which orders that with invalidations.
                     break;
                 }
                 tier.counters.hits.add_one();
-                return Ok(Looked::Hit(stored.value.clone()));
+                return Ok(Looked::Hit(value));
             }
         }
         Ok(Looked::Missed(Arc::clone(kind), key.into()))
@@ -245,7 +249,8 @@ fn load_and_land<N: Load>(cacheme: Cacheme, mut batch: Batch<N>) -> BoxFuture<'s
             }
             let bound = batch.kind().info.load_timeout;
             let load = AssertUnwindSafe(load(&cacheme, &batch, &items)).catch_unwind();
-            let answers = match tokio::time::timeout(bound, load).await {
+            let load = batch.renewing(&items, tokio::time::timeout(bound, load));
+            let answers = match load.await {
                 Ok(Ok(answers)) => answers,
                 Ok(Err(panic)) => fail_all(&items, |_| Failure::panicked(&*panic)),
                 Err(_) => fail_all(&items, |item| {

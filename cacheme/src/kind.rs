@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::alarm::Alarm;
 use crate::error::{Error, Result};
 use crate::flight::{FlightTable, FullKey, Joined};
 use crate::key::KeyWriter;
@@ -51,8 +52,7 @@ pub(crate) struct Tier {
     pub(crate) counters: TierCounters,
     /// Old values that could not be removed yet.
     pub(crate) owed: Owed,
-    /// Whether the last operation failed: trouble is logged when it begins and when it is over, not for each call.
-    troubled: AtomicBool,
+    alarm: Alarm,
 }
 
 pub(crate) enum TierStorage {
@@ -65,6 +65,8 @@ pub(crate) struct RemoteTier {
     pub(crate) timeout: Duration,
     /// The lease time, where both the node and the storage have leases.
     pub(crate) lease: Option<Duration>,
+    /// Whether leases last as long as the loads that they are for.
+    pub(crate) renews: bool,
 }
 
 /// A value as local tiers keep it: typed by its node, so that no other kind takes it for its own.
@@ -106,6 +108,7 @@ impl<N: Node> Kind<N> {
                     storage: Arc::clone(remote),
                     timeout: storage.timeout(),
                     lease,
+                    renews: remote.capabilities().renewals,
                 })
             };
             tiers.push(Tier {
@@ -114,7 +117,7 @@ impl<N: Node> Kind<N> {
                 storage,
                 counters: TierCounters::default(),
                 owed: Owed::default(),
-                troubled: AtomicBool::new(false),
+                alarm: Alarm::default(),
             });
         }
         let (start, end) = around_key(prefix, &info.version);
@@ -156,13 +159,13 @@ impl<N: Node> Kind<N> {
     }
 
     /// How long flights of this kind may be waited for in sum where the runtime itself drives them: the load, the
-    /// wait for another process, and what storages may take.
+    /// wait for the load of another process, and what storages may take.
     pub(crate) fn background_patience(&self) -> Duration {
         let remote = |tier: &Tier| match &tier.storage {
             TierStorage::Local(_) => Duration::ZERO,
             TierStorage::Remote(remote) => remote.timeout * 4 + remote.lease.unwrap_or_default(),
         };
-        self.info.load_timeout + self.tiers.iter().map(remote).sum::<Duration>()
+        self.info.load_timeout * 2 + self.tiers.iter().map(remote).sum::<Duration>()
     }
 
     /// Whether a value can be copied from a remote tier to a nearer one that has no leases.
@@ -296,13 +299,13 @@ impl Tier {
             });
         match &result {
             Ok(_) => {
-                if self.troubled.load(Ordering::Relaxed) && self.troubled.swap(false, Ordering::Relaxed) {
+                if self.alarm.works() {
                     tracing::info!(storage = %self.name, "storage works again");
                 }
             }
             Err(error) => {
                 count(&self.counters.troubles, 1);
-                if !self.troubled.swap(true, Ordering::Relaxed) {
+                if self.alarm.trouble() {
                     tracing::warn!(storage = %self.name, %error, "storage in trouble; going on without it");
                 }
             }

@@ -237,13 +237,23 @@ pub fn mariadb() -> Server {
     })
 }
 
-/// A server of our own that speaks the protocol of MongoDB: `mongod`, or else `secantusd-py`.
+/// A server of our own that speaks the protocol of MongoDB: `mongod`, or else `secantusd-py`. What it knows ends with it.
 pub fn mongodb() -> Server {
+    Server::start(mongodb_server(false))
+}
+
+/// The same, with data that outlive it. When there is a file `auth` in its folder, it asks for passwords from its next
+/// start on.
+pub fn mongodb_on_disk() -> Server {
+    Server::start(mongodb_server(true))
+}
+
+fn mongodb_server(on_disk: bool) -> Program {
     let mongod = find("mongod");
-    Server::start(Program {
+    Program {
         command: Box::new(move |port, dir| {
             let port = port.to_string();
-            match &mongod {
+            let mut command: Vec<String> = match &mongod {
                 Some(mongod) => {
                     let dir = text(dir);
                     [
@@ -261,18 +271,32 @@ pub fn mongodb() -> Server {
                 None => {
                     let secantus = find("secantusd-py").or_else(|| env::var("CACHEME_SECANTUSD").ok());
                     let secantus = secantus.expect(
-                        "mongod or secantusd-py is on the path, or CACHEME_TEST_MONGODB_URL names a server",
+                        "mongod or secantusd-py is on the path, or CACHEME_SECANTUSD or CACHEME_TEST_MONGODB_URL names one",
                     );
-                    [&secantus, "--port", &port, "--storage-path", ":memory:"]
+                    let data = if on_disk {
+                        text(&dir.join("data"))
+                    } else {
+                        ":memory:".into()
+                    };
+                    [&secantus, "--port", &port, "--storage-path", &data]
                         .map(Into::into)
                         .into()
                 }
+            };
+            if dir.join("auth").exists() {
+                command.push("--auth".into());
             }
+            command
         }),
         ready: |port| accepts(port).is_some(),
         prepare: None,
         user: None,
-    })
+    }
+}
+
+/// Whether [`mongodb`] is the emulator in Python, which takes milliseconds for each key.
+pub fn mongodb_is_emulated() -> bool {
+    find("mongod").is_none()
 }
 
 fn find(program: &str) -> Option<String> {

@@ -8,7 +8,9 @@ mod proxy;
 mod server;
 
 pub use gate::Gate;
-pub use kinds::{Kind, mariadb, mongodb, postgres, redis, redis_server, shared_url};
+pub use kinds::{
+    Kind, mariadb, mongodb, mongodb_is_emulated, mongodb_on_disk, postgres, redis, redis_server, shared_url,
+};
 pub use memory_remote::{MemoryRemote, Operation, Trouble};
 pub use proxy::{Proxy, Traffic};
 pub use server::{CommandLine, Program, Server, free_port};

@@ -6,6 +6,10 @@
 mod clock;
 #[path = "storages/closing.rs"]
 mod closing;
+#[path = "storages/log.rs"]
+mod log;
+#[path = "storages/mongodb.rs"]
+mod mongodb;
 #[path = "storages/mysql.rs"]
 mod mysql;
 #[path = "storages/neighbours.rs"]
@@ -52,6 +56,16 @@ async fn postgres_conforms() {
 #[tokio::test(flavor = "multi_thread")]
 async fn mysql_conforms() {
     conformance::remote(open(&shared_url(Kind::MySql))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_conforms() {
+    let storage = open(&shared_url(Kind::MongoDb));
+    if std::env::var_os("CACHEME_TEST_MONGODB_URL").is_none() && tests::mongodb_is_emulated() {
+        conformance::remote_in_small(storage).await;
+    } else {
+        conformance::remote(storage).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

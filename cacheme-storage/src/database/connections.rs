@@ -1,5 +1,5 @@
-use std::fmt;
 use std::time::Duration;
+use std::{fmt, io};
 
 use parking_lot::Mutex;
 use sqlx::{ConnectOptions, Connection, Database};
@@ -45,30 +45,34 @@ impl<DB: Database> Connections<DB> {
     }
 
     /// How many connections there may be.
-    #[cfg(feature = "mysql")]
     pub(crate) fn most(&self) -> u32 {
         self.most
     }
 
-    /// A connection: an idle one, or a new one. Waits for others to give theirs back, but not for ever.
+    /// A connection: an idle one, or a new one. Waits for others to give theirs back, and for the server to greet, but
+    /// not for ever.
     pub(crate) async fn lend(&self) -> sqlx::Result<Lent<'_, DB>> {
-        let lend = async {
-            let turn = self.turns.acquire().await;
-            let turn = turn.map_err(|_| sqlx::Error::PoolClosed)?;
-            let idle = self.idle.lock().pop();
-            let connection = match idle {
-                Some(idle) => idle,
-                None => self.options.connect().await?,
-            };
-            Ok(Lent {
-                connection,
-                connections: self,
-                turn,
-            })
+        let turn = match timeout(self.patience, self.turns.acquire()).await {
+            Ok(Ok(turn)) => turn,
+            Ok(Err(_)) => return Err(sqlx::Error::PoolClosed),
+            Err(_) => return Err(sqlx::Error::PoolTimedOut),
         };
-        timeout(self.patience, lend)
-            .await
-            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        let idle = self.idle.lock().pop();
+        let connection = match idle {
+            Some(idle) => idle,
+            None => match timeout(self.patience, self.options.connect()).await {
+                Ok(connected) => connected?,
+                Err(_) => {
+                    let silent = "the server does not greet a new connection";
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, silent).into());
+                }
+            },
+        };
+        Ok(Lent {
+            connection,
+            connections: self,
+            turn,
+        })
     }
 
     /// Waits for connections in use, says goodbye on all, and lends no more.
@@ -111,7 +115,7 @@ mod tests {
     use super::*;
 
     fn connections(most: u32, patience: Duration) -> Connections<sqlx::Sqlite> {
-        let options = SqliteConnectOptions::from_str("sqlite::memory:").unwrap();
+        let options = SqliteConnectOptions::from_str("sqlite::memory:").expect("a good URL");
         Connections::new(options, most, patience)
     }
 

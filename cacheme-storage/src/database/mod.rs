@@ -6,7 +6,6 @@ mod connections;
 #[cfg(feature = "_server")]
 mod host;
 mod keys;
-#[cfg(feature = "_sql")]
 mod piece;
 mod prefix;
 mod ready;
@@ -16,7 +15,7 @@ mod receipt;
 mod repeat;
 #[cfg(feature = "_server")]
 mod server_pool;
-#[cfg(any(feature = "mysql", feature = "mongodb"))]
+#[cfg(any(feature = "_server", feature = "mongodb"))]
 mod side_by_side;
 #[cfg(feature = "_sql")]
 mod table;
@@ -31,7 +30,6 @@ pub(crate) use host::host_and_port;
 pub(crate) use keys::KeySet;
 #[cfg(feature = "mysql")]
 pub(crate) use piece::padded;
-#[cfg(feature = "_sql")]
 pub(crate) use piece::{PieceLimits, pieces};
 pub(crate) use prefix::after_prefix;
 pub(crate) use ready::Ready;
@@ -41,7 +39,7 @@ pub(crate) use receipt::receipt;
 pub(crate) use repeat::repeat;
 #[cfg(feature = "_server")]
 pub(crate) use server_pool::{ServerPool, Statement, Trouble};
-#[cfg(any(feature = "mysql", feature = "mongodb"))]
+#[cfg(any(feature = "_server", feature = "mongodb"))]
 pub(crate) use side_by_side::side_by_side;
 #[cfg(feature = "_sql")]
 pub(crate) use table::TableName;

@@ -14,6 +14,7 @@ pub(crate) struct PieceLimits {
 
 impl PieceLimits {
     /// What [`bytes`](Self::bytes) is where the database asks for no less.
+    #[cfg(any(test, feature = "_sql"))]
     pub(crate) const BYTES: usize = 16 << 20;
 
     /// For databases that take lists as arrays: one statement for all lengths.

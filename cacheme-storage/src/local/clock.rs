@@ -70,6 +70,11 @@ impl Clock {
     pub(crate) fn deadline(&self, ttl: Option<Duration>) -> u64 {
         ttl.map_or(NEVER, |ttl| self.now().saturating_add(nanos(ttl)))
     }
+
+    /// The time left until `deadline`; `None` for [`NEVER`].
+    pub(crate) fn left(&self, deadline: u64) -> Option<Duration> {
+        (deadline != NEVER).then(|| Duration::from_nanos(deadline.saturating_sub(self.now())))
+    }
 }
 
 impl Default for Clock {

@@ -17,5 +17,45 @@ pub enum Evicted {
 /// What a cache calls for every entry that leaves it, after its locks are released.
 pub type Listener<K, V> = Arc<dyn Fn(&K, &V, Evicted) + Send + Sync>;
 
+/// What a cache asks for the weight of an entry, before it takes a lock.
+pub(crate) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
+
 /// An entry on its way out: told to the listener and dropped when no lock is held any more.
 pub(crate) type Leaver<K, V> = (K, V, Evicted);
+
+/// Entries on their way out. One is the rule and allocates nothing.
+pub(crate) struct Leavers<K, V> {
+    first: Option<Leaver<K, V>>,
+    more: Vec<Leaver<K, V>>,
+}
+
+impl<K, V> Leavers<K, V> {
+    pub(crate) fn new() -> Self {
+        Self {
+            first: None,
+            more: Vec::new(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, (key, value): (K, V), why: Evicted) {
+        let leaver = (key, value, why);
+        if self.first.is_none() {
+            self.first = Some(leaver);
+        } else {
+            self.more.push(leaver);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// Tells the listener of each and drops it.
+    pub(crate) fn leave(self, listener: Option<&Listener<K, V>>) {
+        for (key, value, why) in self.first.into_iter().chain(self.more) {
+            if let Some(listener) = listener {
+                listener(&key, &value, why);
+            }
+        }
+    }
+}

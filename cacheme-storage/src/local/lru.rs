@@ -9,14 +9,14 @@ use foldhash::quality::FixedState;
 use parking_lot::ReentrantMutex;
 
 use super::clock::{Clock, NEVER};
-use super::entry::{Evicted, Leaver, Listener};
-use super::seed;
+use super::entry::{Evicted, Leavers, Listener, Weigher};
 use super::slab::{Node, Slab};
+use crate::seed;
 
 /// A least-recently-used cache: bounded, shared between threads, one lock.
 ///
 /// `get` clones the value; let it be an `Arc` or something as cheap. A `Clone` or `Eq` of user types that calls back
-/// into the same cache finds it empty and changes nothing; everything else may call back freely.
+/// into the same cache, or a closure given to [`read`](Self::read), finds it empty and changes nothing; everything else may call back freely.
 ///
 /// ```
 /// let cache = cacheme_storage::Lru::builder(2).build();
@@ -30,6 +30,7 @@ pub struct Lru<K, V> {
     hasher: FixedState,
     clock: Clock,
     listener: Option<Listener<K, V>>,
+    weigher: Option<Weigher<K, V>>,
     // Re-entrant so that user code under the lock can be told from another thread; the cell refuses the second entry.
     slab: ReentrantMutex<RefCell<Slab<K, V>>>,
 }
@@ -41,9 +42,17 @@ pub struct LruBuilder<K, V> {
     clock: Clock,
     seed: Option<u64>,
     listener: Option<Listener<K, V>>,
+    weigher: Option<Weigher<K, V>>,
 }
 
 impl<K, V> LruBuilder<K, V> {
+    /// Bounds the weight of all entries rather than their number. `weigh` is asked once for each entry, when it is
+    /// stored; 0 counts as 1.
+    pub fn weigh(mut self, weigh: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
+        self.weigher = Some(Arc::new(weigh));
+        self
+    }
+
     /// The clock that expiry goes by.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -69,19 +78,21 @@ impl<K, V> LruBuilder<K, V> {
             hasher: FixedState::with_seed(self.seed.unwrap_or_else(seed::random)),
             clock: self.clock,
             listener: self.listener,
-            slab: ReentrantMutex::new(RefCell::new(Slab::new(self.capacity))),
+            weigher: self.weigher,
+            slab: ReentrantMutex::new(RefCell::new(Slab::new(self.capacity as u64))),
         }
     }
 }
 
 impl<K, V> Lru<K, V> {
-    /// A builder of a cache of at most `capacity` entries; 0 stores nothing.
+    /// A builder of a cache of at most `capacity` entries, or of that weight in all if it is given a weigher; 0 stores nothing.
     pub fn builder(capacity: usize) -> LruBuilder<K, V> {
         LruBuilder {
             capacity,
             clock: Clock::real(),
             seed: None,
             listener: None,
+            weigher: None,
         }
     }
 }
@@ -99,34 +110,46 @@ impl<K: Hash + Eq, V> Lru<K, V> {
         K: Borrow<Q>,
         V: Clone,
     {
-        self.entry(key).map(|(value, _)| value)
+        self.find(key, |value, _| value.clone())
     }
 
-    /// The value with the life it has left.
-    pub(crate) fn entry<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<(V, Option<Duration>)>
+    /// What `see` makes of the value under `key`, which it looks at in place and which becomes the most recently used.
+    ///
+    /// Everyone else waits until it returns.
+    pub fn read<Q: Hash + Eq + ?Sized, R>(&self, key: &Q, see: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        K: Borrow<Q>,
+    {
+        self.find(key, |value, _| see(value))
+    }
+
+    /// The value under `key` and the life it has left; `None` is for ever.
+    pub fn entry<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<(V, Option<Duration>)>
     where
         K: Borrow<Q>,
         V: Clone,
     {
+        let (value, deadline) = self.find(key, |value, deadline| (value.clone(), deadline))?;
+        Some((value, self.clock.left(deadline)))
+    }
+
+    fn find<Q: Hash + Eq + ?Sized, R>(&self, key: &Q, see: impl FnOnce(&V, u64) -> R) -> Option<R>
+    where
+        K: Borrow<Q>,
+    {
         let hash = self.hash(key);
-        let mut expired = None;
+        let mut leavers = Leavers::new();
         let found = self.locked(|slab| {
             let at = slab.find(hash, key)?;
-            let deadline = slab.node(at).deadline;
-            let left = if deadline == NEVER {
-                None
-            } else {
-                let now = self.clock.now();
-                if deadline <= now {
-                    expired = Some(slab.remove(at));
-                    return None;
-                }
-                Some(Duration::from_nanos(deadline - now))
-            };
+            if !self.is_alive(slab.node(at)) {
+                leavers.push(slab.remove(at).into_entry(), Evicted::Expired);
+                return None;
+            }
             slab.renew(at);
-            Some((slab.node(at).value.clone(), left))
+            let node = slab.node(at);
+            Some(see(&node.value, node.deadline))
         });
-        self.tell(expired.map(|node| (node.key, node.value, Evicted::Expired)));
+        leavers.leave(self.listener.as_ref());
         found.flatten()
     }
 
@@ -140,7 +163,8 @@ impl<K: Hash + Eq, V> Lru<K, V> {
         self.locked(alive).flatten().unwrap_or(false)
     }
 
-    /// Stores `value` under `key`; says whether it did: a cache of capacity 0 does not.
+    /// Stores `value` under `key`; says whether it did: not if the entry is heavier than the cache may be. What was
+    /// under the key before is gone even then.
     pub fn insert(&self, key: K, value: V) -> bool {
         self.insert_if(key, value, None, || true)
     }
@@ -159,9 +183,12 @@ impl<K: Hash + Eq, V> Lru<K, V> {
         admit: impl FnOnce() -> bool,
     ) -> bool {
         let hash = self.hash(&key);
+        let weight = self
+            .weigher
+            .as_ref()
+            .map_or(1, |weigh| weigh(&key, &value).max(1));
         let deadline = self.clock.deadline(ttl);
-        let mut replaced = None;
-        let mut squeezed = None;
+        let mut leavers = Leavers::new();
         // Kept outside, so that an entry that is not stored is dropped after the lock.
         let mut entry = Some((key, value));
         let stored = self.locked(|slab| {
@@ -169,32 +196,31 @@ impl<K: Hash + Eq, V> Lru<K, V> {
                 return false;
             }
             let known = entry.as_ref().and_then(|(key, _)| slab.find(hash, key));
-            replaced = known.map(|at| slab.remove(at));
-            if slab.capacity() == 0 || ttl == Some(Duration::ZERO) {
+            if let Some(at) = known {
+                let node = slab.remove(at);
+                let why = if self.is_alive(&node) {
+                    Evicted::Replaced
+                } else {
+                    Evicted::Expired
+                };
+                leavers.push(node.into_entry(), why);
+            }
+            if u64::from(weight) > slab.capacity() || ttl == Some(Duration::ZERO) {
                 return false;
             }
-            if slab.len() == slab.capacity() {
-                squeezed = slab.oldest().map(|at| slab.remove(at));
-            }
+            slab.shrink_to(slab.capacity() - u64::from(weight), &mut leavers);
             if let Some((key, value)) = entry.take() {
                 slab.add(Node {
                     key,
                     value,
                     deadline,
                     hash,
+                    weight,
                 });
             }
             true
         });
-        self.tell(replaced.map(|node| {
-            let why = if self.is_alive(&node) {
-                Evicted::Replaced
-            } else {
-                Evicted::Expired
-            };
-            (node.key, node.value, why)
-        }));
-        self.tell(squeezed.map(|node| (node.key, node.value, Evicted::Size)));
+        leavers.leave(self.listener.as_ref());
         stored.unwrap_or(false)
     }
 
@@ -207,26 +233,56 @@ impl<K: Hash + Eq, V> Lru<K, V> {
         let taken = self.locked(|slab| Some(slab.remove(slab.find(hash, key)?)));
         let Some(node) = taken.flatten() else { return false };
         let alive = self.is_alive(&node);
-        let why = if alive { Evicted::Removed } else { Evicted::Expired };
-        self.tell(Some((node.key, node.value, why)));
+        let mut leavers = Leavers::new();
+        leavers.push(
+            node.into_entry(),
+            if alive { Evicted::Removed } else { Evicted::Expired },
+        );
+        leavers.leave(self.listener.as_ref());
         alive
     }
 
+    fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u32 {
+        (self.hasher.hash_one(key) >> 32) as u32
+    }
+}
+
+impl<K, V> Lru<K, V> {
     /// Removes everything.
     pub fn clear(&self) {
-        let taken = self.locked(|slab| slab.replace_all());
-        for node in taken.into_iter().flatten() {
-            self.tell(Some((node.key, node.value, Evicted::Removed)));
-        }
+        let taken = self.locked(Slab::replace_all);
+        self.send_away(taken, Evicted::Removed);
     }
 
     /// Removes what has expired. Expired entries are never returned; this gives their memory back early.
     pub fn sweep(&self) {
         let now = self.clock.now();
         let taken = self.locked(|slab| slab.remove_where(|node| node.deadline <= now));
-        for node in taken.into_iter().flatten() {
-            self.tell(Some((node.key, node.value, Evicted::Expired)));
-        }
+        self.send_away(taken, Evicted::Expired);
+    }
+
+    /// Changes the capacity, and evicts what is too much.
+    pub fn resize(&self, capacity: usize) {
+        let mut leavers = Leavers::new();
+        self.locked(|slab| {
+            slab.set_capacity(capacity as u64);
+            slab.shrink_to(slab.capacity(), &mut leavers);
+        });
+        leavers.leave(self.listener.as_ref());
+    }
+
+    /// Copies of all entries that have not expired, in no order. Not a use.
+    pub fn iter(&self) -> impl Iterator<Item = (K, V)>
+    where
+        K: Clone,
+        V: Clone,
+    {
+        let copies = self.locked(|slab| {
+            let alive = slab.nodes().filter(|node| self.is_alive(node));
+            let copies: Vec<_> = alive.map(|node| (node.key.clone(), node.value.clone())).collect();
+            copies
+        });
+        copies.into_iter().flatten()
     }
 
     /// How many entries there are; expired ones count until they are met or swept.
@@ -241,14 +297,16 @@ impl<K: Hash + Eq, V> Lru<K, V> {
         self.len() == 0
     }
 
-    /// How many entries there may be.
+    /// What all entries weigh; without a weigher, how many there are.
     #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.locked(|slab| slab.capacity()).unwrap_or(0)
+    pub fn weight(&self) -> u64 {
+        self.locked(|slab| slab.weight()).unwrap_or(0)
     }
 
-    fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u32 {
-        (self.hasher.hash_one(key) >> 32) as u32
+    /// How many entries there may be, or what they may weigh in all if there is a weigher.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.locked(|slab| slab.capacity() as usize).unwrap_or(0)
     }
 
     fn is_alive(&self, node: &Node<K, V>) -> bool {
@@ -262,9 +320,11 @@ impl<K: Hash + Eq, V> Lru<K, V> {
         Some(work(&mut slab))
     }
 
-    fn tell(&self, leaver: Option<Leaver<K, V>>) {
-        if let (Some(listener), Some((key, value, why))) = (&self.listener, &leaver) {
-            listener(key, value, *why);
+    fn send_away(&self, nodes: Option<Vec<Node<K, V>>>, why: Evicted) {
+        for node in nodes.into_iter().flatten() {
+            if let Some(listener) = &self.listener {
+                listener(&node.key, &node.value, why);
+            }
         }
     }
 }

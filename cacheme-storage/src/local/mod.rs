@@ -1,19 +1,24 @@
 //! The in-memory engine: values, locks and shards.
 
 mod clock;
+mod deadlines;
 mod entry;
+mod key_bytes;
 mod lru;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "for the engine that is being built on it")
-)]
 mod reader_lock;
-mod seed;
+mod sampler;
+mod shard;
 mod slab;
 mod storage;
+mod store;
+mod sweeper;
 mod table;
+mod tlfu;
+mod tlfu_builder;
 
 pub use clock::Clock;
 pub use entry::{Evicted, Listener};
 pub use lru::{Lru, LruBuilder};
 pub use storage::{LocalCache, LocalCacheBuilder};
+pub use tlfu::TinyLfu;
+pub use tlfu_builder::TinyLfuBuilder;

@@ -1,12 +1,15 @@
 use std::borrow::Borrow;
 
+use super::entry::{Evicted, Leavers};
 use super::table::{MAX_SLOTS, Table};
 
 const NIL: u32 = u32::MAX;
 
 /// Entries in slots that are used again, in order of use, and found by hash.
 pub(crate) struct Slab<K, V> {
-    capacity: usize,
+    /// Of weight; an entry weighs 1 where nobody says otherwise.
+    capacity: u64,
+    weight: u64,
     table: Table,
     places: Vec<Place<K, V>>,
     free: u32,
@@ -21,6 +24,13 @@ pub(crate) struct Node<K, V> {
     pub(crate) value: V,
     pub(crate) deadline: u64,
     pub(crate) hash: u32,
+    pub(crate) weight: u32,
+}
+
+impl<K, V> Node<K, V> {
+    pub(crate) fn into_entry(self) -> (K, V) {
+        (self.key, self.value)
+    }
 }
 
 struct Place<K, V> {
@@ -32,10 +42,11 @@ struct Place<K, V> {
 }
 
 impl<K, V> Slab<K, V> {
-    /// A slab of at most `capacity` entries, and never more than a table can hold.
-    pub(crate) fn new(capacity: usize) -> Self {
+    /// A slab of at most `capacity`, and never more entries than a table can hold.
+    pub(crate) fn new(capacity: u64) -> Self {
         Self {
-            capacity: capacity.min(MAX_SLOTS),
+            capacity,
+            weight: 0,
             table: Table::default(),
             places: Vec::new(),
             free: NIL,
@@ -45,16 +56,32 @@ impl<K, V> Slab<K, V> {
         }
     }
 
-    pub(crate) fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> u64 {
         self.capacity
+    }
+
+    pub(crate) fn set_capacity(&mut self, capacity: u64) {
+        self.capacity = capacity;
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        self.weight
     }
 
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    pub(crate) fn oldest(&self) -> Option<u32> {
-        (self.oldest != NIL).then_some(self.oldest)
+    /// Evicts from the oldest on until the rest weighs no more than `weight`, and there is room for one more.
+    pub(crate) fn shrink_to(&mut self, weight: u64, leavers: &mut Leavers<K, V>) {
+        while self.oldest != NIL && (self.weight > weight || self.len >= MAX_SLOTS) {
+            leavers.push(self.remove(self.oldest).into_entry(), Evicted::Size);
+        }
+    }
+
+    /// The entries, in the order of their slots.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node<K, V>> {
+        self.places.iter().filter_map(|place| place.node.as_ref())
     }
 
     /// The slot of `key`.
@@ -86,6 +113,7 @@ impl<K, V> Slab<K, V> {
     /// Adds an entry whose key is not there, as the newest.
     pub(crate) fn add(&mut self, node: Node<K, V>) {
         let hash = node.hash;
+        self.weight += u64::from(node.weight);
         if self.free == NIL {
             self.grow();
         }
@@ -95,22 +123,23 @@ impl<K, V> Slab<K, V> {
         place.node = Some(node);
         self.link_newest(at);
         self.len += 1;
-        let Self { table, places, .. } = self;
-        table.insert(hash, at, |at| hash_in(places, at));
+        self.table.insert(hash, at);
     }
 
     /// Takes the entry out of an occupied slot.
     pub(crate) fn remove(&mut self, at: u32) -> Node<K, V> {
         self.unlink(at);
-        let Self { table, places, .. } = self;
-        let position = table.find(hash_in(places, at), |other| other == at);
+        let hash = hash_in(&self.places, at);
+        let position = self.table.find(hash, |other| other == at);
         let position = position.expect("an occupied slot is in the table");
-        table.remove(position, |at| hash_in(places, at));
-        let place = &mut places[at as usize];
+        self.table.remove(position, hash);
+        let place = &mut self.places[at as usize];
         place.newer = self.free;
         self.free = at;
         self.len -= 1;
-        place.node.take().expect("a slot that was found is occupied")
+        let node = place.node.take().expect("a slot that was found is occupied");
+        self.weight -= u64::from(node.weight);
+        node
     }
 
     /// Takes out the entries that `leaves` picks.
@@ -126,10 +155,11 @@ impl<K, V> Slab<K, V> {
         old.places.into_iter().filter_map(|place| place.node).collect()
     }
 
-    /// Doubles the slots, up to the capacity.
+    /// Doubles the slots, up to what the capacity can need.
     fn grow(&mut self) {
         let old = self.places.len();
-        let new = (old * 2).max(8).min(self.capacity);
+        let most = usize::try_from(self.capacity).unwrap_or(MAX_SLOTS).min(MAX_SLOTS);
+        let new = (old * 2).max(8).min(most.max(old + 1));
         self.places.reserve_exact(new - old);
         for at in old..new {
             self.places.push(Place {

@@ -1,7 +1,11 @@
+use std::any::Any;
 use std::fmt;
+use std::time::Duration;
 
 use super::clock::Clock;
+use super::key_bytes::KeyBytes;
 use super::lru::Lru;
+use super::tlfu::TinyLfu;
 use crate::{Fence, LocalEntry, LocalStorage, LocalValue, Result, Storage, url::StorageUrl};
 
 /// The in-memory storage: erased values behind the bytes of their full keys, shared by any number of node types.
@@ -9,12 +13,41 @@ use crate::{Fence, LocalEntry, LocalStorage, LocalValue, Result, Storage, url::S
 /// ```
 /// use cacheme_storage::{LocalCache, Storage};
 ///
-/// let storage = Storage::local(LocalCache::lru(10_000).build());
-/// assert_eq!(storage.location(), "local://lru?size=10000");
+/// let storage = Storage::local(LocalCache::tlfu(10_000).build());
+/// assert_eq!(storage.location(), "local://tlfu?size=10000");
 /// ```
 pub struct LocalCache {
-    name: &'static str,
-    cache: Lru<Box<[u8]>, Kept>,
+    bound: Bound,
+    cache: Cache,
+}
+
+enum Cache {
+    Tlfu(TinyLfu<KeyBytes, Kept>),
+    Lru(Lru<KeyBytes, Kept>),
+}
+
+/// Which policy keeps the entries.
+#[derive(Clone, Copy, Debug)]
+enum Policy {
+    Tlfu,
+    Lru,
+}
+
+/// What the capacity counts.
+#[derive(Clone, Copy, Debug)]
+enum Bound {
+    Size,
+    Weight,
+}
+
+/// The same on whichever cache it is.
+macro_rules! on {
+    ($cache:expr, $name:ident => $do:expr) => {
+        match $cache {
+            Cache::Tlfu($name) => $do,
+            Cache::Lru($name) => $do,
+        }
+    };
 }
 
 /// A value and the weight it came with.
@@ -24,12 +57,19 @@ struct Kept {
     weight: u32,
 }
 
+impl Kept {
+    fn weigh(_: &KeyBytes, kept: &Self) -> u32 {
+        kept.weight
+    }
+}
+
 /// Builds a [`LocalCache`].
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct LocalCacheBuilder {
-    name: &'static str,
-    size: usize,
+    policy: Policy,
+    bound: Bound,
+    capacity: usize,
     clock: Clock,
 }
 
@@ -40,33 +80,64 @@ impl LocalCacheBuilder {
         self
     }
 
+    /// Takes the capacity for a bound on the [weight](LocalEntry::weight) of all entries, rather than on their number.
+    pub fn weighted(mut self) -> Self {
+        self.bound = Bound::Weight;
+        self
+    }
+
     /// The storage.
     #[must_use]
     pub fn build(self) -> LocalCache {
+        let weighted = matches!(self.bound, Bound::Weight);
+        let cache = match self.policy {
+            Policy::Tlfu => {
+                let builder = TinyLfu::builder(self.capacity).clock(self.clock);
+                Cache::Tlfu(
+                    if weighted {
+                        builder.weigh(Kept::weigh)
+                    } else {
+                        builder
+                    }
+                    .build(),
+                )
+            }
+            Policy::Lru => {
+                let builder = Lru::builder(self.capacity).clock(self.clock);
+                Cache::Lru(
+                    if weighted {
+                        builder.weigh(Kept::weigh)
+                    } else {
+                        builder
+                    }
+                    .build(),
+                )
+            }
+        };
         LocalCache {
-            name: self.name,
-            cache: Lru::builder(self.size).clock(self.clock).build(),
+            bound: self.bound,
+            cache,
         }
     }
 }
 
 impl LocalCache {
-    /// A storage of at most `size` entries: `local://tlfu?size=N`. 0 stores nothing.
-    ///
-    /// Evicts the least recently used entry, like [`lru`](Self::lru): frequency is not looked at.
+    /// A storage of at most `size` entries that keeps what is worth most, as [`TinyLfu`] does: `local://tlfu?size=N`, or
+    /// `weight=N` for a bound on what they weigh. 0 stores nothing.
     pub fn tlfu(size: usize) -> LocalCacheBuilder {
-        Self::builder("tlfu", size)
+        Self::builder(Policy::Tlfu, size)
     }
 
-    /// A storage of at most `size` entries that keeps what was used last: `local://lru?size=N`. 0 stores nothing.
+    /// A storage of at most `size` entries that keeps what was used last: `local://lru?size=N` or `weight=N`. 0 stores nothing.
     pub fn lru(size: usize) -> LocalCacheBuilder {
-        Self::builder("lru", size)
+        Self::builder(Policy::Lru, size)
     }
 
-    fn builder(name: &'static str, size: usize) -> LocalCacheBuilder {
+    fn builder(policy: Policy, capacity: usize) -> LocalCacheBuilder {
         LocalCacheBuilder {
-            name,
-            size,
+            policy,
+            bound: Bound::Size,
+            capacity,
             clock: Clock::real(),
         }
     }
@@ -84,23 +155,46 @@ impl LocalCache {
             return Err(url.error("has more than a policy and options; write `local://tlfu?size=N`"));
         }
         let size = url.take("size", "a number of entries")?;
-        let size =
-            size.ok_or_else(|| url.error("option `size` is missing; write for example `size=10000`"))?;
-        Ok(Storage::local(builder(size).build()))
+        let weight = url.take("weight", "a number, what all entries may weigh")?;
+        let builder = match (size, weight) {
+            (Some(size), None) => builder(size),
+            (None, Some(weight)) => builder(weight).weighted(),
+            (Some(_), Some(_)) => return Err(url.error("options `size` and `weight` exclude each other")),
+            (None, None) => {
+                return Err(url.error("option `size` is missing; write for example `size=10000`"));
+            }
+        };
+        Ok(Storage::local(builder.build()))
     }
 }
 
 impl LocalStorage for LocalCache {
     fn location(&self) -> String {
-        format!("local://{}?size={}", self.name, self.cache.capacity())
+        let policy = match self.cache {
+            Cache::Tlfu(_) => "tlfu",
+            Cache::Lru(_) => "lru",
+        };
+        let bound = match self.bound {
+            Bound::Size => "size",
+            Bound::Weight => "weight",
+        };
+        format!(
+            "local://{policy}?{bound}={}",
+            on!(&self.cache, cache => cache.capacity())
+        )
     }
 
     fn get(&self, key: &[u8]) -> Option<LocalValue> {
-        self.cache.get(key).map(|kept| kept.value)
+        on!(&self.cache, cache => cache.read(key, |kept| LocalValue::clone(&kept.value)))
+    }
+
+    #[inline]
+    fn read(&self, key: &[u8], see: &mut dyn FnMut(&(dyn Any + Send + Sync))) -> bool {
+        on!(&self.cache, cache => cache.read(key, |kept| see(&*kept.value))).is_some()
     }
 
     fn entry(&self, key: &[u8]) -> Option<LocalEntry> {
-        let (kept, ttl) = self.cache.entry(key)?;
+        let (kept, ttl): (Kept, Option<Duration>) = on!(&self.cache, cache => cache.entry(key))?;
         Some(LocalEntry::new(kept.value, ttl).with_weight(kept.weight))
     }
 
@@ -109,20 +203,20 @@ impl LocalStorage for LocalCache {
             value: entry.value,
             weight: entry.weight,
         };
-        self.cache
-            .insert_if(key.into(), kept, entry.ttl, || !fence.is_raised())
+        let down = || !fence.is_raised();
+        on!(&self.cache, cache => cache.insert_if(key.into(), kept, entry.ttl, down))
     }
 
     fn remove(&self, key: &[u8]) -> bool {
-        self.cache.remove(key)
+        on!(&self.cache, cache => cache.remove(key))
     }
 
     fn clear(&self) {
-        self.cache.clear();
+        on!(&self.cache, cache => cache.clear());
     }
 
     fn len(&self) -> usize {
-        self.cache.len()
+        on!(&self.cache, cache => cache.len())
     }
 }
 

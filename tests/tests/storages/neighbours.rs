@@ -62,7 +62,8 @@ async fn c4_prefixes_keep_applications_apart() {
     let redis = shared_url(Kind::Redis) + "?timeout=10s";
     let postgres = shared_url(Kind::Postgres) + "?timeout=10s";
     let mysql = shared_url(Kind::MySql) + "?timeout=10s";
-    for url in [&redis, &postgres, &mysql, &sqlite] {
+    let mongodb = shared_url(Kind::MongoDb) + "?timeout=10s";
+    for url in [&redis, &postgres, &mysql, &mongodb, &sqlite] {
         for (one, two) in PREFIXES {
             keep_apart((one, url), (two, url)).await;
         }
@@ -82,6 +83,8 @@ async fn c4_tables_and_databases_keep_applications_apart() {
         ("same", &url(&redis, "/8?timeout=10s")),
     )
     .await;
+    let mongodb = shared_url(Kind::MongoDb) + "?timeout=10s&collection=";
+    keep_apart(("same", &url(&mongodb, "shop")), ("same", &url(&mongodb, "Shop"))).await;
     for base in [&postgres, &mysql, &sqlite] {
         // Words of the language are names like others, since names are quoted.
         for (one, two) in [("shop", "shop_expiry2"), ("select", "order"), ("User", "user_")] {

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use cacheme::{Cacheme, Error, Storage};
 use cacheme_storage::{Postgres, Sqlite};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use tests::{Server, mariadb, postgres, redis};
+use tests::{Server, mariadb, mongodb_on_disk, postgres, redis};
 
+use super::log::Seen;
 use super::postgres::{run, url as postgres_url, with_passwords};
 use super::redis::{ask, url as redis_url};
 use super::service::{Square, hits, loads, loads_in_trouble, recovers, squares, start, tier, working};
@@ -92,6 +93,16 @@ async fn t1_t3_postgres_that_refuses_is_named_and_done_without() {
     refused(
         at("poor:sEcReT", "other"),
         &["refused", "database \"other\" does not exist"],
+    )
+    .await;
+    // Something else listens there, and says nothing that PostgreSQL would.
+    let redis = redis(&[]);
+    refused(
+        by(&format!(
+            "postgres://poor:sEcReT@127.0.0.1:{}/?timeout=1s",
+            redis.port()
+        )),
+        &["cannot be reached", "does not greet"],
     )
     .await;
     let absent = refused(
@@ -201,14 +212,21 @@ async fn goes_on_reading(cacheme: &Cacheme, there: u64, absent: u64) {
     assert_eq!(loads(cacheme), before + 99, "one of them is there");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn t1_t3_a_redis_without_memory_goes_on_answering() {
+    let seen = Seen::default();
+    // On this thread, which is the only one that runs our tasks.
+    let _logging = tracing::subscriber::set_default(seen.clone());
     let server = redis(&["--maxmemory-policy", "noeviction"]);
     let cacheme = working("trouble", &redis_url(&server)).await;
     cacheme.get(&Square { number: 1_000 }).await.unwrap();
     cacheme.get(&Square { number: 7 }).await.unwrap();
     ask::<()>(server.port(), &["CONFIG", "SET", "maxmemory", "1"]).await;
-    goes_on_reading(&cacheme, 1_000, 2).await;
+    for absent in 20..28 {
+        goes_on_reading(&cacheme, 1_000, absent).await;
+    }
+    let told = seen.all().matches("storage in trouble").count();
+    assert_eq!(told, 1, "told for each call:\n{}", seen.all());
     // Neither the new value nor the old one: dropping needs no memory.
     cacheme.set(&Square { number: 7 }, 50).await.unwrap();
     assert_eq!(cacheme.peek(&Square { number: 7 }).await.unwrap(), None);
@@ -349,7 +367,14 @@ async fn freezes_dies_and_comes_back(mut server: Server, url: &str, keeps: bool)
         "a bounded wait each: {:?}",
         start_of_freeze.elapsed()
     );
+    let (early, registered) = start("trouble", by(url)).await;
+    let error = registered.unwrap_err().to_string();
+    assert!(
+        error.contains("`remote`") && error.contains("did not answer within"),
+        "{error}"
+    );
     server.thaw();
+    recovers(&early, 9).await;
     // What could not be removed goes in the background.
     eventually("the old value goes", async || {
         cacheme.peek(&Square { number: 2 }).await.unwrap().is_none()
@@ -402,6 +427,14 @@ async fn t1_mysql_freezes_dies_and_comes_back() {
     let server = mariadb();
     let url = super::mysql::url(&server, "?timeout=150ms");
     freezes_dies_and_comes_back(server, &url, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t1_mongodb_freezes_dies_and_comes_back() {
+    let server = mongodb_on_disk();
+    // The driver looks for a server every ten seconds unless told otherwise, or when a call needs one.
+    let url = super::mongodb::url(&server, "?timeout=500ms&heartbeatFrequencyMS=500");
+    freezes_dies_and_comes_back(server, &url, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

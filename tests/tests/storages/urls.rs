@@ -3,7 +3,7 @@
 use cacheme_storage::{Error, Storage};
 
 /// For each scheme a URL that works, and all its options.
-const SCHEMES: [(&str, &str); 14] = [
+const SCHEMES: [(&str, &str); 15] = [
     ("local://tlfu?size=10", "size, timeout"),
     ("local://lru?size=10", "size, timeout"),
     ("redis://h", "timeout"),
@@ -20,6 +20,13 @@ const SCHEMES: [(&str, &str); 14] = [
     (
         "postgresql://h/app",
         "acquire_timeout, connections, create, purge, socket, sslmode, sslrootcert, table, timeout",
+    ),
+    (
+        "mongodb://h/app",
+        "acquire_timeout, appName, authMechanism, authMechanismProperties, authSource, collection, \
+         connectTimeoutMS, connections, create, directConnection, heartbeatFrequencyMS, journal, loadBalanced, \
+         localThresholdMS, minPoolSize, replicaSet, serverSelectionTimeoutMS, timeout, tls, \
+         tlsAllowInvalidCertificates, tlsCAFile, tlsCertificateKeyFile, w, wTimeoutMS",
     ),
     (
         "mysql://h/app",

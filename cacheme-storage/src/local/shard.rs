@@ -1,0 +1,305 @@
+//! One part of a [`TinyLfu`](super::TinyLfu): entries, the policy over them and their deadlines, behind one lock.
+
+use std::borrow::Borrow;
+
+use super::clock::{Clock, NEVER};
+use super::deadlines::Deadlines;
+use super::entry::{Evicted, Leavers, Listener};
+use super::store::{Found, Store};
+use crate::policy::{Policy, Residents};
+
+/// Writes between two looks for expired entries, where the look is not nearly free.
+const WRITES_A_SWEEP: u32 = 64;
+/// A shard of so many slots is looked through at each write.
+const SMALL: usize = 4096;
+/// Entries that a write collects at once.
+const COLLECTED_AT_ONCE: usize = 256;
+
+/// The shard.
+pub(crate) struct Shard<K, V> {
+    policy: Policy,
+    store: Store<K, V>,
+    deadlines: Deadlines,
+    writes: u32,
+}
+
+/// What an entry comes with.
+pub(crate) struct Terms {
+    pub(crate) hash: u32,
+    pub(crate) weight: u32,
+    /// [`NEVER`] for none.
+    pub(crate) deadline: u64,
+    /// The configuration that the policy is to play.
+    pub(crate) choice: usize,
+}
+
+/// What became of an entry that was to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inserted {
+    Replaced,
+    Added,
+    Refused,
+}
+
+impl<K, V> Shard<K, V> {
+    /// A shard of at most `capacity`, of entries or of weight.
+    pub(crate) fn new(capacity: u64, weighted: bool, seed: u64) -> Self {
+        Self {
+            policy: Policy::new(capacity, weighted, seed),
+            store: Store::new(),
+            deadlines: Deadlines::new(),
+            writes: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.policy.len()
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        self.policy.weight()
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.policy.capacity()
+    }
+
+    /// A time before which nothing expires.
+    pub(crate) fn earliest(&self) -> u64 {
+        self.deadlines.earliest()
+    }
+
+    #[inline]
+    pub(crate) fn find<Q: Eq + ?Sized>(&self, hash: u32, key: &Q) -> Option<Found<'_, K, V>>
+    where
+        K: Borrow<Q>,
+    {
+        self.store.find(hash, key)
+    }
+
+    /// The deadline of an entry that was found.
+    #[inline]
+    pub(crate) fn deadline(&self, found: &Found<'_, K, V>) -> u64 {
+        if found.is_timed() {
+            self.deadlines.get(found.slot())
+        } else {
+            NEVER
+        }
+    }
+
+    /// All entries and their deadlines.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&(K, V), u64)> {
+        let entries = self.store.iter();
+        entries.map(|(slot, entry)| (entry, self.deadlines.get(slot)))
+    }
+
+    /// Stores the entry, or leaves it where it is if it may not stay.
+    pub(crate) fn insert(
+        &mut self,
+        entry: &mut Option<(K, V)>,
+        terms: &Terms,
+        clock: &Clock,
+        leavers: &mut Leavers<K, V>,
+    ) -> Inserted
+    where
+        K: Eq,
+    {
+        self.collect(clock, leavers);
+        let hash = terms.hash;
+        let known = entry.as_ref().and_then(|(key, _)| {
+            let found = self.store.find(hash, key)?;
+            Some((found.slot(), found.position(), found.is_timed()))
+        });
+        let timed = terms.deadline != NEVER;
+        if let Some((slot, position, was_timed)) = known
+            && let Some(entry) = entry.take()
+        {
+            let expired = was_timed && self.deadlines.get(slot) <= clock.now();
+            let old = self.store.replace(position, entry, timed);
+            if timed || was_timed {
+                self.deadlines.set(slot, terms.deadline);
+            }
+            leavers.push(
+                old,
+                if expired {
+                    Evicted::Expired
+                } else {
+                    Evicted::Replaced
+                },
+            );
+            let Self {
+                policy,
+                store,
+                deadlines,
+                ..
+            } = self;
+            policy.reweigh(
+                slot,
+                terms.weight,
+                &mut Keeper {
+                    store,
+                    deadlines,
+                    leavers,
+                },
+            );
+            return if self.store.is_occupied(slot) {
+                Inserted::Replaced
+            } else {
+                Inserted::Refused
+            };
+        }
+        let Self {
+            policy,
+            store,
+            deadlines,
+            ..
+        } = self;
+        let mut keeper = Keeper {
+            store,
+            deadlines,
+            leavers,
+        };
+        let Some(slot) = policy.arrive(hash, terms.weight, terms.choice, &mut keeper) else {
+            return Inserted::Refused;
+        };
+        store.reserve(policy.slots(), |slot| policy.hash(slot));
+        if let Some(entry) = entry.take() {
+            store.put(slot, hash, entry, timed);
+        }
+        if timed {
+            deadlines.set(slot, terms.deadline);
+        }
+        Inserted::Added
+    }
+
+    /// Removes `key`; says whether it was there and alive at `now`.
+    pub(crate) fn remove<Q: Eq + ?Sized>(
+        &mut self,
+        hash: u32,
+        key: &Q,
+        clock: &Clock,
+        leavers: &mut Leavers<K, V>,
+    ) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        let Some(found) = self.store.find(hash, key) else {
+            return false;
+        };
+        let slot = found.slot();
+        let alive = !found.is_timed() || clock.now() < self.deadlines.get(slot);
+        self.take(
+            slot,
+            if alive { Evicted::Removed } else { Evicted::Expired },
+            leavers,
+        );
+        alive
+    }
+
+    /// Removes `key`, since what should have taken its place is not stored.
+    pub(crate) fn remove_replaced(&mut self, hash: u32, key: &K, clock: &Clock, leavers: &mut Leavers<K, V>)
+    where
+        K: Eq,
+    {
+        if let Some(found) = self.store.find(hash, key) {
+            let alive = !found.is_timed() || clock.now() < self.deadlines.get(found.slot());
+            self.take(
+                found.slot(),
+                if alive {
+                    Evicted::Replaced
+                } else {
+                    Evicted::Expired
+                },
+                leavers,
+            );
+        }
+    }
+
+    /// Removes `key` if its time has passed.
+    pub(crate) fn remove_expired<Q: Eq + ?Sized>(
+        &mut self,
+        hash: u32,
+        key: &Q,
+        clock: &Clock,
+        leavers: &mut Leavers<K, V>,
+    ) where
+        K: Borrow<Q>,
+    {
+        if let Some(found) = self.store.find(hash, key)
+            && self.deadline(&found) <= clock.now()
+        {
+            self.take(found.slot(), Evicted::Expired, leavers);
+        }
+    }
+
+    /// Removes what has expired, at the least `most` entries if there are so many.
+    pub(crate) fn sweep(&mut self, now: u64, most: usize, leavers: &mut Leavers<K, V>) {
+        for slot in self.deadlines.take_expired(now, most) {
+            self.take(slot, Evicted::Expired, leavers);
+        }
+    }
+
+    /// Changes the capacity and evicts what is too much.
+    pub(crate) fn resize(&mut self, capacity: u64, leavers: &mut Leavers<K, V>) {
+        let Self {
+            policy,
+            store,
+            deadlines,
+            ..
+        } = self;
+        policy.resize(
+            capacity,
+            &mut Keeper {
+                store,
+                deadlines,
+                leavers,
+            },
+        );
+    }
+
+    /// Sends all entries of a shard away that nobody else sees any more.
+    pub(crate) fn leave(mut self, listener: Option<&Listener<K, V>>) {
+        let Some(listener) = listener else { return };
+        for (key, value) in self.store.drain() {
+            listener(&key, &value, Evicted::Removed);
+        }
+    }
+
+    /// Collects some of what has expired, now and then.
+    fn collect(&mut self, clock: &Clock, leavers: &mut Leavers<K, V>) {
+        if self.deadlines.earliest() == NEVER {
+            return;
+        }
+        self.writes += 1;
+        if self.writes >= WRITES_A_SWEEP || self.policy.slots() <= SMALL {
+            self.writes = 0;
+            self.sweep(clock.now(), COLLECTED_AT_ONCE, leavers);
+        }
+    }
+
+    fn take(&mut self, slot: u32, why: Evicted, leavers: &mut Leavers<K, V>) {
+        let entry = self.store.take(slot, self.policy.hash(slot));
+        self.policy.remove(slot);
+        self.deadlines.set(slot, NEVER);
+        leavers.push(entry, why);
+    }
+}
+
+/// What the policy decides, done.
+struct Keeper<'a, K, V> {
+    store: &'a mut Store<K, V>,
+    deadlines: &'a mut Deadlines,
+    leavers: &'a mut Leavers<K, V>,
+}
+
+impl<K, V> Residents for Keeper<'_, K, V> {
+    #[inline]
+    fn take_mark(&mut self, slot: u32, hash: u32) -> bool {
+        self.store.take_mark(slot, hash)
+    }
+
+    fn evict(&mut self, slot: u32, hash: u32) {
+        self.leavers.push(self.store.take(slot, hash), Evicted::Size);
+        self.deadlines.set(slot, NEVER);
+    }
+}

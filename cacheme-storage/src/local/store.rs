@@ -1,0 +1,205 @@
+//! The entries of a shard: keys and values in slots, side by side, and the table that finds them.
+//!
+//! Unsafe, because a slot is `MaybeUninit`: an `Option` around a pair of `u64` takes 24 bytes instead of 16, a third of all
+//! that an entry costs. What makes it sound is kept in this file alone: **a slot holds an entry exactly while its bit in
+//! `occupied` is set, and every word of the table is of such a slot.** Whoever changes one of the three changes all.
+#![allow(unsafe_code, reason = "slots without a discriminant, see above")]
+
+use std::borrow::Borrow;
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::table::{Position, Table};
+
+/// Set in a word by a hit; taken off by the policy.
+const MARK: u32 = 1 << 31;
+/// Set in a word whose entry has a deadline.
+const TIMED: u32 = 1 << 30;
+
+/// The entries.
+pub(crate) struct Store<K, V> {
+    table: Table,
+    slots: Vec<MaybeUninit<(K, V)>>,
+    occupied: Vec<u64>,
+}
+
+/// An entry that was found, seen through a shared reference.
+pub(crate) struct Found<'a, K, V> {
+    word: &'a AtomicU32,
+    seen: u32,
+    position: Position,
+    pub(crate) entry: &'a (K, V),
+}
+
+impl<K, V> Found<'_, K, V> {
+    /// Whether the entry has a deadline.
+    #[inline]
+    pub(crate) fn is_timed(&self) -> bool {
+        self.seen & TIMED != 0
+    }
+
+    #[inline]
+    pub(crate) fn slot(&self) -> u32 {
+        self.seen & !(MARK | TIMED)
+    }
+
+    #[inline]
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Marks it as used.
+    #[inline]
+    pub(crate) fn mark(&self) {
+        // A store only if it changes something: a hot entry's cache line stays shared between cores. Two who store at once store the
+        // same, as nobody takes marks off or moves words while readers are there.
+        if self.seen & MARK == 0 {
+            self.word.store(self.seen | MARK, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<K, V> Store<K, V> {
+    pub(crate) fn new() -> Self {
+        Self {
+            table: Table::default(),
+            slots: Vec::new(),
+            occupied: Vec::new(),
+        }
+    }
+
+    /// The entry under `key`.
+    #[inline]
+    pub(crate) fn find<Q: Eq + ?Sized>(&self, hash: u32, key: &Q) -> Option<Found<'_, K, V>>
+    where
+        K: Borrow<Q>,
+    {
+        let position = self.table.find(hash, |slot| {
+            // SAFETY: the slot is of a word in the table.
+            let (its, _) = unsafe { self.entry(slot) };
+            its.borrow() == key
+        })?;
+        let word = self.table.word(position);
+        let seen = word.load(Ordering::Relaxed);
+        // SAFETY: as before.
+        let entry = unsafe { self.entry(seen & !(MARK | TIMED)) };
+        Some(Found {
+            word,
+            seen,
+            position,
+            entry,
+        })
+    }
+
+    /// Makes slots below `slots` usable. `hash_of` tells the hash of an occupied one.
+    pub(crate) fn reserve(&mut self, slots: usize, hash_of: impl Fn(u32) -> u32) {
+        if slots > self.slots.len() {
+            self.slots.reserve_exact(slots - self.slots.len());
+            self.slots.resize_with(slots, MaybeUninit::uninit);
+            self.occupied.resize(slots.div_ceil(64), 0);
+            self.table.reserve(slots, hash_of);
+        }
+    }
+
+    /// Puts an entry whose key is not there into a slot.
+    ///
+    /// # Panics
+    ///
+    /// If the slot is occupied, or was not made usable.
+    pub(crate) fn put(&mut self, slot: u32, hash: u32, entry: (K, V), timed: bool) {
+        let (at, bit) = (slot as usize / 64, 1 << (slot % 64));
+        assert!(self.occupied[at] & bit == 0, "a new entry's slot is free");
+        self.slots[slot as usize].write(entry);
+        self.occupied[at] |= bit;
+        self.table.insert(hash, slot | if timed { TIMED } else { 0 });
+    }
+
+    /// Takes the entry out of a slot that was found by this hash.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub(crate) fn take(&mut self, slot: u32, hash: u32) -> (K, V) {
+        let position = self.position(slot, hash);
+        self.table.remove(position, hash);
+        self.occupied[slot as usize / 64] &= !(1 << (slot % 64));
+        // SAFETY: the slot was of a word in the table, and is not occupied from here on: nobody reads the entry again.
+        unsafe { self.slots[slot as usize].assume_init_read() }
+    }
+
+    /// Puts an entry in the place of one with an equal key, as used; gives the old one.
+    pub(crate) fn replace(&mut self, position: Position, entry: (K, V), timed: bool) -> (K, V) {
+        let slot = self.table.slot(position);
+        let word = slot | MARK | if timed { TIMED } else { 0 };
+        self.table.word(position).store(word, Ordering::Relaxed);
+        // SAFETY: the slot is of a word in the table.
+        let old = unsafe { self.slots[slot as usize].assume_init_mut() };
+        std::mem::replace(old, entry)
+    }
+
+    /// Takes the mark off the entry in a slot; says whether it was there.
+    #[inline]
+    pub(crate) fn take_mark(&mut self, slot: u32, hash: u32) -> bool {
+        let word = self.table.word(self.position(slot, hash));
+        let seen = word.load(Ordering::Relaxed);
+        if seen & MARK != 0 {
+            word.store(seen & !MARK, Ordering::Relaxed);
+        }
+        seen & MARK != 0
+    }
+
+    /// Takes all entries out.
+    pub(crate) fn drain(&mut self) -> Vec<(K, V)> {
+        let table = std::mem::take(&mut self.table);
+        self.occupied.fill(0);
+        let slots = table.words().map(|word| word & !(MARK | TIMED));
+        // SAFETY: the slots were of words in the table, each of one, and are not occupied any more: nobody reads them again.
+        let entries = slots
+            .map(|slot| unsafe { self.slots[slot as usize].assume_init_read() })
+            .collect();
+        self.slots.clear();
+        self.occupied.clear();
+        entries
+    }
+
+    /// Whether an entry is in the slot.
+    pub(crate) fn is_occupied(&self, slot: u32) -> bool {
+        self.occupied[slot as usize / 64] >> (slot % 64) & 1 == 1
+    }
+
+    /// All entries, with their slots.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &(K, V))> {
+        let slots = self.table.words().map(|word| word & !(MARK | TIMED));
+        // SAFETY: the slots are of words in the table.
+        slots.map(|slot| (slot, unsafe { self.entry(slot) }))
+    }
+
+    fn position(&self, slot: u32, hash: u32) -> Position {
+        let found = self.table.find(hash, |other| other == slot);
+        found.expect("an occupied slot is in the table under its hash")
+    }
+
+    /// # Safety
+    ///
+    /// The slot must be of a word in the table.
+    #[inline]
+    unsafe fn entry(&self, slot: u32) -> &(K, V) {
+        debug_assert!(self.occupied[slot as usize / 64] >> (slot % 64) & 1 == 1);
+        // SAFETY: words are only of occupied slots, which lie within the vector and are initialised.
+        unsafe { self.slots.get_unchecked(slot as usize).assume_init_ref() }
+    }
+}
+
+impl<K, V> Drop for Store<K, V> {
+    fn drop(&mut self) {
+        if !std::mem::needs_drop::<(K, V)>() {
+            return;
+        }
+        for word in self.table.words() {
+            let slot = word & !(MARK | TIMED);
+            // SAFETY: the slot is of a word in the table, each slot of one word only, and the store is gone afterwards. If a
+            // drop panics, the remaining entries are leaked.
+            unsafe { self.slots[slot as usize].assume_init_drop() };
+        }
+    }
+}

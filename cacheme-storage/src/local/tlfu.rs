@@ -1,0 +1,382 @@
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use foldhash::quality::FixedState;
+use parking_lot::Mutex;
+
+use super::clock::{Clock, NEVER};
+use super::entry::{Leavers, Listener, Weigher};
+use super::reader_lock::ReaderLock;
+use super::sampler::Sampler;
+use super::shard::{Inserted, Shard, Terms};
+use super::sweeper::Sweeper;
+use super::tlfu_builder::TinyLfuBuilder;
+
+/// A cache that keeps what is worth most, by how often and how lately it was used: bounded, shared between threads.
+///
+/// The policy is W-TinyLFU with a recency test after LIRS, and adapts to the workload. Reads take no exclusive lock and write nothing
+/// that another thread reads, but a mark on an entry that had none. `get` clones the value; let it be an `Arc` or something as cheap, or look at it in place with
+/// [`read`](Self::read).
+///
+/// A `Clone` or `Eq` of user types, or a closure given to `read`, that calls back into the same cache may read; what it
+/// writes may be refused: then nothing is stored or removed. Listeners, `Drop` and the weigher run without a lock and may do anything.
+///
+/// Clones are the same cache.
+///
+/// ```
+/// let cache = cacheme_storage::TinyLfu::new(1_000);
+/// cache.insert("a".to_string(), 1);
+/// assert_eq!(cache.get("a"), Some(1));
+/// assert_eq!(cache.get("b"), None);
+/// ```
+pub struct TinyLfu<K, V> {
+    pub(super) inner: Arc<Inner<K, V>>,
+}
+
+pub(super) struct Inner<K, V> {
+    pub(super) hasher: FixedState,
+    pub(super) shards: Box<[ReaderLock<Shard<K, V>>]>,
+    pub(super) sampler: Sampler,
+    pub(super) clock: Clock,
+    pub(super) listener: Option<Listener<K, V>>,
+    pub(super) weigher: Option<Weigher<K, V>>,
+    pub(super) capacity: AtomicUsize,
+    /// One change of the capacity at a time.
+    pub(super) resizing: Mutex<()>,
+    pub(super) seed: u64,
+    pub(super) sweeper: Sweeper<K, V>,
+}
+
+impl<K, V> TinyLfu<K, V> {
+    /// A builder of a cache of at most `capacity` entries, or of that weight in all if it is given a weigher; 0 stores nothing.
+    pub fn builder(capacity: usize) -> TinyLfuBuilder<K, V> {
+        TinyLfuBuilder::new(capacity)
+    }
+}
+
+impl<K: Hash + Eq, V> TinyLfu<K, V> {
+    /// A cache of at most `capacity` entries; 0 stores nothing.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self
+    where
+        K: Send + Sync + 'static,
+        V: Send + Sync + 'static,
+    {
+        Self::builder(capacity).build()
+    }
+
+    /// The value under `key`.
+    #[inline]
+    pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        V: Clone,
+    {
+        self.find(key, |value, _| value.clone())
+    }
+
+    /// What `see` makes of the value under `key`, which it looks at in place.
+    ///
+    /// Writers of keys in the same shard wait until it returns.
+    #[inline]
+    pub fn read<Q: Hash + Eq + ?Sized, R>(&self, key: &Q, see: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        K: Borrow<Q>,
+    {
+        self.find(key, |value, _| see(value))
+    }
+
+    /// The value under `key` and the life it has left; `None` is for ever.
+    pub fn entry<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<(V, Option<Duration>)>
+    where
+        K: Borrow<Q>,
+        V: Clone,
+    {
+        let (value, deadline) = self.find(key, |value, deadline| (value.clone(), deadline))?;
+        Some((value, self.inner.clock.left(deadline)))
+    }
+
+    #[inline]
+    fn find<Q: Hash + Eq + ?Sized, R>(&self, key: &Q, see: impl FnOnce(&V, u64) -> R) -> Option<R>
+    where
+        K: Borrow<Q>,
+    {
+        let inner = &*self.inner;
+        let hash = inner.hasher.hash_one(key);
+        let found = {
+            let shard = inner.shard(hash).read()?;
+            let found = shard.find(hash as u32, key)?;
+            let deadline = shard.deadline(&found);
+            if deadline == NEVER || inner.clock.now() < deadline {
+                found.mark();
+                Some(see(&found.entry.1, deadline))
+            } else {
+                None
+            }
+        };
+        if found.is_some() {
+            inner.sampler.see(hash);
+        } else {
+            inner.remove_expired(hash, key);
+        }
+        found
+    }
+
+    /// Whether `key` is there and has not expired. Not a use.
+    pub fn contains<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        let inner = &*self.inner;
+        let hash = inner.hasher.hash_one(key);
+        let Some(shard) = inner.shard(hash).read() else {
+            return false;
+        };
+        shard.find(hash as u32, key).is_some_and(|found| {
+            let deadline = shard.deadline(&found);
+            deadline == NEVER || inner.clock.now() < deadline
+        })
+    }
+
+    /// Stores `value` under `key`; says whether it did. It does not if the entry is heavier than the cache may be, or too
+    /// heavy for what it is worth; what was under the key before is gone even then.
+    pub fn insert(&self, key: K, value: V) -> bool {
+        self.insert_if(key, value, None, || true)
+    }
+
+    /// The same for `ttl` from now. A ttl of zero is over at once: nothing is stored, and what was there is gone.
+    ///
+    /// Where a tokio runtime is there, the entry's memory is given back within a second of its end; else by later writes.
+    pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) -> bool {
+        self.insert_if(key, value, Some(ttl), || true)
+    }
+
+    /// Stores if `admit` says so, which is asked under the lock that orders this with [`remove`](Self::remove).
+    pub(crate) fn insert_if(
+        &self,
+        key: K,
+        value: V,
+        ttl: Option<Duration>,
+        admit: impl FnOnce() -> bool,
+    ) -> bool {
+        let inner = &*self.inner;
+        let hash = inner.hasher.hash_one(&key);
+        // An entry without weight would never have to go.
+        let weight = inner
+            .weigher
+            .as_ref()
+            .map_or(1, |weigh| weigh(&key, &value).max(1));
+        let terms = Terms {
+            hash: hash as u32,
+            weight,
+            deadline: inner.clock.deadline(ttl),
+            choice: inner.sampler.choice(),
+        };
+        let mut leavers = Leavers::new();
+        // Kept outside, so that an entry that is not stored is dropped after the lock.
+        let mut entry = Some((key, value));
+        let Some(mut shard) = inner.shard(hash).write() else {
+            return false;
+        };
+        if !admit() {
+            return false;
+        }
+        let inserted = if u64::from(weight) > shard.capacity() || ttl == Some(Duration::ZERO) {
+            if let Some((key, _)) = &entry {
+                shard.remove_replaced(terms.hash, key, &inner.clock, &mut leavers);
+            }
+            Inserted::Refused
+        } else {
+            shard.insert(&mut entry, &terms, &inner.clock, &mut leavers)
+        };
+        let (full, len) = (leavers.is_empty(), shard.len());
+        drop(shard);
+        leavers.leave(inner.listener.as_ref());
+        if inserted == Inserted::Added {
+            inner.sampler.see(hash);
+        }
+        if inner.weigher.is_some() && !full {
+            inner.sampler.estimate(len as u64 * inner.shards.len() as u64);
+        }
+        if terms.deadline != NEVER && inserted != Inserted::Refused {
+            inner.sweeper.wake(&self.inner);
+        }
+        inserted != Inserted::Refused
+    }
+
+    /// Removes `key`; says whether it was there and had not expired.
+    pub fn remove<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        let inner = &*self.inner;
+        let hash = inner.hasher.hash_one(key);
+        let mut leavers = Leavers::new();
+        let Some(mut shard) = inner.shard(hash).write() else {
+            return false;
+        };
+        let removed = shard.remove(hash as u32, key, &inner.clock, &mut leavers);
+        drop(shard);
+        leavers.leave(inner.listener.as_ref());
+        removed
+    }
+}
+
+impl<K, V> TinyLfu<K, V> {
+    /// Removes everything.
+    pub fn clear(&self) {
+        self.inner.clear();
+    }
+
+    /// Removes what has expired. Expired entries are never returned; this gives their memory back early.
+    pub fn sweep(&self) {
+        self.inner.sweep();
+    }
+
+    /// Changes the capacity, and evicts what is too much. How the cache is divided does not change: it is best at
+    /// capacities like the one it was built for.
+    pub fn resize(&self, capacity: usize) {
+        self.inner.resize(capacity);
+    }
+
+    /// Copies of all entries that have not expired, in no order. Taken shard by shard, so entries that come and go
+    /// meanwhile may be there or not. Not a use.
+    pub fn iter(&self) -> impl Iterator<Item = (K, V)> + use<'_, K, V>
+    where
+        K: Clone,
+        V: Clone,
+    {
+        self.inner.shards.iter().flat_map(|shard| {
+            let now = self.inner.clock.now();
+            let Some(shard) = shard.read() else {
+                return Vec::new();
+            };
+            let alive = shard.iter().filter(|(_, deadline)| now < *deadline);
+            alive.map(|(entry, _)| entry.clone()).collect()
+        })
+    }
+
+    /// How many entries there are; expired ones count until they are collected.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let shards = self.inner.shards.iter().filter_map(ReaderLock::read);
+        shards.map(|shard| shard.len()).sum()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What all entries weigh; without a weigher, how many there are.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        let shards = self.inner.shards.iter().filter_map(ReaderLock::read);
+        shards.map(|shard| shard.weight()).sum()
+    }
+
+    /// How many entries there may be, or what they may weigh in all if there is a weigher.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.inner.capacity.load(Ordering::Relaxed)
+    }
+}
+
+impl<K, V> Inner<K, V> {
+    /// The shard by the upper half of the hash; the lower half is for what is inside.
+    #[inline]
+    pub(super) fn shard(&self, hash: u64) -> &ReaderLock<Shard<K, V>> {
+        let at = ((hash >> 32) * self.shards.len() as u64) >> 32;
+        &self.shards[at as usize]
+    }
+
+    #[cold]
+    fn remove_expired<Q: Eq + ?Sized>(&self, hash: u64, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
+        let mut leavers = Leavers::new();
+        if let Some(mut shard) = self.shard(hash).write() {
+            shard.remove_expired(hash as u32, key, &self.clock, &mut leavers);
+        }
+        leavers.leave(self.listener.as_ref());
+    }
+
+    fn clear(&self) {
+        for shard in &self.shards {
+            let Some(mut shard) = shard.write() else { continue };
+            let empty = Shard::new(shard.capacity(), self.weigher.is_some(), self.seed);
+            let full = std::mem::replace(&mut *shard, empty);
+            drop(shard);
+            full.leave(self.listener.as_ref());
+        }
+    }
+
+    /// Removes what has expired, a little at a time. Says when to look again: a time before which nothing expires.
+    pub(super) fn sweep(&self) -> u64 {
+        let mut earliest = NEVER;
+        for shard in &self.shards {
+            let now = self.clock.now();
+            while let Some(due) = shard.read().map(|shard| shard.earliest()) {
+                if now < due {
+                    earliest = earliest.min(due);
+                    break;
+                }
+                let mut leavers = Leavers::new();
+                let Some(mut shard) = shard.write() else { break };
+                shard.sweep(now, SWEPT_AT_ONCE, &mut leavers);
+                drop(shard);
+                leavers.leave(self.listener.as_ref());
+            }
+        }
+        earliest
+    }
+
+    fn resize(&self, capacity: usize) {
+        let _one = self.resizing.lock();
+        self.capacity.store(capacity, Ordering::Relaxed);
+        let shards = self.shards.len() as u64;
+        for (at, shard) in (0..).zip(&self.shards) {
+            let mut leavers = Leavers::new();
+            let Some(mut shard) = shard.write() else { continue };
+            shard.resize(share(capacity as u64, shards, at), &mut leavers);
+            drop(shard);
+            leavers.leave(self.listener.as_ref());
+        }
+        if self.weigher.is_none() {
+            self.sampler.fit(capacity as u64);
+        }
+    }
+}
+
+/// Entries that a sweep collects under one lock.
+const SWEPT_AT_ONCE: usize = 1024;
+
+/// The part of a capacity that the shard with this number has.
+pub(super) fn share(capacity: u64, shards: u64, at: u64) -> u64 {
+    capacity / shards + u64::from(at < capacity % shards)
+}
+
+impl<K, V> Clone for TinyLfu<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+impl<K, V> fmt::Debug for TinyLfu<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("TinyLfu");
+        fields.field("capacity", &self.capacity()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "tlfu_tests.rs"]
+mod tests;

@@ -1,0 +1,142 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use foldhash::quality::FixedState;
+use parking_lot::Mutex;
+
+use super::clock::Clock;
+use super::entry::{Evicted, Listener, Weigher};
+use super::reader_lock::ReaderLock;
+use super::sampler::Sampler;
+use super::shard::Shard;
+use super::sweeper::Sweeper;
+use super::tlfu::{Inner, TinyLfu, share};
+use crate::seed;
+
+/// Builds a [`TinyLfu`].
+#[must_use = "a builder does nothing until `build`"]
+pub struct TinyLfuBuilder<K, V> {
+    capacity: usize,
+    shards: Option<usize>,
+    clock: Clock,
+    seed: Option<u64>,
+    weigher: Option<Weigher<K, V>>,
+    listener: Option<Listener<K, V>>,
+}
+
+/// Entries of the smallest shard: down to here, dividing the cache costs less than 0.0002 of the mean hit ratio.
+const SMALLEST_SHARD: usize = 2048;
+/// Shards for each core: with sixteen, a writer rarely meets another.
+const SHARDS_PER_CORE: usize = 16;
+/// Entries of the largest shard, so that doubling its arrays under the lock stays well below a millisecond.
+const LARGEST_SHARD: usize = 1 << 16;
+
+impl<K, V> TinyLfuBuilder<K, V> {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            shards: None,
+            clock: Clock::real(),
+            seed: None,
+            weigher: None,
+            listener: None,
+        }
+    }
+
+    /// Bounds the weight of all entries rather than their number. `weigh` is asked once for each entry, when it is
+    /// stored; 0 counts as 1.
+    ///
+    /// A weighted cache is one shard unless [`shards`](Self::shards) says otherwise, since how many entries it will hold is not known.
+    pub fn weigh(mut self, weigh: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
+        self.weigher = Some(Arc::new(weigh));
+        self
+    }
+
+    /// Into how many parts the cache is divided, each with a lock, an equal share of the capacity and a policy of its own.
+    ///
+    /// Left out, there is one part for every 2 048 entries, up to sixteen for each core. Say it for a
+    /// weighted cache that many threads write to: an entry heavier than a part is refused.
+    ///
+    /// # Panics
+    ///
+    /// If it is 0.
+    pub fn shards(mut self, shards: usize) -> Self {
+        assert!(shards > 0, "a cache has at least one shard");
+        self.shards = Some(shards);
+        self
+    }
+
+    /// The clock that expiry goes by.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Seeds the hash, to repeat a run exactly. Left out, every cache has a random seed of its own.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Calls `listener` for every entry that leaves, when no lock is held.
+    pub fn on_evict(mut self, listener: impl Fn(&K, &V, Evicted) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// The cache.
+    #[must_use]
+    pub fn build(self) -> TinyLfu<K, V>
+    where
+        K: Send + Sync + 'static,
+        V: Send + Sync + 'static,
+    {
+        let weighted = self.weigher.is_some();
+        let shards = self
+            .shards
+            .unwrap_or_else(|| if weighted { 1 } else { shards_for(self.capacity) });
+        let seed = self.seed.unwrap_or_else(seed::random);
+        let shard = |at| {
+            let capacity = share(self.capacity as u64, shards as u64, at);
+            ReaderLock::new(Shard::new(capacity, weighted, seed))
+        };
+        TinyLfu {
+            inner: Arc::new(Inner {
+                hasher: FixedState::with_seed(seed),
+                shards: (0..shards as u64).map(shard).collect(),
+                sampler: Sampler::new(if weighted { 0 } else { self.capacity as u64 }),
+                clock: self.clock,
+                listener: self.listener,
+                weigher: self.weigher,
+                capacity: AtomicUsize::new(self.capacity),
+                resizing: Mutex::new(()),
+                seed,
+                sweeper: Sweeper::new(),
+            }),
+        }
+    }
+}
+
+fn shards_for(capacity: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let most = (SHARDS_PER_CORE * cores).next_power_of_two();
+    let mut shards = 1;
+    while shards < most && capacity / (shards * 2) >= SMALLEST_SHARD || capacity / shards > LARGEST_SHARD {
+        // What nobody can fill needs no more locks than this.
+        if shards == MOST_SHARDS {
+            break;
+        }
+        shards *= 2;
+    }
+    shards
+}
+
+const MOST_SHARDS: usize = 1024;
+
+impl<K, V> fmt::Debug for TinyLfuBuilder<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("TinyLfuBuilder");
+        fields.field("capacity", &self.capacity).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,211 @@
+use std::borrow::Cow;
+use std::ops::Range;
+use std::time::Duration;
+
+use mongodb::bson::{Document, doc};
+
+use crate::database::{KeySet, LEASE_LIMIT_MS, millis, receipt, ttl_millis};
+use crate::{Acquired, Filled, LeaseToken, RemoteEntry, Result};
+
+use super::Inner;
+use super::entries::{KEY_LIMIT, Keys, Row, binary, date, key_set, text, texts};
+
+impl Inner {
+    /// Takes the leases of what is free, and looks at who has the others.
+    ///
+    /// A single key is looked at first, which writes nothing: to ask for its lease is how it is read. Who asks for many
+    /// has read them before and knows that they were not there.
+    pub(super) async fn acquire(
+        &self,
+        keys: &[&[u8]],
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<Acquired>> {
+        let keys = key_set(keys);
+        let keys_of_call = keys.distinct();
+        let mut answers: Vec<Option<Acquired>> = vec![None; keys_of_call.len()];
+        if steal {
+            self.in_pieces(keys_of_call, |piece| {
+                self.take(&keys_of_call[piece], token, time, true)
+            })
+            .await?;
+            answers.fill(Some(Acquired::Granted));
+        } else if keys_of_call.len() == 1 {
+            // A lease that is ours already is taken anew, for its time.
+            self.look_at_open(keys_of_call, token, &mut answers, None).await?;
+        }
+        // A key is without an answer after a turn only if it went to somebody else and was given up again within.
+        while answers.iter().any(Option::is_none) {
+            let (open, places) = open(keys_of_call, &answers);
+            let taken = self
+                .in_pieces(&open, |piece| self.take(&open[piece], token, time, false))
+                .await?;
+            for (place, taken) in places.into_iter().zip(taken) {
+                answers[place] = taken.then_some(Acquired::Granted);
+            }
+            self.look_at_open(keys_of_call, token, &mut answers, Some(Acquired::Granted))
+                .await?;
+        }
+        Ok(keys.answers(answers.into_iter().flatten().collect()))
+    }
+
+    /// Answers for keys without one: with what somebody else has there, and with `ours` for a lease of our own.
+    async fn look_at_open(
+        &self,
+        keys: &Keys<'_>,
+        token: LeaseToken,
+        answers: &mut [Option<Acquired>],
+        ours: Option<Acquired>,
+    ) -> Result<()> {
+        let (open, places) = open(keys, answers);
+        let look = |piece: Range<usize>| self.living_rows(&open[piece], None);
+        let found = self.in_pieces(&open, look).await?;
+        let now = self.now();
+        for (place, row) in places.into_iter().zip(found) {
+            answers[place] = row.and_then(|row| {
+                if row.has_value() {
+                    return row.into_value().map(Acquired::Value);
+                }
+                // What has neither value nor lease is not ours, and free.
+                let lease = row.lease()?;
+                if lease == token.0.to_be_bytes() {
+                    return ours.clone();
+                }
+                let left = u64::try_from(row.expires_at()? - now).unwrap_or(0);
+                Some(Acquired::Busy {
+                    left: Duration::from_millis(left.max(1)),
+                })
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes the leases of keys that are free, or of all; says for each whether that is certain.
+    async fn take(
+        &self,
+        keys: &Keys<'_>,
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<bool>> {
+        let time = millis(time).unwrap_or(LEASE_LIMIT_MS);
+        let token = binary(&token.0.to_be_bytes());
+        let updates = || -> Vec<_> {
+            let now = self.now();
+            let mut lease = doc! { "lease": token.clone(), "expires_at": date(now + time) };
+            if !steal {
+                lease.insert("_id", "$_id");
+            }
+            // Found by the key alone; the condition is in what becomes of it.
+            let change = |key: &Cow<'_, [u8]>| {
+                let filter = doc! { "_id": text(key) };
+                if steal {
+                    return doc! { "q": filter, "u": lease.clone(), "upsert": true };
+                }
+                let taken = doc! { "$cond": [held(now, &token), "$$ROOT", lease.clone()] };
+                doc! { "q": filter, "u": [{ "$replaceWith": taken }], "upsert": true }
+            };
+            keys.iter().map(change).collect()
+        };
+        let answer = self.update(updates).await?;
+        let inserted = answer.get_array("upserted").map_or(0, Vec::len);
+        Ok(vec![inserted + modified(&answer) == keys.len(); keys.len()])
+    }
+
+    pub(super) async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
+        self.check_size(entries)?;
+        let keys = KeySet::new(entries.iter().map(|entry| entry.key), Some(KEY_LIMIT));
+        let fill = |piece: Range<usize>| {
+            let rows: Vec<_> = keys.last()[piece.clone()]
+                .iter()
+                .map(|&at| &entries[at])
+                .collect();
+            self.fill_piece(&keys.distinct()[piece], rows, token)
+        };
+        let filled = self.entries_in_pieces(entries, &keys, fill).await?;
+        Ok(keys.answers(filled))
+    }
+
+    /// Fills, and leaves a receipt where the lease was: it says afterwards which values are from this call.
+    async fn fill_piece(
+        &self,
+        keys: &Keys<'_>,
+        entries: Vec<&RemoteEntry<'_>>,
+        token: LeaseToken,
+    ) -> Result<Vec<Filled>> {
+        let receipt = receipt();
+        let token = binary(&token.0.to_be_bytes());
+        let updates = || -> Vec<_> {
+            let now = self.now();
+            let change = |(key, entry): (&Cow<'_, [u8]>, &&RemoteEntry<'_>)| {
+                let mut value =
+                    doc! { "_id": "$_id", "value": binary(&entry.value), "lease": binary(&receipt) };
+                if let Some(ttl) = ttl_millis(entry.ttl) {
+                    value.insert("expires_at", date(now + ttl));
+                }
+                let ours = doc! { "$and": [
+                    { "$eq": ["$lease", token.clone()] },
+                    { "$ne": [{ "$type": "$value" }, "binData"] },
+                    { "$gt": ["$expires_at", date(now)] },
+                ] };
+                let filled = doc! { "$cond": [ours, value, "$$ROOT"] };
+                doc! { "q": { "_id": text(key) }, "u": [{ "$replaceWith": filled }] }
+            };
+            keys.iter().zip(&entries).map(change).collect()
+        };
+        let answer = self.update(updates).await?;
+        if modified(&answer) == keys.len() {
+            return Ok(vec![Filled::Stored; keys.len()]);
+        }
+        // Without the values, and by the receipt alone: what has expired at once was stored all the same.
+        let rows = self.living_rows(keys, Some(doc! { "lease": 1 })).await?;
+        let has_receipt = |row: Option<Row>| row.is_some_and(|row| row.lease() == Some(&receipt));
+        let filled = |is_ours| if is_ours { Filled::Stored } else { Filled::Lost };
+        Ok(rows.into_iter().map(has_receipt).map(filled).collect())
+    }
+
+    pub(super) async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
+        let keys = key_set(keys);
+        let token = binary(&token.0.to_be_bytes());
+        let release = async |piece: Range<usize>| {
+            let keys = &keys.distinct()[piece];
+            let ours = || {
+                vec![doc! {
+                    "lease": token.clone(),
+                    "value": { "$exists": false },
+                    "_id": { "$in": texts(keys) },
+                }]
+            };
+            self.delete(ours).await?;
+            Ok(Vec::<()>::new())
+        };
+        self.in_pieces(keys.distinct(), release).await.map(drop)
+    }
+}
+
+/// Whether a document is a value that lives, or a lease that somebody else has.
+fn held(now: i64, token: &mongodb::bson::Bson) -> Document {
+    // What is absent comes before every date: a lease without an end is none of ours.
+    let lives = doc! { "$gt": ["$expires_at", date(now)] };
+    doc! { "$cond": [
+        { "$eq": [{ "$type": "$value" }, "binData"] },
+        { "$or": [lives.clone(), { "$ne": [{ "$type": "$expires_at" }, "date"] }] },
+        { "$and": [lives, { "$eq": [{ "$type": "$lease" }, "binData"] }, { "$ne": ["$lease", token.clone()] }] },
+    ] }
+}
+
+/// How many documents an update changed.
+fn modified(answer: &Document) -> usize {
+    let modified = answer.get_i32("nModified").map_or(0, i64::from);
+    usize::try_from(modified).unwrap_or(0)
+}
+
+/// The keys that have no answer yet, and their places.
+fn open<'a>(keys: &'a Keys<'_>, answers: &[Option<Acquired>]) -> (Vec<Cow<'a, [u8]>>, Vec<usize>) {
+    let places = keys.iter().zip(answers).enumerate();
+    places
+        .filter(|(_, (_, answer))| answer.is_none())
+        .map(|(place, (key, _))| (Cow::Borrowed(&**key), place))
+        .unzip()
+}

@@ -1,0 +1,60 @@
+//! Keys that left the cache lately, and when they were used last: a key that comes back before the victim's own turn
+//! is worth more than the victim, whatever the sketch says. That is the recency test of LIRS (Jiang & Zhang, "LIRS: an
+//! efficient low inter-reference recency set replacement policy", 2002), with its non-resident blocks kept as a tag and a time in 4 bytes.
+
+/// Eight keys, half a cache line; each a tag in the high half and a time in the low one. Tag 0 is an empty place.
+#[derive(Clone, Copy)]
+#[repr(align(32))]
+struct Bucket([u32; WAYS]);
+
+const WAYS: usize = 8;
+
+/// The keys. Times are ticks that wrap around, so ages are good up to 65 535 ticks.
+pub(crate) struct Ghost {
+    buckets: Box<[Bucket]>,
+}
+
+impl Ghost {
+    /// Room for three keys for every two entries of the cache (as many as the entries: 0.001 less of the mean hit ratio; half: 0.002 less).
+    pub(crate) fn new(entries: usize) -> Self {
+        let buckets = (entries + entries / 2).div_ceil(WAYS).max(1);
+        Self {
+            buckets: vec![Bucket([0; WAYS]); buckets].into(),
+        }
+    }
+
+    /// Takes the key out and says when it was used last. One in 8 000 strangers is taken for a key that left.
+    #[inline]
+    pub(crate) fn take(&mut self, hash: u32) -> Option<u16> {
+        let tag = tag(hash);
+        let at = self.bucket(hash);
+        let place = self.buckets[at].0.iter_mut().find(|place| **place >> 16 == tag)?;
+        let ts = *place as u16;
+        *place = 0;
+        Some(ts)
+    }
+
+    /// Adds a key that was used last at `ts`, in place of the one that was used longest ago.
+    #[inline]
+    pub(crate) fn put(&mut self, hash: u32, ts: u16, now: u16) {
+        let at = self.bucket(hash);
+        let age = |place: &&mut u32| match **place {
+            0 => u32::from(u16::MAX) + 1,
+            place => u32::from(now.wrapping_sub(place as u16)),
+        };
+        if let Some(place) = self.buckets[at].0.iter_mut().max_by_key(age) {
+            *place = tag(hash) << 16 | u32::from(ts);
+        }
+    }
+
+    #[inline]
+    fn bucket(&self, hash: u32) -> usize {
+        ((u64::from(hash) * self.buckets.len() as u64) >> 32) as usize
+    }
+}
+
+/// The low bits of the hash; its high ones choose the bucket.
+#[inline]
+fn tag(hash: u32) -> u32 {
+    (hash & 0xffff).max(1)
+}

@@ -1,0 +1,131 @@
+//! How often keys came lately: a count-min sketch (Cormode & Muthukrishnan, "An improved data stream summary", 2005) of
+//! 4-bit counters, aged as in TinyLFU (Einziger, Friedman & Manes, "TinyLFU: a highly efficient cache admission
+//! policy", 2017).
+//!
+//! All four counters of a key lie in one block of 64 bytes, so counting and asking cost one cache line each. Ageing
+//! halves one block at a time: no pause, and no moment at which every key is worth half.
+
+/// Counters of one cache line: four rows of 32, two words a row.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Block([u64; WORDS]);
+
+const WORDS: usize = 8;
+const ROWS: usize = 4;
+/// What a 4-bit counter can hold. Fifteen is enough to order keys; larger counters only forget more slowly.
+pub(crate) const MOST: u32 = 15;
+
+/// Memory of the sketch for each entry of the cache. Twelve bytes are 24 counters, six for each of a key's four: 8 bytes
+/// cost 0.002 of the mean hit ratio, 16 give 0.001 more.
+const BYTES_PER_ENTRY: usize = 12;
+/// Counters are halved once for so many additions an entry of the cache. TinyLFU takes 10; anything from 20 to 40 is
+/// better by 0.002, since what is counted here are arrivals and passes of the hand and not every hit.
+const ADDITIONS_PER_ENTRY: u64 = 30;
+/// The smallest sketch: collisions of a few dozen keys are not worth the kilobyte they would save.
+const FEWEST_BLOCKS: usize = 16;
+
+/// The counters.
+pub(crate) struct Sketch {
+    blocks: Box<[Block]>,
+    /// Additions after which the next block is halved.
+    step: u32,
+    since: u32,
+    next: usize,
+}
+
+impl Sketch {
+    /// A sketch for a cache of `entries`.
+    pub(crate) fn new(entries: usize) -> Self {
+        let blocks = (entries * BYTES_PER_ENTRY)
+            .div_ceil(size_of::<Block>())
+            .max(FEWEST_BLOCKS);
+        let step = (entries as u64 * ADDITIONS_PER_ENTRY / blocks as u64).max(1);
+        Self {
+            blocks: vec![Block([0; WORDS]); blocks].into(),
+            step: u32::try_from(step).unwrap_or(u32::MAX),
+            since: 0,
+            next: 0,
+        }
+    }
+
+    /// The same counts in a sketch for another number of entries. Where it has several blocks for one of before, each
+    /// takes all its counts: estimates stay upper bounds.
+    pub(crate) fn resized(&self, entries: usize) -> Self {
+        let mut new = Self::new(entries);
+        let (old, count) = (self.blocks.len(), new.blocks.len());
+        for (at, block) in new.blocks.iter_mut().enumerate() {
+            *block = self.blocks[at * old / count];
+        }
+        new
+    }
+
+    /// Counts one more for the key.
+    #[inline]
+    pub(crate) fn add(&mut self, hash: u32) {
+        let at = self.block(hash);
+        let block = &mut self.blocks[at];
+        let mut rows = rows(hash);
+        let mut grew = false;
+        for row in 0..ROWS {
+            let (word, shift) = rows.next(row);
+            let word = &mut block.0[word];
+            if (*word >> shift) & 15 < u64::from(MOST) {
+                *word += 1 << shift;
+                grew = true;
+            }
+        }
+        if grew {
+            self.since += 1;
+            if self.since >= self.step {
+                self.age();
+            }
+        }
+    }
+
+    /// How often the key was counted lately, at most [`MOST`]; never less than the truth since its block was halved.
+    #[inline]
+    pub(crate) fn count(&self, hash: u32) -> u32 {
+        let block = &self.blocks[self.block(hash)];
+        let mut rows = rows(hash);
+        let mut least = u64::from(MOST);
+        for row in 0..ROWS {
+            let (word, shift) = rows.next(row);
+            least = least.min((block.0[word] >> shift) & 15);
+        }
+        least as u32
+    }
+
+    fn age(&mut self) {
+        self.since = 0;
+        for word in &mut self.blocks[self.next].0 {
+            // The mask drops the bit that each counter hands to the one below it.
+            *word = (*word >> 1) & 0x7777_7777_7777_7777;
+        }
+        self.next = if self.next + 1 == self.blocks.len() {
+            0
+        } else {
+            self.next + 1
+        };
+    }
+
+    #[inline]
+    fn block(&self, hash: u32) -> usize {
+        ((u64::from(hash) * self.blocks.len() as u64) >> 32) as usize
+    }
+}
+
+/// Where a key's counters are in its block: six bits a row, from a product that every bit of the hash reaches.
+struct Rows(u64);
+
+fn rows(hash: u32) -> Rows {
+    Rows(u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24)
+}
+
+impl Rows {
+    #[inline]
+    fn next(&mut self, row: usize) -> (usize, u32) {
+        let bits = self.0;
+        self.0 >>= 6;
+        (row * 2 + (bits & 1) as usize, (bits >> 1 & 15) as u32 * 4)
+    }
+}
