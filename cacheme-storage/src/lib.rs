@@ -36,6 +36,8 @@ mod long_key;
 mod policy;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "local")]
+mod processor;
 #[cfg(feature = "redis")]
 mod redis;
 mod remote_storage;
