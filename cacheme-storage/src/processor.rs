@@ -38,7 +38,7 @@ pub(crate) fn equal_bytes(words: [u64; 2], byte: u8) -> u32 {
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn equal_in_word(word: u64, byte: u8) -> u32 {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    let differ = word ^ u64::from(byte) * 0x0101_0101_0101_0101;
+    let differ = word ^ (u64::from(byte) * 0x0101_0101_0101_0101);
     // The top bit of every byte that is zero, and of no other: nothing carries from byte to byte.
     let zeros = !(((differ & LOW) + LOW) | differ | LOW);
     // Gathers the eight top bits in the highest byte, in order.
