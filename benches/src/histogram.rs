@@ -13,7 +13,7 @@ const FINE: u32 = 5;
 impl Default for Histogram {
     fn default() -> Self {
         Self {
-            buckets: vec![0; (64 - FINE as usize) << FINE],
+            buckets: vec![0; (65 - FINE as usize) << FINE],
             count: 0,
             max: 0,
         }

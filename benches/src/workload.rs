@@ -10,10 +10,17 @@ pub const SKEW: f64 = 0.99;
 /// `count` keys of a universe of `keys`, Zipf distributed. The same seed gives the same keys.
 #[must_use]
 pub fn zipf(keys: usize, count: usize, seed: u64) -> Vec<u64> {
+    let mut ranks = zipf_ranks(keys, count, seed);
+    ranks.iter_mut().for_each(|rank| *rank = scramble(*rank));
+    ranks
+}
+
+/// The same, as ranks from 0 on.
+#[must_use]
+pub fn zipf_ranks(keys: usize, count: usize, seed: u64) -> Vec<u64> {
     let ranks = Zipf::new(keys as f64, SKEW).expect("the parameters are good");
     let mut random = StdRng::seed_from_u64(seed);
-    let rank = |_| ranks.sample(&mut random) as u64 - 1;
-    (0..count).map(rank).map(scramble).collect()
+    (0..count).map(|_| ranks.sample(&mut random) as u64 - 1).collect()
 }
 
 /// `count` keys of a universe of `keys`, each as likely as the others.

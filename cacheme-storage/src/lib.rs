@@ -6,6 +6,7 @@
 //! |---|---|
 //! | a storage by its URL, or one of your own | [`Storage`] |
 //! | a cache in memory by itself, typed | [`TinyLfu`], [`Lru`] |
+//! | whether a key was seen lately, in a few bits | [`BloomFilter`] |
 //! | what a storage in this process promises | [`LocalStorage`], [`LocalEntry`], [`Fence`] |
 //! | what a storage elsewhere promises, leases included | [`RemoteStorage`], [`Capabilities`], [`ServerClock`] |
 //! | values to bytes and back | [`Codec`], [`Serializer`] and its implementations |
@@ -18,6 +19,7 @@
 //! Serializers: `bincode` (default), `msgpack`, `json`, each alone or with `compression`. Storages: `local` (default), and
 //! one feature for each remote one. A build without remote features pulls in no driver.
 
+mod bloom;
 mod clock;
 mod codec;
 #[cfg(feature = "testing")]
@@ -42,9 +44,12 @@ mod mysql;
 mod policy;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "local")]
+mod processor;
 #[cfg(feature = "redis")]
 mod redis;
 mod remote_storage;
+mod seed;
 mod serializer;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -59,6 +64,7 @@ mod url;
 pub use self::redis::{Redis, RedisBuilder};
 #[cfg(feature = "mongodb")]
 pub use crate::mongodb::{MongoDb, MongoDbBuilder};
+pub use bloom::BloomFilter;
 pub use bytes::Bytes;
 pub use clock::ServerClock;
 pub use codec::{Codec, CodecError, DecodeError, Decoded};

@@ -88,7 +88,7 @@ fn main() {
         let mut next = workload::universe(2 * entries);
         for _ in 0..2 {
             for (at, key) in next.by_ref().take(entries).enumerate() {
-                cache.replay(&[key]);
+                cache.insert(key, key);
                 if at % 1_024 == 0 {
                     cache.settle();
                 }

@@ -22,7 +22,7 @@ use table::Table;
 /// A [`RemoteStorage`] in a PostgreSQL database, from version 10 on.
 ///
 /// Opened by URL or with [`builder`](Self::builder). Every call is one statement, whatever the number of keys, and
-/// atomic for each key; very large calls are sent in parts of 16 MiB.
+/// atomic for each key; very large calls are sent in parts of 16 MiB, four of them side by side.
 ///
 /// # URL
 ///
