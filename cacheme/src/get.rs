@@ -46,8 +46,8 @@ impl Cacheme {
     /// # Errors
     ///
     /// What the load ended with ([`Error::Load`], [`Error::LoadPanicked`], [`Error::LoadTimedOut`]), or a set-up that
-    /// cannot work ([`Error::StorageNotRegistered`], [`Error::NoSerializer`], [`Error::SameKey`]). Trouble of a remote
-    /// storage is none.
+    /// cannot work ([`Error::StorageNotRegistered`], [`Error::NoSerializer`], [`Error::SameKey`]), or
+    /// [`Error::ShuttingDown`] when the runtime drops every load. Trouble of a remote storage is none.
     ///
     /// # Panics
     ///
