@@ -28,6 +28,8 @@ mod redis_tls;
 mod secrets;
 #[path = "storages/service.rs"]
 mod service;
+#[path = "storages/tls.rs"]
+mod tls;
 #[path = "storages/traffic.rs"]
 mod traffic;
 #[path = "storages/trouble.rs"]

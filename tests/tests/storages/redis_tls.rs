@@ -9,13 +9,13 @@ use tests::Server;
 
 use super::open;
 
-struct Certificates {
-    dir: TempDir,
+pub(super) struct Certificates {
+    pub(super) dir: TempDir,
     authority: String,
 }
 
 /// An authority, and a server's certificate for `localhost` by it.
-fn certificates() -> Certificates {
+pub(super) fn certificates() -> Certificates {
     let dir = tempfile::tempdir().unwrap();
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
