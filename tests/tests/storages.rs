@@ -34,6 +34,8 @@ mod secrets;
 mod service;
 #[path = "storages/sqlite_killed.rs"]
 mod sqlite_killed;
+#[path = "storages/tls.rs"]
+mod tls;
 #[path = "storages/traffic.rs"]
 mod traffic;
 #[path = "storages/trouble.rs"]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cacheme::{Cacheme, Storage};
-use cacheme_storage::{LeaseToken, Postgres, Redis, RemoteStorage, Sqlite};
-use tests::{postgres, redis};
+use cacheme_storage::{LeaseToken, MongoDb, MySql, Postgres, Redis, RemoteStorage, Sqlite};
+use tests::{mariadb, mongodb_on_disk, postgres, redis};
 
 use super::entry;
 use super::log::{PATIENCE, Seen};
@@ -56,6 +56,14 @@ async fn nothing_shows_a_password() {
     let (redis, postgres) = (redis(&["--requirepass", "right-sEcReT"]), postgres());
     with_passwords(&postgres, &["poor"]).await;
     let (r, p) = (redis.port(), postgres.port());
+    let (mysql, mongodb) = (mariadb(), mongodb_on_disk());
+    let (m, g) = (mysql.port(), mongodb.port());
+    let root = sqlx::MySqlPool::connect(&super::mysql::url(&mysql, ""))
+        .await
+        .unwrap();
+    let users = "CREATE USER ann@'127.0.0.1' IDENTIFIED BY 'right-sEcReT'; GRANT ALL ON test.* TO ann@'127.0.0.1'; \
+                 CREATE USER poor@'127.0.0.1' IDENTIFIED BY 'sEcReT'; GRANT SELECT ON test.* TO poor@'127.0.0.1'";
+    super::mysql::run(&root, users).await;
     let folder = tempfile::tempdir().unwrap();
     let seen = Seen::default();
     // On this thread, which is the only one that runs our tasks.
@@ -86,12 +94,24 @@ async fn nothing_shows_a_password() {
         "postgres://poor:sEcReT@127.0.0.1:1/postgres".into(),
         "postgres://poor:sEcReT@host.invalid/postgres".into(),
         "postgres://poor:sEcReT@/postgres?socket=/nowhere".into(),
+        format!("mysql://ann:wrong-sEcReT@127.0.0.1:{m}/test"),
+        format!("mariadb://poor:sEcReT@127.0.0.1:{m}/test"),
+        format!("mysql://ann:right-sEcReT@127.0.0.1:{m}/other"),
+        format!("mysql://ann:right-sEcReT@127.0.0.1:{m}/test?sslmode=verify_ca&sslca=/nowhere"),
+        format!("mysql://ann:sEcReT@127.0.0.1:{r}/test"),
+        "mysql://ann:sEcReT@127.0.0.1:1/test".into(),
+        "mysql://ann:sEcReT@/test?socket=/nowhere".into(),
+        format!("mongodb://ann:wrong-sEcReT@127.0.0.1:{g}/test?authMechanism=SCRAM-SHA-256"),
+        format!("mongodb://ann:sEcReT@127.0.0.1:{r}/test?acquire_timeout=200ms"),
+        "mongodb://ann:sEcReT@127.0.0.1:1,host.invalid/test?acquire_timeout=200ms".into(),
+        "mongodb://ann:sEcReT@127.0.0.1:1/test?tls=true&tlsCAFile=/nowhere&acquire_timeout=200ms".into(),
         format!("sqlite://{}/absent/cache.db", folder.path().display()),
         format!("redis://:right-sEcReT@127.0.0.1:{r}"),
         format!("postgres://postgres:sEcReT@127.0.0.1:{p}/postgres"),
+        format!("mysql://ann:right-sEcReT@127.0.0.1:{m}/test"),
         format!("sqlite://{}/cache.db", folder.path().display()),
     ];
-    let working = urls.len() - 3;
+    let working = urls.len() - 4;
     for (number, url) in urls.iter().enumerate() {
         let errors = every_call(&seen, Storage::open(url).expect(url)).await;
         let expected = if number < working { 5 } else { 1 };
@@ -168,6 +188,28 @@ async fn nothing_shows_a_password() {
     ] {
         seen.see(&builder);
         let built = builder.build().unwrap();
+        seen.see((&built, built.location()));
+    }
+    let options = sqlx::mysql::MySqlConnectOptions::new()
+        .host("h")
+        .username("ann")
+        .password(SECRET)
+        .database("app");
+    let pool = sqlx::MySqlPool::connect_lazy_with(options.clone());
+    for builder in [MySql::builder().options(options), MySql::builder().pool(pool)] {
+        seen.see(&builder);
+        let built = builder.build().unwrap();
+        seen.see((&built, built.location()));
+    }
+    let options = ::mongodb::options::ClientOptions::parse("mongodb://ann:sEcReT@h/").await;
+    let options = options.unwrap();
+    let client = ::mongodb::Client::with_options(options.clone()).unwrap();
+    for builder in [
+        MongoDb::builder().options(options),
+        MongoDb::builder().client(client),
+    ] {
+        seen.see(&builder);
+        let built = builder.database("app").build().unwrap();
         seen.see((&built, built.location()));
     }
     let builder = Sqlite::builder().in_memory();
