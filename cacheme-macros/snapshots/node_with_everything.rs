@@ -54,7 +54,7 @@ impl ::cacheme::__private::Load for UserInfoNode {
     > {
         load_user_infos(nodes, cx)
             .await
-            .map(::core::convert::Into::into)
+            .map(::cacheme::__private::IntoLoaded::<Self>::into_loaded)
             .map_err(::core::convert::Into::into)
     }
 }

@@ -216,7 +216,7 @@ fn load(node: &Node<'_>, private: &TokenStream) -> Option<TokenStream> {
                 nodes: &[Self],
                 cx: &mut #private::LoadContext<Self>,
             ) -> ::core::result::Result<#private::Loaded<Self>, #private::BoxError> {
-                #path(nodes, cx).await.map(::core::convert::Into::into).map_err(::core::convert::Into::into)
+                #path(nodes, cx).await.map(#private::IntoLoaded::<Self>::into_loaded).map_err(::core::convert::Into::into)
             }
         }
     });

@@ -44,6 +44,8 @@ mod mysql;
 mod policy;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "local")]
+mod processor;
 #[cfg(feature = "redis")]
 mod redis;
 mod remote_storage;

@@ -10,6 +10,7 @@ mod link;
 mod sentinel;
 mod servers;
 mod slots;
+mod wakes;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use self::error::{is_foreign, refuses_writes, translate};
 use self::facts::Facts;
 use self::lease::{Lease, Script, claim};
 use self::servers::Servers;
+use self::wakes::Wakes;
 use crate::gate::{Gate, Pass};
 use crate::{Acquired, Bytes, Capabilities, Error, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result};
 
@@ -48,7 +50,8 @@ const TTL_LIMIT_MS: u64 = 10_000 * 365 * 24 * 60 * 60 * 1_000;
 /// | set | `SET` with `PX`, pipelined |
 /// | remove | `UNLINK` |
 /// | acquire | `SET` with `NX`, `PX` and `GET`; before Redis 7 a script |
-/// | fill, release | one script each, pipelined |
+/// | fill, renew, release | one script each, pipelined; fill and release publish on the channel `cacheme.filled:` + key (not in a cluster) |
+/// | waiting for a fill | `SUBSCRIBE` to that channel, on a connection that is there only while somebody waits |
 /// | clear | `SCAN` and `UNLINK` until the end, on each server |
 ///
 /// A server that takes no writes (`maxmemory` reached, a replica, a disk that is full, a user who may only read) still
@@ -76,6 +79,7 @@ pub struct Redis {
     acquires_by_script: AtomicBool,
     room: Semaphore,
     gate: Gate,
+    wakes: Wakes,
 }
 
 impl Redis {
@@ -92,6 +96,7 @@ impl Redis {
             acquires_by_script: AtomicBool::new(false),
             room: Semaphore::new(KIB_UNDER_WAY as usize),
             gate: Gate::new(),
+            wakes: Wakes::default(),
         }
     }
 
@@ -234,7 +239,7 @@ impl RemoteStorage for Redis {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::none().with_leases()
+        Capabilities::none().with_renewals()
     }
 
     async fn connect(&self) -> Result<()> {
@@ -402,9 +407,31 @@ impl RemoteStorage for Redis {
         first_error(answers).map_err(|error| self.translate(error))
     }
 
+    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        let _pass = self.enter().await?;
+        let (claim, time_ms) = (claim(token), ttl_ms(time));
+        let arguments = |_, command: &mut Cmd| {
+            command.arg(&claim[..]).arg(time_ms);
+        };
+        let mut answers = self.run(&self.facts.scripts.renew, keys, arguments).await?;
+        answers.retain(|answer| !matches!(answer, Value::ServerError(error) if is_foreign(error)));
+        first_error(answers).map_err(|error| self.translate(error))
+    }
+
+    async fn changed(&self, keys: &[&[u8]]) {
+        // Looked at only: closing does not wait for those who wait.
+        let is_open = self.enter().await.map(drop).is_ok();
+        match self.servers.one() {
+            Some(link) if is_open => self.wakes.changed(link, keys).await,
+            // The servers of a cluster would tell each other of every fill.
+            _ => std::future::pending().await,
+        }
+    }
+
     /// Waits for calls under way and lets go of the connections.
     async fn close(&self) -> Result<()> {
         self.gate.close().await;
+        self.wakes.disconnect();
         self.servers.disconnect();
         Ok(())
     }

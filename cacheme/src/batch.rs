@@ -8,11 +8,15 @@
 //!
 //! Nothing of the batch waits for a flight of another, so two batches with overlapping keys cannot block each other.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use cacheme_storage::{Acquired, Fence, Filled, LeaseToken, LocalEntry, RemoteEntry};
+use futures_util::future::{BoxFuture, Either, select};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
 use crate::flight::{FullKey, Lead};
@@ -214,6 +218,8 @@ impl<N: Node> Batch<N> {
     /// Goes on through the tiers until something must be loaded: gives those items, or `None` when all flights have
     /// ended.
     pub(crate) async fn advance(&mut self) -> Option<Vec<usize>> {
+        // Kept over several looks, so that what happens meanwhile is not missed.
+        let mut change: Option<BoxFuture<'static, ()>> = None;
         loop {
             let end = self.kind.tiers.len();
             let ready = self.open_items(|item| item.at == end);
@@ -223,11 +229,37 @@ impl<N: Node> Batch<N> {
             if !self.is_open() {
                 return None;
             }
-            tokio::time::sleep(jittered(self.pause)).await;
+            let changed = change.get_or_insert_with(|| self.change());
+            if tokio::time::timeout(jittered(self.pause), changed).await.is_ok() {
+                change = None;
+            }
             self.pause = (self.pause * 3 / 2).min(LONGEST_PAUSE);
             self.give_up_waiting();
             self.pass().await;
         }
+    }
+
+    /// Resolves when a key that is waited for may have been filled, as far as its storage can tell.
+    fn change(&self) -> BoxFuture<'static, ()> {
+        let changes = FuturesUnordered::new();
+        for at in 0..self.kind.tiers.len() {
+            let waiting = self.open_items(|item| item.at == at && item.waiting.is_some());
+            if waiting.is_empty() {
+                continue;
+            }
+            let kind = Arc::clone(&self.kind);
+            let keys: Vec<FullKey> = waiting
+                .iter()
+                .map(|item| Arc::clone(&self.items[*item].key))
+                .collect();
+            changes.push(async move {
+                if let TierStorage::Remote(remote) = &kind.tiers[at].storage {
+                    let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+                    remote.storage.changed(&keys).await;
+                }
+            });
+        }
+        Box::pin(async move { changes.into_future().map(drop).await })
     }
 
     /// Moves every flight on, through all tiers or up to one whose key another process loads.
@@ -435,21 +467,81 @@ impl<N: Node> Batch<N> {
         })
     }
 
-    /// Who has waited for another process for the time of a lease waits no longer, and stores nothing.
+    /// Who has waited for another process for the time of a lease, or of a load where leases are renewed, waits no longer, and
+    /// stores nothing.
     fn give_up_waiting(&mut self) {
         let kind = Arc::clone(&self.kind);
         for item in &mut self.items {
             let Some(since) = item.waiting else { continue };
             let TierStorage::Remote(RemoteTier {
-                lease: Some(lease), ..
+                lease: Some(lease),
+                renews,
+                ..
             }) = &kind.tiers[item.at].storage
             else {
                 unreachable!("only leases are waited for")
             };
-            if since.elapsed() > *lease + LONGEST_PAUSE * 2 {
+            let load = if *renews {
+                kind.info.load_timeout
+            } else {
+                Duration::ZERO
+            };
+            if since.elapsed() > *lease + load + LONGEST_PAUSE * 2 {
                 item.waiting = None;
                 item.hand_out_only = true;
                 item.at += 1;
+            }
+        }
+    }
+
+    /// Runs the load of `items`, and renews their leases as long as it takes.
+    pub(crate) fn renewing<F: Future>(
+        &self,
+        items: &[usize],
+        load: F,
+    ) -> impl Future<Output = F::Output> + use<N, F> {
+        let (kind, token) = (Arc::clone(&self.kind), self.token);
+        let held = |(at, tier): (usize, &Tier)| match &tier.storage {
+            TierStorage::Remote(RemoteTier {
+                lease: Some(lease),
+                renews: true,
+                ..
+            }) => {
+                let items = items.iter().map(|item| &self.items[*item]);
+                let keys = items.filter(|item| item.leases[at] == Held::Yes);
+                let keys: Vec<FullKey> = keys.map(|item| Arc::clone(&item.key)).collect();
+                (!keys.is_empty()).then_some((at, *lease, keys))
+            }
+            _ => None,
+        };
+        let held: Vec<_> = kind.tiers.iter().enumerate().filter_map(held).collect();
+        async move {
+            let mut load = pin!(load);
+            // Most loads end before the first renewal.
+            let Some(pause) = held.iter().map(|(_, lease, _)| *lease / 3).min() else {
+                return load.await;
+            };
+            loop {
+                if let Ok(loaded) = tokio::time::timeout(pause, &mut load).await {
+                    return loaded;
+                }
+                let renewals = held.iter().map(|(at, lease, keys)| {
+                    let tier = &kind.tiers[*at];
+                    async move {
+                        if let TierStorage::Remote(remote) = &tier.storage {
+                            let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+                            // What goes wrong is counted and told by `bounded`; the lease may end, as that of a load that
+                            // went away does.
+                            let _ = tier
+                                .bounded(remote, remote.storage.renew(&keys, token, *lease))
+                                .await;
+                        }
+                    }
+                });
+                let renewals = pin!(futures_util::future::join_all(renewals));
+                if let Either::Left((loaded, _)) = select(&mut load, renewals).await {
+                    return loaded;
+                }
             }
         }
     }

@@ -249,7 +249,8 @@ fn load_and_land<N: Load>(cacheme: Cacheme, mut batch: Batch<N>) -> BoxFuture<'s
             }
             let bound = batch.kind().info.load_timeout;
             let load = AssertUnwindSafe(load(&cacheme, &batch, &items)).catch_unwind();
-            let answers = match tokio::time::timeout(bound, load).await {
+            let load = batch.renewing(&items, tokio::time::timeout(bound, load));
+            let answers = match load.await {
                 Ok(Ok(answers)) => answers,
                 Ok(Err(panic)) => fail_all(&items, |_| Failure::panicked(&*panic)),
                 Err(_) => fail_all(&items, |item| {

@@ -67,6 +67,8 @@ pub(crate) struct RemoteTier {
     pub(crate) timeout: Duration,
     /// The lease time, where both the node and the storage have leases.
     pub(crate) lease: Option<Duration>,
+    /// Whether leases last as long as the loads that they are for.
+    pub(crate) renews: bool,
 }
 
 /// How many of the keys that come once pass a doorkeeper that is about to forget. Fewer would cost more bits and gain
@@ -112,6 +114,7 @@ impl<N: Node> Kind<N> {
                     storage: Arc::clone(remote),
                     timeout: storage.timeout(),
                     lease,
+                    renews: remote.capabilities().renewals,
                 })
             };
             tiers.push(Tier {
@@ -171,13 +174,13 @@ impl<N: Node> Kind<N> {
     }
 
     /// How long flights of this kind may be waited for in sum where the runtime itself drives them: the load, the
-    /// wait for another process, and what storages may take.
+    /// wait for the load of another process, and what storages may take.
     pub(crate) fn background_patience(&self) -> Duration {
         let remote = |tier: &Tier| match &tier.storage {
             TierStorage::Local(_) => Duration::ZERO,
             TierStorage::Remote(remote) => remote.timeout * 4 + remote.lease.unwrap_or_default(),
         };
-        self.info.load_timeout + self.tiers.iter().map(remote).sum::<Duration>()
+        self.info.load_timeout * 2 + self.tiers.iter().map(remote).sum::<Duration>()
     }
 
     /// Whether a value can be copied from a remote tier to a nearer one that has no leases.

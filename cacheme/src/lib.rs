@@ -52,12 +52,15 @@
 //! | loaders | [`Load`], [`LoadContext`]; [`macro@memoize`] and [`get_with`] for those that come with the call |
 //! | storages and their URLs | [`Storage`] |
 //! | what goes wrong | [`Error`] |
+//! | what is promised about values, and how it is kept | [`docs::consistency`] |
 //! | what was hit, loaded and in trouble | [`stats`] |
 //!
 //! # Features
 //!
 //! `local` (in memory) and `bincode` are on by default. `redis`, `sqlite` and `postgres` are storages, `tls` encrypts
 //! connections to those that are compiled in; `msgpack` and `json` are serializers, `compression` goes with any; `full` is all.
+
+pub mod docs;
 
 mod alarm;
 mod batch;

@@ -189,7 +189,8 @@ impl Cacheme {
                 return R::from_result(Ok(value.clone()));
             };
             batch.loading();
-            return match AssertUnwindSafe(load()).catch_unwind().await {
+            let load = AssertUnwindSafe(load()).catch_unwind();
+            return match batch.renewing(&[0], load).await {
                 Ok(outcome) => {
                     let result = outcome.into_result();
                     let answer = match &result {

@@ -1,4 +1,9 @@
+use std::time::Duration;
+
 use tokio::sync::Semaphore;
+
+/// How long a test waits for somebody to come. Where time is paused that is over once nothing else can happen.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A place where a test holds whatever comes by.
 #[derive(Debug)]
@@ -28,13 +33,14 @@ impl Gate {
     }
 
     /// Returns when one more has come to the gate.
+    ///
+    /// # Panics
+    ///
+    /// When nobody comes.
     pub async fn reached(&self) {
-        let arrived = self
-            .arrived
-            .acquire()
-            .await
-            .expect("gates are never closed for good");
-        arrived.forget();
+        let arrived = tokio::time::timeout(PATIENCE, self.arrived.acquire()).await;
+        let arrived = arrived.expect("somebody comes to the gate");
+        arrived.expect("gates are never closed for good").forget();
     }
 
     /// Lets everybody pass from now on.

@@ -15,7 +15,7 @@ mod receipt;
 mod repeat;
 #[cfg(feature = "_server")]
 mod server_pool;
-#[cfg(any(feature = "mysql", feature = "mongodb"))]
+#[cfg(any(feature = "_server", feature = "mongodb"))]
 mod side_by_side;
 #[cfg(feature = "_sql")]
 mod table;
@@ -39,7 +39,7 @@ pub(crate) use receipt::receipt;
 pub(crate) use repeat::repeat;
 #[cfg(feature = "_server")]
 pub(crate) use server_pool::{ServerPool, Statement, Trouble};
-#[cfg(any(feature = "mysql", feature = "mongodb"))]
+#[cfg(any(feature = "_server", feature = "mongodb"))]
 pub(crate) use side_by_side::side_by_side;
 #[cfg(feature = "_sql")]
 pub(crate) use table::TableName;

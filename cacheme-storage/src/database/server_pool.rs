@@ -93,7 +93,6 @@ where
     }
 
     /// How many statements run at once.
-    #[cfg(feature = "mysql")]
     pub(crate) fn width(&self) -> usize {
         let connections = match self {
             Self::Own(connections) => connections.most(),

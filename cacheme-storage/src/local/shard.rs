@@ -104,8 +104,11 @@ impl<K, V> Shard<K, V> {
     where
         K: Eq,
     {
-        self.collect(clock, leavers);
         let hash = terms.hash;
+        self.store.prefetch(hash);
+        self.policy
+            .prefetch(hash, |slot, hash| self.store.prefetch_entry(slot, hash));
+        self.collect(clock, leavers);
         let known = entry.as_ref().and_then(|(key, _)| {
             let found = self.store.find(hash, key)?;
             Some((found.slot(), found.position(), found.is_timed()))

@@ -10,6 +10,7 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::table::{Position, Table};
+use crate::processor::prefetch;
 
 /// Set in a word by a hit; taken off by the policy.
 const MARK: u32 = 1 << 31;
@@ -89,6 +90,21 @@ impl<K, V> Store<K, V> {
             position,
             entry,
         })
+    }
+
+    /// Asks for what a search for this hash looks at first.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u32) {
+        self.table.prefetch(hash);
+    }
+
+    /// Asks for what it takes to evict an entry.
+    #[inline]
+    pub(crate) fn prefetch_entry(&self, slot: u32, hash: u32) {
+        self.table.prefetch(hash);
+        if let Some(place) = self.slots.get(slot as usize) {
+            prefetch(place);
+        }
     }
 
     /// Makes slots below `slots` usable. `hash_of` tells the hash of an occupied one.

@@ -378,5 +378,8 @@ impl<K, V> fmt::Debug for TinyLfu<K, V> {
 }
 
 #[cfg(test)]
+#[path = "tlfu_stress.rs"]
+mod stress;
+#[cfg(test)]
 #[path = "tlfu_tests.rs"]
 mod tests;

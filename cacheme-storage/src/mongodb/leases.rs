@@ -184,6 +184,30 @@ impl Inner {
     }
 }
 
+impl Inner {
+    pub(super) async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        let keys = key_set(keys);
+        let token = binary(&token.0.to_be_bytes());
+        let time = millis(time).unwrap_or(LEASE_LIMIT_MS);
+        let renew = async |piece: Range<usize>| {
+            let keys = &keys.distinct()[piece];
+            let renewal = || {
+                let now = self.now();
+                let ours = doc! {
+                    "lease": token.clone(),
+                    "value": { "$exists": false },
+                    "expires_at": { "$gt": date(now) },
+                    "_id": { "$in": texts(keys) },
+                };
+                vec![doc! { "q": ours, "u": { "$set": { "expires_at": date(now + time) } }, "multi": true }]
+            };
+            self.update(renewal).await?;
+            Ok(Vec::<()>::new())
+        };
+        self.in_pieces(keys.distinct(), renew).await.map(drop)
+    }
+}
+
 /// Whether a document is a value that lives, or a lease that somebody else has.
 fn held(now: i64, token: &mongodb::bson::Bson) -> Document {
     // What is absent comes before every date: a lease without an end is none of ours.

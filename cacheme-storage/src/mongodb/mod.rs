@@ -123,7 +123,7 @@ impl RemoteStorage for MongoDb {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::none().with_leases()
+        Capabilities::none().with_renewals()
     }
 
     async fn connect(&self) -> Result<()> {
@@ -173,6 +173,11 @@ impl RemoteStorage for MongoDb {
     async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
         let _pass = self.enter().await?;
         self.inner.release(keys, token).await
+    }
+
+    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.renew(keys, token, time).await
     }
 
     /// Waits for calls under way and closes the connections, unless the client is the application's.

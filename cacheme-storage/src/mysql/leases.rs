@@ -193,6 +193,24 @@ impl Inner {
     }
 }
 
+impl Inner {
+    pub(super) async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        let keys = key_set(keys);
+        let time = millis(time).unwrap_or(LEASE_LIMIT_MS);
+        self.in_pieces(keys.distinct(), async |piece| {
+            let keys = &keys.distinct()[piece];
+            let bind = |statement: Statement<Driver>| {
+                bind_keys(statement.bind(time).bind(&token.0.to_be_bytes()[..]), keys)
+            };
+            let sql = self.table.renew(length(keys.len()));
+            self.run(sql, bind, |_| Ok(())).await?;
+            Ok(Vec::<()>::new())
+        })
+        .await
+        .map(drop)
+    }
+}
+
 /// The keys that have no answer yet, and their places.
 fn open<'a>(keys: &'a Keys<'_>, answers: &[Option<Acquired>]) -> (Vec<Cow<'a, [u8]>>, Vec<usize>) {
     let places = keys.iter().zip(answers).enumerate();

@@ -166,6 +166,16 @@ impl Table {
         )
     }
 
+    /// Arguments: time; token; the list of keys.
+    pub(super) fn renew(&self, keys: usize) -> String {
+        format!(
+            "UPDATE {} SET expires_at_ms = {NOW} + ? WHERE lease = ? AND `key` IN ({}) AND `value` IS NULL \
+             AND expires_at_ms > {NOW}",
+            self.quoted,
+            repeat("?", keys),
+        )
+    }
+
     /// What makes the table and its index.
     fn ddl(&self) -> String {
         format!(

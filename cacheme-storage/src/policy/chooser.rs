@@ -146,3 +146,7 @@ fn rate(capacity: u64) -> u64 {
     }
     rate
 }
+
+#[cfg(test)]
+#[path = "chooser_tests.rs"]
+mod tests;

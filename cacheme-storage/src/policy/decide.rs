@@ -89,6 +89,22 @@ impl Policy {
         self.segments.hash(slot)
     }
 
+    /// Asks for what [`arrive`](Self::arrive) will look at, and tells of the entries that are first in line to leave.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u32, entry: impl Fn(u32, u32)) {
+        self.sketch.prefetch(hash);
+        if let Some(ghost) = &self.ghost {
+            ghost.prefetch(hash);
+        }
+        for (slot, hash) in self.segments.heads() {
+            self.sketch.prefetch(hash);
+            if let Some(ghost) = &self.ghost {
+                ghost.prefetch(hash);
+            }
+            entry(slot, hash);
+        }
+    }
+
     /// A key that is not there arrives. Makes room and says which slot is its own; `None` if it may not stay.
     ///
     /// The caller has made sure that it weighs no more than the capacity.
@@ -119,7 +135,9 @@ impl Policy {
         };
         let segment = self.make_room(&arrival, left.is_some(), residents)?;
         self.make_slot();
-        Some(self.segments.add(segment, &arrival))
+        let slot = self.segments.add(segment, &arrival);
+        self.segments.prefetch_heads();
+        Some(slot)
     }
 
     /// The entry in this slot weighs something else now. Makes room, for which it may have to go itself.
@@ -397,3 +415,7 @@ impl Policy {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

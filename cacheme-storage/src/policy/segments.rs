@@ -4,6 +4,8 @@
 //! marked entry at a queue's head sends it to a tail (second chance, as in CLOCK, S3-FIFO and SIEVE). An entry that is
 //! removed stays in its queue as a dead slot until a hand passes or [`Segments::collect`] unlinks it.
 
+use crate::processor::prefetch;
+
 /// No slot.
 pub(crate) const NIL: u32 = NEXT;
 /// Slots are below this number.
@@ -53,6 +55,8 @@ pub(crate) struct Segments {
     queues: [Queue; 3],
     free: u32,
     len: usize,
+    /// Of all the living.
+    weight: u64,
     dead: usize,
 }
 
@@ -69,6 +73,7 @@ impl Segments {
             }; 3],
             free: NIL,
             len: 0,
+            weight: 0,
             dead: 0,
         }
     }
@@ -92,7 +97,7 @@ impl Segments {
 
     /// Weight of the living.
     pub(crate) fn weight(&self) -> u64 {
-        self.queues.iter().map(|queue| queue.weight).sum()
+        self.weight
     }
 
     pub(crate) fn weight_of(&self, segment: Segment) -> u64 {
@@ -172,6 +177,7 @@ impl Segments {
             self.weights[slot as usize] = arrival.weight;
         }
         self.len += 1;
+        self.weight += self.weight_at(slot);
         self.push_tail(segment, slot);
         slot
     }
@@ -193,6 +199,25 @@ impl Segments {
         }
     }
 
+    /// Slots and hashes at the heads of window and probation; they may be dead.
+    #[inline]
+    pub(crate) fn heads(&self) -> impl Iterator<Item = (u32, u32)> {
+        let heads = [Segment::Window, Segment::Probation].map(|segment| self.queues[segment as usize].head);
+        heads
+            .into_iter()
+            .filter_map(|slot| self.metas.get(slot as usize).map(|meta| (slot, meta.hash)))
+    }
+
+    /// Asks for what is known of the heads.
+    #[inline]
+    pub(crate) fn prefetch_heads(&self) {
+        for segment in [Segment::Window, Segment::Probation] {
+            if let Some(meta) = self.metas.get(self.queues[segment as usize].head as usize) {
+                prefetch(meta);
+            }
+        }
+    }
+
     /// Moves a queue's head to the tail of a queue.
     #[inline]
     pub(crate) fn move_head(&mut self, from: Segment, to: Segment) {
@@ -207,7 +232,9 @@ impl Segments {
     pub(crate) fn drop_head(&mut self, segment: Segment) {
         let head = self.queues[segment as usize].head;
         self.pop(segment);
-        self.queues[segment as usize].weight -= self.weight_at(head);
+        let weight = self.weight_at(head);
+        self.queues[segment as usize].weight -= weight;
+        self.weight -= weight;
         self.len -= 1;
         self.release(head);
     }
@@ -215,7 +242,9 @@ impl Segments {
     /// Takes an entry out wherever it is. Its slot stays in the queue, dead.
     pub(crate) fn remove(&mut self, slot: u32) {
         let segment = self.segment(slot);
-        self.queues[segment as usize].weight -= self.weight_at(slot);
+        let weight = self.weight_at(slot);
+        self.queues[segment as usize].weight -= weight;
+        self.weight -= weight;
         self.metas[slot as usize].link |= DEAD;
         self.len -= 1;
         self.dead += 1;
@@ -225,7 +254,9 @@ impl Segments {
     pub(crate) fn reweigh(&mut self, slot: u32, weight: u32) {
         if self.weighted {
             let queue = &mut self.queues[self.segment(slot) as usize];
-            queue.weight = queue.weight - u64::from(self.weights[slot as usize]) + u64::from(weight);
+            let before = u64::from(self.weights[slot as usize]);
+            queue.weight = queue.weight - before + u64::from(weight);
+            self.weight = self.weight - before + u64::from(weight);
             self.weights[slot as usize] = weight;
         }
     }

@@ -5,6 +5,8 @@
 //! All four counters of a key lie in one block of 64 bytes, so counting and asking cost one cache line each. Ageing
 //! halves one block at a time: no pause, and no moment at which every key is worth half.
 
+use crate::processor::prefetch;
+
 /// Counters of one cache line: four rows of 32, two words a row.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
@@ -95,6 +97,12 @@ impl Sketch {
         least as u32
     }
 
+    /// Asks for the key's counters.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u32) {
+        prefetch(&self.blocks[self.block(hash)]);
+    }
+
     fn age(&mut self) {
         self.since = 0;
         for word in &mut self.blocks[self.next].0 {
@@ -129,3 +137,7 @@ impl Rows {
         (row * 2 + (bits & 1) as usize, (bits >> 1 & 15) as u32 * 4)
     }
 }
+
+#[cfg(test)]
+#[path = "sketch_tests.rs"]
+mod tests;

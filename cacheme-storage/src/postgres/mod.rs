@@ -22,7 +22,7 @@ use table::Table;
 /// A [`RemoteStorage`] in a PostgreSQL database, from version 10 on.
 ///
 /// Opened by URL or with [`builder`](Self::builder). Every call is one statement, whatever the number of keys, and
-/// atomic for each key; very large calls are sent in parts of 16 MiB.
+/// atomic for each key; very large calls are sent in parts of 16 MiB, four of them side by side.
 ///
 /// # URL
 ///
@@ -138,7 +138,7 @@ impl RemoteStorage for Postgres {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::none().with_leases()
+        Capabilities::none().with_renewals()
     }
 
     async fn connect(&self) -> Result<()> {
@@ -188,6 +188,11 @@ impl RemoteStorage for Postgres {
     async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
         let _pass = self.enter().await?;
         self.inner.release(keys, token).await
+    }
+
+    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.renew(keys, token, time).await
     }
 
     /// Waits for calls under way and closes the connections, unless the pool is the application's.

@@ -157,7 +157,7 @@ impl RedisBuilder {
                 reason: reason.into(),
             })
         };
-        let facts = Arc::new(Facts::new());
+        let facts = Arc::new(Facts::new(!matches!(self.place, Place::Cluster(_))));
         let access = self.access;
         let connector = match self.place {
             Place::Server(host, port) => access.server(&host, port).map(Connector::Client),

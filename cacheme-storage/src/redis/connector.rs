@@ -44,6 +44,19 @@ impl Connector {
         }))
     }
 
+    /// A connection that listens to channels.
+    pub(super) async fn pubsub(&self) -> RedisResult<redis::aio::PubSub> {
+        match self {
+            Self::Client(client) => client.get_async_pubsub().await,
+            Self::Sentinels(sentinels) => sentinels.master().await?.get_async_pubsub().await,
+            Self::Given(_) | Self::Managed(_) => Err((
+                redis::ErrorKind::InvalidClientConfig,
+                "a connection of the application listens to no channels",
+            )
+                .into()),
+        }
+    }
+
     /// Whether the answer says that this server is no longer the one to ask, and another connect would find the one
     /// that is.
     pub(super) fn is_demoted(&self, answer: &Value) -> bool {

@@ -20,10 +20,11 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn new() -> Self {
+    /// With `tells`, scripts that tell of fills.
+    pub(super) fn new(tells: bool) -> Self {
         Self {
             clock: ServerClock::new(),
-            scripts: Scripts::new(),
+            scripts: Scripts::new(tells),
             value_limit: AtomicUsize::new(VALUE_LIMIT),
         }
     }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use redis::Cmd;
 
+use super::wakes::CHANNEL;
 use crate::{LEASE_MAGIC, LeaseToken};
 
 /// A lease lies where the value would: its magic, the holder's token, and when it ends by the server's clock.
 ///
-/// `PX` ends it on the server; the time in it only tells others how long to wait.
+/// `PX` ends it on the server; the time in it only tells others how long to wait, if it is not renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lease {
     pub(super) token: LeaseToken,
@@ -85,25 +86,37 @@ pub(super) struct Scripts {
     pub(super) fill: Script,
     /// `KEYS[1]`, claim.
     pub(super) release: Script,
+    /// `KEYS[1]`, claim, time in milliseconds.
+    pub(super) renew: Script,
     /// `KEYS[1]`, lease, time in milliseconds: what was there, or nil when the lease was written. For servers before
     /// Redis 7, where `SET` does not take `NX` and `GET` together.
     pub(super) acquire: Script,
 }
 
 impl Scripts {
-    pub(super) fn new() -> Self {
+    /// With `tells`, who waits for a key is told when its lease is given up.
+    pub(super) fn new(tells: bool) -> Self {
+        // A user without the right to publish fills all the same.
+        let tell = match tells {
+            true => format!("redis.pcall('PUBLISH', '{CHANNEL}' .. KEYS[1], '') "),
+            false => String::new(),
+        };
         let head = format!("redis.call('GETRANGE', KEYS[1], 0, {}) == ARGV[1]", CLAIM - 1);
         Self {
             fill: Script::new(format!(
                 "if {head} then \
                    if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2]) \
                    else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end \
+                   {tell}\
                    return 1 \
                  end \
                  return 0"
             )),
             release: Script::new(format!(
-                "if {head} then return redis.call('DEL', KEYS[1]) end return 0"
+                "if {head} then redis.call('DEL', KEYS[1]) {tell}return 1 end return 0"
+            )),
+            renew: Script::new(format!(
+                "if {head} then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
             )),
             acquire: Script::new(
                 "local found = redis.call('GET', KEYS[1]) \
@@ -114,8 +127,8 @@ impl Scripts {
         }
     }
 
-    pub(super) fn all(&self) -> [&Script; 3] {
-        [&self.fill, &self.release, &self.acquire]
+    pub(super) fn all(&self) -> [&Script; 4] {
+        [&self.fill, &self.release, &self.renew, &self.acquire]
     }
 }
 

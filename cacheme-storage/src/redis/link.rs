@@ -130,6 +130,11 @@ impl Link {
         }
     }
 
+    /// A connection that listens to channels.
+    pub(super) async fn pubsub(&self) -> RedisResult<redis::aio::PubSub> {
+        self.shared.connector.pubsub().await
+    }
+
     /// Lets go of the connection. The next request makes a new one.
     pub(super) fn disconnect(&self) {
         self.shared.live.store(None);

@@ -174,6 +174,26 @@ impl Inner {
     }
 }
 
+impl Inner {
+    pub(super) async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        let keys = KeySet::new(keys.iter().copied(), None);
+        let keys = keys.distinct();
+        let time = millis(time).unwrap_or(LEASE_LIMIT_MS);
+        let statements = key_pieces(keys).map(|piece| {
+            let now = now_ms();
+            let sql = format!(
+                "UPDATE {} SET expires_at_ms = ? \
+                 WHERE value IS NULL AND lease = ? AND expires_at_ms > ? AND key IN ({})",
+                self.table.quoted,
+                repeat("?", piece.len()),
+            );
+            let query = query(sql).bind(now + time).bind(token_bytes(token)).bind(now);
+            bind_keys(query, &keys[piece])
+        });
+        self.write(statements).await
+    }
+}
+
 /// The keys that have no answer yet.
 fn open<'a>(keys: &'a KeySet<'_>, answers: &[Option<Acquired>]) -> Vec<Cow<'a, [u8]>> {
     let pairs = keys.distinct().iter().zip(answers);

@@ -152,12 +152,23 @@ impl RemoteStorage for Observed {
         self.way().await;
         self.inner.release(keys, token).await
     }
+
+    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        self.way().await;
+        self.inner.renew(keys, token, time).await
+    }
+
+    async fn changed(&self, keys: &[&[u8]]) {
+        self.inner.changed(keys).await;
+    }
 }
 
 /// A local storage with a mistake in it.
 pub(crate) struct Faulty {
     pub(crate) inner: Arc<dyn LocalStorage>,
     pub(crate) fault: Fault,
+    /// Takes a while to insert, for threads to meet.
+    pub(crate) slow: Option<Arc<World>>,
 }
 
 impl LocalStorage for Faulty {
@@ -172,6 +183,9 @@ impl LocalStorage for Faulty {
     fn insert(&self, key: &[u8], mut entry: LocalEntry, fence: &Fence) -> bool {
         if self.fault == Fault::LocalIgnoresTtl {
             entry.ttl = None;
+        }
+        if let Some(world) = &self.slow {
+            std::thread::sleep(world.random().pause(Duration::from_millis(1)));
         }
         match self.fault {
             Fault::LocalIgnoresFence => self.inner.insert(key, entry, &Fence::new()),

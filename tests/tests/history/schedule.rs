@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use crate::fakes::{Local, Remote};
 use crate::observed::{Fault, Faulty, Observed};
 use crate::random::Random;
-use crate::world::{Chain, Entry, Far, KEYS, Log, Near, Read, Stamp, World, Write};
+use crate::world::{Alone, Chain, Entry, Far, KEYS, Log, Near, Read, Stamp, World, Write};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
@@ -68,6 +68,7 @@ pub(crate) async fn run(seed: u64, setting: Setting, shared: Shared) -> Log {
         let local = Storage::local(Faulty {
             inner: Arc::clone(local.as_local().unwrap()),
             fault: setting.fault,
+            slow: setting.real.then(|| Arc::clone(&world)),
         });
         cacheme.register_storage("remote", remote).await.unwrap();
         cacheme.register_storage("local", local).await.unwrap();
@@ -84,9 +85,10 @@ pub(crate) async fn run(seed: u64, setting: Setting, shared: Shared) -> Log {
             for _ in 0..CALLS {
                 sleep(random.pause(Duration::from_millis(20))).await;
                 let process = &processes[random.below(processes.len() as u64) as usize];
-                match random.percent(50) {
-                    true => process.call::<Near>(&mut random).await,
-                    false => process.call::<Far>(&mut random).await,
+                match random.below(5) {
+                    0..2 => process.call::<Near>(&mut random).await,
+                    2..4 => process.call::<Far>(&mut random).await,
+                    _ => process.call::<Alone>(&mut random).await,
                 }
             }
         })

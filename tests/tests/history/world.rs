@@ -14,6 +14,7 @@ use crate::random::Random;
 
 /// Keys of each kind of chain.
 pub(crate) const KEYS: usize = 3;
+pub(crate) const ALL_KEYS: usize = 3 * KEYS;
 pub(crate) const LOCAL_TTL: Duration = Duration::from_millis(40);
 pub(crate) const REMOTE_TTL: Duration = Duration::from_millis(150);
 pub(crate) const LEASE: Duration = Duration::from_millis(60);
@@ -183,8 +184,8 @@ impl World {
         Arc::new(Self {
             start: Instant::now(),
             ticks: AtomicU64::new(0),
-            versions: (0..2 * KEYS).map(|_| AtomicU64::new(0)).collect(),
-            writers: (0..2 * KEYS).map(|_| tokio::sync::Mutex::default()).collect(),
+            versions: (0..ALL_KEYS).map(|_| AtomicU64::new(0)).collect(),
+            writers: (0..ALL_KEYS).map(|_| tokio::sync::Mutex::default()).collect(),
             log: Mutex::new(Log {
                 grace,
                 ..Log::default()
@@ -256,23 +257,38 @@ pub(crate) trait Chain: Clone + Send + Sync + 'static {
     /// The number of its first key.
     const FIRST: usize;
     const LOCAL: bool;
+    const REMOTE: bool;
 }
 
+/// A local tier before the shared one.
 #[derive(Clone, Debug)]
 pub(crate) struct Near;
+/// The shared tier only.
 #[derive(Clone, Debug)]
 pub(crate) struct Far;
+/// A local tier only.
+#[derive(Clone, Debug)]
+pub(crate) struct Alone;
 
 impl Chain for Near {
     const NAME: &'static str = "near";
     const FIRST: usize = 0;
     const LOCAL: bool = true;
+    const REMOTE: bool = true;
 }
 
 impl Chain for Far {
     const NAME: &'static str = "far";
     const FIRST: usize = KEYS;
     const LOCAL: bool = false;
+    const REMOTE: bool = true;
+}
+
+impl Chain for Alone {
+    const NAME: &'static str = "alone";
+    const FIRST: usize = 2 * KEYS;
+    const LOCAL: bool = true;
+    const REMOTE: bool = false;
 }
 
 /// A key as one process asks for it.
@@ -293,8 +309,11 @@ impl<C: Chain> Node for Entry<C> {
             true => policy.tier("local", Some(LOCAL_TTL)),
             false => policy,
         };
+        let policy = match C::REMOTE {
+            true => policy.tier("remote", Some(REMOTE_TTL)),
+            false => policy,
+        };
         policy
-            .tier("remote", Some(REMOTE_TTL))
             .lease(Some(LEASE))
             .load_timeout(Duration::from_millis(400))
             .serializer(cacheme::Bincode)

@@ -11,7 +11,7 @@ use cacheme_storage::{
     RemoteStorage, Result, Storage,
 };
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 /// An operation of a remote storage.
@@ -23,6 +23,7 @@ pub(crate) enum Op {
     Acquire,
     Fill,
     Release,
+    Renew,
 }
 
 /// A remote storage in this process. Clones are the same storage, as several processes see it.
@@ -40,6 +41,8 @@ struct Shared {
     broken: Mutex<Vec<Op>>,
     calls: Mutex<HashMap<Op, usize>>,
     refuses: AtomicBool,
+    tells: AtomicBool,
+    given_up: Notify,
 }
 
 #[derive(Clone, Debug)]
@@ -117,6 +120,8 @@ impl Remote {
                 broken: Mutex::default(),
                 calls: Mutex::default(),
                 refuses: AtomicBool::new(false),
+                tells: AtomicBool::new(false),
+                given_up: Notify::new(),
             }),
         }
     }
@@ -147,6 +152,11 @@ impl Remote {
     /// Answers as a server that takes no writes.
     pub(crate) fn refuse_leases(&self) {
         self.shared.refuses.store(true, Ordering::SeqCst);
+    }
+
+    /// Tells those who wait when a lease is given up, from now on.
+    pub(crate) fn tell(&self) {
+        self.shared.tells.store(true, Ordering::SeqCst);
     }
 
     /// Time since it was made.
@@ -228,7 +238,7 @@ impl RemoteStorage for Remote {
 
     fn capabilities(&self) -> Capabilities {
         match self.shared.leases {
-            true => Capabilities::none().with_leases(),
+            true => Capabilities::none().with_renewals(),
             false => Capabilities::none(),
         }
     }
@@ -319,6 +329,7 @@ impl RemoteStorage for Remote {
             Filled::Stored
         });
         let answers = answers.collect();
+        self.shared.given_up.notify_waiters();
         self.stop(Op::Fill, Place::After).await?;
         Ok(answers)
     }
@@ -331,7 +342,26 @@ impl RemoteStorage for Remote {
                 slots.remove(*key);
             }
         }
+        self.shared.given_up.notify_waiters();
         self.stop(Op::Release, Place::After).await
+    }
+
+    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        self.stop(Op::Renew, Place::Before).await?;
+        for key in keys {
+            let mut slots = self.shared.slots.lock();
+            if holds(&slots, key, token) {
+                put(&mut slots, key, Kept::Lease(token), Some(time));
+            }
+        }
+        self.stop(Op::Renew, Place::After).await
+    }
+
+    async fn changed(&self, _: &[&[u8]]) {
+        if !self.shared.tells.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        self.shared.given_up.notified().await;
     }
 }
 

@@ -92,6 +92,38 @@ async fn r1_processes_wait_for_the_one_that_loads() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn l3_who_waits_for_another_process_is_woken_where_the_storage_can_tell() {
+    let near = Remote::new("near");
+    near.tell();
+    let (first, second) = (process(&near).await, process(&near).await);
+    for fails in [false, true] {
+        let node = numbered(u64::from(fails));
+        let loading = node.source.hold();
+        if fails {
+            node.source.fail();
+        }
+        let theirs = tokio::spawn({
+            let (first, node) = (first.clone(), node.clone());
+            async move { first.get(&node).await }
+        });
+        node.source.reached().await;
+        let ours = tokio::spawn({
+            let (second, node) = (second.clone(), node.clone());
+            async move { (second.get(&node).await.unwrap(), Instant::now()) }
+        });
+        tokio::time::sleep(Duration::from_millis(1_234)).await;
+        let looks = near.calls(Op::Acquire);
+        let given_up = Instant::now();
+        drop(loading);
+        assert_eq!(theirs.await.unwrap().is_err(), fails);
+        let (value, at) = ours.await.unwrap();
+        assert_eq!(value, u64::from(fails));
+        assert!(at - given_up < Duration::from_millis(2), "{:?}", at - given_up);
+        assert_eq!(near.calls(Op::Acquire), looks + 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn l3_a_process_that_died_with_a_lease_costs_the_others_its_time_once() {
     let near = Remote::new("near");
     let process = process(&near).await;
@@ -120,7 +152,8 @@ async fn l3_waiting_for_a_lease_that_never_ends_is_bounded() {
         .unwrap();
     let start = Instant::now();
     assert_eq!(process.get(&node).await.unwrap(), 1);
-    assert!(start.elapsed() < Policy::<u64>::DEFAULT_LEASE + Duration::from_secs(1));
+    // The time of a lease and that of a load.
+    assert!(start.elapsed() < Policy::<u64>::DEFAULT_LEASE + Duration::from_secs(2 + 1));
     assert_eq!(near.values(), 0, "handed out, stored nowhere");
     assert_eq!(process.peek(&node).await.unwrap(), None);
 }
@@ -213,6 +246,57 @@ async fn r3_bulk_reads_with_overlapping_keys_in_any_order_load_each_key_once() {
             .iter()
             .all(|process| process.stats::<Numbered>().in_flight == 0)
     );
+}
+
+#[derive(Node, Clone)]
+#[node(key = "slow:{0}", value = u64, tier(storage = "near", ttl = "1m"), load = slow)]
+struct Slow(u64);
+
+async fn slow(node: &Slow, _: &mut LoadContext<Slow>) -> Result<u64, BoxError> {
+    tokio::time::sleep(Policy::<u64>::DEFAULT_LEASE * 3).await;
+    Ok(node.0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn r1_a_lease_lasts_as_long_as_the_load_that_it_is_for() {
+    let near = Remote::new("near");
+    let (first, second) = (process(&near).await, process(&near).await);
+    let start = Instant::now();
+    let (one, other) = tokio::join!(first.get(&Slow(1)), second.get(&Slow(1)));
+    assert_eq!((one.unwrap(), other.unwrap()), (1, 1));
+    assert_eq!(first.stats::<Slow>().loads + second.stats::<Slow>().loads, 1);
+    assert_eq!(near.values(), 1);
+    assert!(start.elapsed() < Policy::<u64>::DEFAULT_LEASE * 3 + Duration::from_secs(1));
+    // Asked for now and then, and no more once the load is over.
+    let renewals = near.calls(Op::Renew);
+    assert!((5..=9).contains(&renewals), "{renewals}");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(near.calls(Op::Renew), renewals);
+
+    let load = || async {
+        tokio::time::sleep(Policy::<u64>::DEFAULT_LEASE * 2).await;
+        2
+    };
+    let (one, other) = tokio::join!(
+        first.get_with(&Slow(2), load),
+        second.get_with(&Slow(2), || async { 3 }),
+    );
+    assert_eq!((one, other), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn c2_a_lease_that_was_taken_away_is_not_renewed() {
+    let near = Remote::new("near");
+    let (first, second) = (process(&near).await, process(&near).await);
+    let slow = tokio::spawn({
+        let first = first.clone();
+        async move { first.get(&Slow(1)).await.unwrap() }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    second.invalidate(&Slow(1)).await.unwrap();
+    assert_eq!(second.get_with(&Slow(1), || async { 7 }).await, 7, "at once");
+    assert_eq!(slow.await.unwrap(), 1);
+    assert_eq!(first.peek(&Slow(1)).await.unwrap(), Some(7));
 }
 
 #[derive(Node, Clone)]

@@ -1,7 +1,7 @@
 //! What is cached: a number that the test changes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use cacheme::{BoxError, Cacheme, Storage};
 use parking_lot::Mutex;
@@ -19,6 +19,7 @@ struct Shared {
     loads: AtomicUsize,
     /// What the next load waits for between reading the value and returning it.
     held: Mutex<Option<oneshot::Receiver<()>>>,
+    fails: AtomicBool,
     reached: Notify,
 }
 
@@ -34,6 +35,7 @@ impl Source {
                 value: value.into(),
                 loads: AtomicUsize::new(0),
                 held: Mutex::default(),
+                fails: AtomicBool::new(false),
                 reached: Notify::new(),
             }),
         }
@@ -54,6 +56,11 @@ impl Source {
         Hold { _open: open }
     }
 
+    /// Lets the next load fail.
+    pub(crate) fn fail(&self) {
+        self.shared.fails.store(true, Ordering::SeqCst);
+    }
+
     /// Waits until a load has read the value.
     pub(crate) async fn reached(&self) {
         self.shared.reached.notified().await;
@@ -62,13 +69,17 @@ impl Source {
     pub(crate) async fn load(&self) -> Result<u64, BoxError> {
         self.shared.loads.fetch_add(1, Ordering::SeqCst);
         let value = self.shared.value.load(Ordering::SeqCst);
+        let fails = self.shared.fails.swap(false, Ordering::SeqCst);
         let held = self.shared.held.lock().take();
         self.shared.reached.notify_one();
         if let Some(held) = held {
             // It ends when the hold is dropped, which is an error of the channel.
             let _ = held.await;
         }
-        Ok(value)
+        match fails {
+            true => Err("the source does not answer".into()),
+            false => Ok(value),
+        }
     }
 }
 

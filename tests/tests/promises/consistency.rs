@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cacheme::{Bincode, BoxError, Cacheme, Error, KeyWriter, Load, LoadContext, Node, Policy, Storage};
-use cacheme_storage::LocalCache;
+use cacheme_storage::{LeaseToken, LocalCache, RemoteStorage as _};
 use serde::{Deserialize, Serialize};
 use tests::{MemoryRemote, Operation};
 
@@ -73,18 +73,31 @@ async fn c2_processes_share_one_load() {
 #[tokio::test(start_paused = true)]
 async fn c2_who_waited_in_vain_hands_out_and_stores_nothing() {
     let (world, source) = (World::new().await, Source::default());
-    let neighbour = world.neighbour().await;
-    let node = RemoteItem::new(1, &source);
-    // The neighbour's load is slow, and its lease is renewed by nobody; but a lease taken anew each time it ends keeps
-    // us waiting: it never comes to an end within our patience.
-    let _gate = source.hold();
-    let (cacheme, at) = (neighbour.cacheme.clone(), node.clone());
-    let theirs = tokio::spawn(async move { cacheme.get(&at).await });
+    let node = Item::new(1, &source);
+    // A process that takes the lease again and again, and never fills.
+    let (remote, key) = (world.remote.clone(), world.cacheme.full_key(&node));
+    let lease = Policy::<u64>::DEFAULT_LEASE;
+    let other = tokio::spawn(async move {
+        for token in 0.. {
+            let keys = [key.as_bytes()];
+            remote
+                .acquire(&keys, LeaseToken(token), lease, true)
+                .await
+                .unwrap();
+            tokio::time::sleep(SECOND).await;
+        }
+    });
     settle().await;
     let (value, took) = timed(world.cacheme.get(&node)).await;
     assert_eq!(value.unwrap(), 1_000);
-    assert!(took < 7 * SECOND, "{took:?}");
-    theirs.abort();
+    assert!(took >= lease && took < lease + SECOND, "{took:?}");
+    let stats = world.cacheme.stats::<Item>();
+    assert_eq!(
+        (stats.tiers[0].fills, stats.tiers[1].fills, stats.loads),
+        (0, 0, 1)
+    );
+    assert_eq!(world.cacheme.peek(&node).await.unwrap(), None);
+    other.abort();
 }
 
 #[tokio::test(start_paused = true)]

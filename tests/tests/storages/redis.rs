@@ -7,6 +7,7 @@ use cacheme_storage::{
     Acquired, Bytes, Error, Filled, LeaseToken, Redis, RemoteEntry, RemoteStorage, Storage, conformance,
 };
 use redis::AsyncConnectionConfig;
+use redis::aio::ConnectionManagerConfig;
 use tests::{Proxy, Server};
 
 use super::{entry, eventually, open};
@@ -55,7 +56,8 @@ async fn a_client_or_connection_of_the_application_serves() {
     let mut server = tests::redis(&[]);
     let client = redis::Client::open(("127.0.0.1", server.port())).unwrap();
     let connection = client.get_multiplexed_async_connection().await.unwrap();
-    let manager = client.get_connection_manager().await.unwrap();
+    let patient = ConnectionManagerConfig::new().set_response_timeout(Some(Duration::from_secs(60)));
+    let manager = client.get_connection_manager_with_config(patient).await.unwrap();
     for redis in [
         Redis::builder().client(client),
         Redis::builder().connection(connection),
@@ -456,4 +458,41 @@ fn mistakes_in_the_url_name_themselves() {
     let storage = Storage::open("redis://ann:sEcReT@[::1]:7/1").unwrap();
     assert_eq!(storage.location(), "redis://[::1]:7/1");
     assert!(!format!("{storage:?}").contains("sEcReT"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_key_is_told_when_its_lease_is_given_up() {
+    let server = tests::redis(&[]);
+    let (ours, theirs) = (open(&url(&server)), open(&url(&server)));
+    let key: &[u8] = b"waited for";
+    let others = LeaseToken(77);
+    for turn in 0..2 {
+        theirs.acquire(&[key], TOKEN, TIME, false).await.unwrap();
+        theirs.acquire(&[b"other"], others, TIME, true).await.unwrap();
+        let waiting = tokio::spawn({
+            let ours = Arc::clone(&ours);
+            async move { ours.changed(&[b"never", b"waited for"]).await }
+        });
+        eventually("it listens", async || {
+            let counted: (String, u64) =
+                ask(server.port(), &["PUBSUB", "NUMSUB", "cacheme.filled:waited for"]).await;
+            counted.1 == 1
+        })
+        .await;
+        theirs.fill(&[entry(b"other", "v", None)], others).await.unwrap();
+        assert!(!waiting.is_finished(), "another key is none of its business");
+        if turn == 0 {
+            theirs.fill(&[entry(key, "v", None)], TOKEN).await.unwrap();
+            theirs.remove(&[key]).await.unwrap();
+        } else {
+            theirs.release(&[key], TOKEN).await.unwrap();
+        }
+        let told = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+        told.expect("it is told").unwrap();
+        eventually("it listens no more", async || {
+            let channels: Vec<String> = ask(server.port(), &["PUBSUB", "CHANNELS"]).await;
+            channels.is_empty()
+        })
+        .await;
+    }
 }

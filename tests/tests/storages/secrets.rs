@@ -1,78 +1,19 @@
 //! User names may show; passwords never do: in what is printed of storages and builders, in errors wherever they come
 //! from, nor in the log.
 
-use std::fmt::{self, Write as _};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cacheme::{Cacheme, Storage};
 use cacheme_storage::{LeaseToken, Postgres, Redis, RemoteStorage, Sqlite};
 use tests::{postgres, redis};
-use tracing::field::{Field, Visit};
-use tracing::span;
 
 use super::entry;
+use super::log::{PATIENCE, Seen};
 use super::postgres::with_passwords;
 use super::service::Square;
 
 const SECRET: &str = "sEcReT";
-const PATIENCE: Duration = Duration::from_millis(300);
-
-/// Keeps all that is logged, and whatever is shown to it.
-#[derive(Clone, Default)]
-struct Seen(Arc<Mutex<String>>);
-
-impl Seen {
-    fn see(&self, what: impl fmt::Debug) {
-        writeln!(self.0.lock().unwrap(), "{what:?}").unwrap();
-    }
-
-    /// An error in all its forms, with what it comes from.
-    fn see_error(&self, error: &(dyn std::error::Error + 'static)) {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            self.see(format!("{error} {error:?} {error:#?}"));
-            next = error.source();
-        }
-    }
-
-    /// Sees what becomes of a call, and says whether it was an error. Nobody waits long for a server.
-    async fn see_call<T>(&self, call: impl Future<Output = cacheme_storage::Result<T>>) -> usize {
-        match tokio::time::timeout(PATIENCE, call).await {
-            Ok(Ok(_)) => 0,
-            Ok(Err(error)) => {
-                self.see_error(&error);
-                1
-            }
-            Err(_) => 1,
-        }
-    }
-}
-
-impl Visit for Seen {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.see((field.name(), value));
-    }
-}
-
-impl tracing::Subscriber for Seen {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, span: &span::Attributes<'_>) -> span::Id {
-        span.record(&mut self.clone());
-        span::Id::from_u64(1)
-    }
-    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
-        values.record(&mut self.clone());
-    }
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut self.clone());
-    }
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-}
 
 /// Does with a storage whatever can be done, and counts the errors.
 async fn every_call(seen: &Seen, storage: Storage) -> usize {
@@ -177,6 +118,8 @@ async fn nothing_shows_a_password() {
         "redis+cluster",
         "redis+sentinel",
         "postgres",
+        "mysql",
+        "mongodb",
         "sqlite",
         "local",
     ] {
@@ -231,7 +174,7 @@ async fn nothing_shows_a_password() {
     seen.see(&builder);
     seen.see(builder.build().unwrap());
 
-    let all = seen.0.lock().unwrap();
+    let all = seen.all();
     let shown = all.lines().find(|line| line.contains(SECRET));
     assert_eq!(shown, None);
     for proof in [

@@ -3,11 +3,13 @@
 use std::ops::Range;
 
 use cacheme::Cacheme;
+use cacheme_storage::{Bytes, Filled, LeaseToken};
 use tests::{Proxy, mariadb, postgres, redis};
 
 use super::postgres::run;
 use super::redis::ask;
 use super::service::{Square, loads, loads_in_trouble, squares, tier, working};
+use super::{entry, open};
 
 /// Asserts the round trips of each call of a service, once the connection is there and statements are known to it; those
 /// of a single `miss` with its fill are not the same everywhere.
@@ -130,4 +132,37 @@ async fn calls_of_a_service_cost_mysql_one_round_trip_a_step() {
     // Look, lease, fill: no statement both reads and writes.
     round_trips(&proxy, &cacheme, 3).await;
     assert_eq!(proxy.traffic().connections, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_calls_go_to_postgres_in_pieces_side_by_side() {
+    let server = postgres();
+    let proxy = Proxy::to(server.port());
+    let storage = open(&format!(
+        "postgres://postgres@127.0.0.1:{}/postgres",
+        proxy.port()
+    ));
+    storage.connect().await.unwrap();
+    assert_eq!(proxy.traffic().connections, 1);
+    // Sixteen pieces of 8 MiB and a little.
+    let values: Vec<Bytes> = (0..16).map(|n| vec![n; (8 << 20) + 1].into()).collect();
+    let keys: Vec<[u8; 1]> = (0..16).map(|n| [n]).collect();
+    let entries: Vec<_> = keys
+        .iter()
+        .zip(&values)
+        .map(|(key, value)| entry(key, value.clone(), None))
+        .collect();
+    storage.set(&entries).await.unwrap();
+    assert_eq!(proxy.traffic().connections, 4, "four at once");
+    let keys: Vec<&[u8]> = keys.iter().rev().map(|key| &key[..]).collect();
+    let found = storage.get(&keys).await.unwrap();
+    let same = found
+        .iter()
+        .zip(values.iter().rev())
+        .all(|(found, value)| found.as_ref() == Some(value));
+    assert!(same, "values came back in another order, or changed");
+    let (token, time) = (LeaseToken(1), std::time::Duration::from_secs(60));
+    storage.acquire(&keys, token, time, true).await.unwrap();
+    assert_eq!(storage.fill(&entries, token).await.unwrap(), [Filled::Stored; 16]);
+    assert_eq!(proxy.traffic().connections, 4);
 }
