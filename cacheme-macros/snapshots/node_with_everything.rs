@@ -34,6 +34,7 @@ impl ::cacheme::__private::DerivedNode for UserInfoNode {
             )
             .negative_ttl(::core::time::Duration::from_millis(5000u64))
             .ttl_jitter(0.1)
+            .doorkeeper(10_000)
     }
 }
 #[automatically_derived]

@@ -5,6 +5,7 @@ use syn::ext::IdentExt as _;
 use syn::parse::{Parse, ParseStream};
 use syn::{Attribute, ExprPath, Ident, Path, Type, parenthesized, token};
 
+use crate::count::Count;
 use crate::mistakes::Mistakes;
 use crate::settings::{OrNone, Text, parse_once, parse_settings};
 use crate::share::Share;
@@ -45,6 +46,7 @@ node_keys! {
     lease: OrNone<Time> = "lease",
     negative_ttl: Time = "negative_ttl",
     ttl_jitter: Share = "ttl_jitter",
+    doorkeeper: Count = "doorkeeper",
     krate: ModPath = "crate",
 }
 

@@ -171,7 +171,11 @@ fn policy(node: &Node<'_>, private: &TokenStream) -> TokenStream {
         let share = share.to_expr();
         quote!(.ttl_jitter(#share))
     });
-    quote!(#start #version #(#tiers)* #serializer #load_timeout #lease #negative_ttl #ttl_jitter)
+    let doorkeeper = attr.doorkeeper.as_ref().map(|keys| {
+        let keys = keys.to_expr();
+        quote!(.doorkeeper(#keys))
+    });
+    quote!(#start #version #(#tiers)* #serializer #load_timeout #lease #negative_ttl #ttl_jitter #doorkeeper)
 }
 
 fn write_key(pieces: &[Piece<'_>], private: &TokenStream) -> TokenStream {

@@ -13,6 +13,7 @@ use proc_macro::TokenStream;
 mod attr;
 mod bounds;
 mod check;
+mod count;
 mod expand;
 mod key_part;
 mod memoize;
@@ -71,6 +72,7 @@ mod time;
 /// | `lease = …` | how long the lease of a load lasts, 5 s when nothing is said; `none` does without. Let it be longer than loads take, where the storage cannot renew it |
 /// | `negative_ttl = …` | how long a `None` lives at most, for values that are an `Option` (or another `MaybeAbsent`) |
 /// | `ttl_jitter = 0.1` | by which share of itself a ttl may be shortened at random, so that what was stored together does not expire together |
+/// | `doorkeeper = 10_000` | a value is stored when its key is loaded the second time within about so many keys; the first time it is only returned |
 /// | `crate = path` | where `cacheme` is, when it has another name |
 ///
 /// Durations are text (`"500ms"`, `"1h30m"`) or expressions of type `Duration`.

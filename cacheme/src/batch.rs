@@ -555,7 +555,9 @@ impl<N: Node> Batch<N> {
                 .loaded(&self.items[item].key, answer.result.as_ref().err());
             match answer.result {
                 Ok(value) => {
-                    self.items[item].hand_out_only |= answer.store.skip;
+                    // A refresh is asked for by name: its value is stored.
+                    let stays = self.steal || self.kind.admits(self.key(item));
+                    self.items[item].hand_out_only |= answer.store.skip || !stays;
                     let since = Instant::now();
                     let spread = self.kind.info.spread();
                     let life = self.kind.life(&value, answer.store.ttl);

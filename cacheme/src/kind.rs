@@ -17,7 +17,7 @@ use crate::node::Node;
 use crate::owed::Owed;
 use crate::policy::{NodeInfo, Policy};
 use crate::stats::{NodeCounters, NodeStats, TierCounters, count};
-use cacheme_storage::{BoxError, Bytes, Codec, LocalStorage, RemoteStorage, Storage};
+use cacheme_storage::{BloomFilter, BoxError, Bytes, Codec, LocalStorage, RemoteStorage, Storage};
 
 /// What comes out of a flight.
 pub(crate) type Outcome<V> = std::result::Result<V, Failure>;
@@ -32,6 +32,8 @@ pub(crate) struct Kind<N: Node> {
     pub(crate) codec: Option<Codec<N::Value>>,
     pub(crate) flights: Arc<FlightTable<Outcome<N::Value>>>,
     pub(crate) counters: NodeCounters,
+    /// The keys that were loaded lately, where values are stored only when their keys come back.
+    doorkeeper: Option<BloomFilter>,
     /// Whether the serializer reads back what it writes, once that was tried: at the first fill.
     codec_works: OnceLock<bool>,
     /// Whether an undecodable value was told of.
@@ -68,6 +70,10 @@ pub(crate) struct RemoteTier {
     /// Whether leases last as long as the loads that they are for.
     pub(crate) renews: bool,
 }
+
+/// How many of the keys that come once pass a doorkeeper that is about to forget. Fewer would cost more bits and gain
+/// nothing: what passes costs what every value costs without a doorkeeper.
+const DOORKEEPER_FALSE_POSITIVES: f64 = 0.01;
 
 /// A value as local tiers keep it: typed by its node, so that no other kind takes it for its own.
 pub(crate) struct Stored<N: Node> {
@@ -125,8 +131,12 @@ impl<N: Node> Kind<N> {
             .iter()
             .take_while(|tier| matches!(tier.storage, TierStorage::Local(_)))
             .count();
+        let doorkeeper = info
+            .doorkeeper
+            .map(|keys| BloomFilter::new(keys, DOORKEEPER_FALSE_POSITIVES));
         Ok(Self {
             info,
+            doorkeeper,
             is_absent,
             tiers,
             near,
@@ -156,6 +166,11 @@ impl<N: Node> Kind<N> {
         let absent = self.is_absent.is_some_and(|is_absent| is_absent(value));
         let negative = self.info.negative_ttl.filter(|_| absent);
         said.into_iter().chain(negative).min()
+    }
+
+    /// Whether the value just loaded for this key is to be stored: with a doorkeeper, not the first one.
+    pub(crate) fn admits(&self, key: &[u8]) -> bool {
+        self.doorkeeper.as_ref().is_none_or(|seen| !seen.insert(key))
     }
 
     /// How long flights of this kind may be waited for in sum where the runtime itself drives them: the load, the

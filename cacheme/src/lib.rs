@@ -50,15 +50,15 @@
 //! | what a node can say of itself | [`derive(Node)`](macro@Node), [`Policy`] where it is written by hand, [`DynamicNode`] where it is known at run time |
 //! | what can be done with one | the functions of this crate, which are the methods of [`Cacheme`] on [`default_instance`] |
 //! | loaders | [`Load`], [`LoadContext`]; [`macro@memoize`] and [`get_with`] for those that come with the call |
-//! | storages and their URLs | [`Storage`] |
+//! | storages and their URLs | [`Storage`]; [how to choose, set up and size one](docs::storages) |
 //! | what goes wrong | [`Error`] |
 //! | what is promised about values, and how it is kept | [`docs::consistency`] |
 //! | what was hit, loaded and in trouble | [`stats`] |
 //!
 //! # Features
 //!
-//! `local` (in memory) and `bincode` are on by default. `redis`, `sqlite` and `postgres` are storages, `tls` encrypts
-//! connections to those that are compiled in; `msgpack` and `json` are serializers, `compression` goes with any; `full` is all.
+//! `local` (in memory) and `bincode` are on by default. `redis`, `postgres`, `mysql`, `mongodb` and `sqlite` are storages
+//! (see [`docs::storages`]), `tls` encrypts connections to those that are compiled in; `msgpack` and `json` are serializers, `compression` goes with any; `full` is all.
 
 pub mod docs;
 
@@ -81,6 +81,12 @@ mod policy;
 mod private;
 mod stats;
 mod write;
+
+/// Guides.
+pub mod docs {
+    #[doc = include_str!("../docs/storages.md")]
+    pub mod storages {}
+}
 
 #[doc(hidden)]
 pub mod __private {

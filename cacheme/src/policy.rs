@@ -72,6 +72,8 @@ pub struct NodeInfo {
     pub negative_ttl: Option<Duration>,
     /// By which share of itself a ttl may be shortened at random, 0 to 1.
     pub ttl_jitter: f64,
+    /// Among how many keys one must come back before its value is stored; `None` stores every value.
+    pub doorkeeper: Option<usize>,
     /// Whether it has a serializer, which remote tiers need.
     pub serializable: bool,
 }
@@ -105,6 +107,7 @@ impl<V> Policy<V> {
             lease: Some(Self::DEFAULT_LEASE),
             negative_ttl: None,
             ttl_jitter: 0.0,
+            doorkeeper: None,
             serializable: false,
         };
         Self {
@@ -177,6 +180,26 @@ impl<V> Policy<V> {
         self
     }
 
+    /// Stores a value only when its key is loaded for the second time: the first time it is returned and nothing more, and
+    /// the key remembered, in about 10 bits. After `keys` of them the doorkeeper forgets all and begins anew.
+    ///
+    /// For nodes most of whose keys are asked for once: they then cost no write to a remote storage and no memory. What
+    /// is [`set`](crate::Cacheme::set) or [refreshed](crate::Cacheme::refresh) is always stored, and what is found in
+    /// a farther tier is kept in the nearer ones. One value in a hundred may be stored at its first load. Loads are
+    /// remembered by each process for itself.
+    ///
+    /// ```
+    /// # use cacheme::Policy;
+    /// let policy: Policy<String> = Policy::new("PageNode", "page:{path}")
+    ///     .tier("my-redis", None)
+    ///     .doorkeeper(100_000);
+    /// ```
+    #[must_use]
+    pub fn doorkeeper(mut self, keys: usize) -> Self {
+        self.info.doorkeeper = Some(keys);
+        self
+    }
+
     /// The policy without its codec.
     #[must_use]
     pub fn info(&self) -> &NodeInfo {
@@ -241,6 +264,9 @@ impl NodeInfo {
         }
         if !(0.0..1.0).contains(&self.ttl_jitter) {
             return wrong("its ttl_jitter must be a share from 0 up to, but not including, 1".into());
+        }
+        if self.doorkeeper == Some(0) {
+            return wrong("its doorkeeper remembers no key, so nothing would be kept".into());
         }
         Ok(())
     }

@@ -190,7 +190,8 @@ fn postgres_bin() -> PathBuf {
 /// Several servers at once would need more locked memory than a user has.
 const NO_NATIVE_AIO: &str = "--innodb-use-native-aio=0";
 
-/// A MariaDB server of our own, with the user `root`, no password, and the database `test`.
+/// A MariaDB server of our own, with the user `root`, no password, and the database `test`. When there are files
+/// `cert.pem` and `key.pem` in its folder, it speaks TLS as well from its next start on.
 pub fn mariadb() -> Server {
     Server::start(Program {
         prepare: Some(Box::new(|_, dir| {
@@ -211,7 +212,7 @@ pub fn mariadb() -> Server {
         })),
         command: Box::new(|port, dir| {
             let option = |name: &str, file: &str| format!("--{name}={}", text(&dir.join(file)));
-            vec![
+            let mut command = vec![
                 on_path_or("mariadbd", "/usr/sbin/mariadbd"),
                 "--no-defaults".into(),
                 option("datadir", "data"),
@@ -225,7 +226,11 @@ pub fn mariadb() -> Server {
                 // What was committed outlives the process, if not the machine.
                 "--innodb-flush-log-at-trx-commit=2".into(),
                 NO_NATIVE_AIO.into(),
-            ]
+            ];
+            if dir.join("cert.pem").exists() {
+                command.extend([option("ssl-cert", "cert.pem"), option("ssl-key", "key.pem")]);
+            }
+            command
         }),
         ready: |port| {
             let mut greeting = [0; 5];
@@ -242,8 +247,8 @@ pub fn mongodb() -> Server {
     Server::start(mongodb_server(false))
 }
 
-/// The same, with data that outlive it. When there is a file `auth` in its folder, it asks for passwords from its next
-/// start on.
+/// The same, with data that outlive it. From its next start on, it asks for passwords when there is a file `auth` in its
+/// folder, and speaks TLS when there are `cert.pem` and `key.pem`.
 pub fn mongodb_on_disk() -> Server {
     Server::start(mongodb_server(true))
 }
@@ -285,6 +290,28 @@ fn mongodb_server(on_disk: bool) -> Program {
             };
             if dir.join("auth").exists() {
                 command.push("--auth".into());
+            }
+            if dir.join("cert.pem").exists() {
+                let file = |name: &str| text(&dir.join(name));
+                command.extend(match &mongod {
+                    Some(_) => {
+                        let both = [file("cert.pem"), file("key.pem")]
+                            .map(|file| fs::read(file).expect("it is there"));
+                        fs::write(dir.join("both.pem"), both.concat()).expect("our folder");
+                        [
+                            "--tlsMode".into(),
+                            "requireTLS".into(),
+                            "--tlsCertificateKeyFile".into(),
+                            file("both.pem"),
+                        ]
+                    }
+                    None => [
+                        "--tls-cert-file".into(),
+                        file("cert.pem"),
+                        "--tls-key-file".into(),
+                        file("key.pem"),
+                    ],
+                });
             }
             command
         }),

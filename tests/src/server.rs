@@ -12,7 +12,7 @@ use nix::unistd::{Pid, User, chown, geteuid};
 use tempfile::TempDir;
 
 /// How long a server may take until it answers.
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs the server as its child, says its process id, and when this process is gone, kills it and removes its folder.
 /// That happens whether this process drops the server, panics, exits with the server in a static, or is killed: its

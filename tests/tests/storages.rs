@@ -18,6 +18,8 @@ mod neighbours;
 mod other_redis;
 #[path = "storages/postgres.rs"]
 mod postgres;
+#[path = "storages/postgres_tls.rs"]
+mod postgres_tls;
 #[path = "storages/redis.rs"]
 mod redis;
 #[path = "storages/redis_cluster.rs"]
@@ -30,6 +32,10 @@ mod redis_tls;
 mod secrets;
 #[path = "storages/service.rs"]
 mod service;
+#[path = "storages/sqlite_killed.rs"]
+mod sqlite_killed;
+#[path = "storages/tls.rs"]
+mod tls;
 #[path = "storages/traffic.rs"]
 mod traffic;
 #[path = "storages/trouble.rs"]

@@ -6,6 +6,8 @@ mod connections;
 #[cfg(feature = "_server")]
 mod host;
 mod keys;
+#[cfg(any(feature = "mysql", feature = "mongodb"))]
+mod lease_turns;
 mod piece;
 mod prefix;
 mod ready;
@@ -28,6 +30,8 @@ pub(crate) use crate::gate::{Gate, Pass};
 #[cfg(feature = "_server")]
 pub(crate) use host::host_and_port;
 pub(crate) use keys::KeySet;
+#[cfg(any(feature = "mysql", feature = "mongodb"))]
+pub(crate) use lease_turns::{Found, LeaseTurns, acquire_by_turns};
 #[cfg(feature = "mysql")]
 pub(crate) use piece::padded;
 pub(crate) use piece::{PieceLimits, pieces};

@@ -1,4 +1,40 @@
-//! The in-memory engine: values, locks and shards.
+//! The in-memory engine: values, locks and shards. What stays is decided in [`policy`](crate::policy).
+//!
+//! A read of [`TinyLfu`]:
+//!
+//! ```text
+//! hash the key ─ upper half: shard ─▶ raise this thread's own slot of the shard's lock (reader_lock.rs)
+//!    ─ lower half: line of the table (table.rs) ─▶ word ─▶ key and value (store.rs) ─ equal? ─▶
+//!    if the word says so, compare the deadline (deadlines.rs) ─▶ if unmarked, mark the word ─▶
+//!    clone the value, or show it ─▶ lower the slot ─▶ if the key is sampled, tell the shadows (sampler.rs)
+//! ```
+//!
+//! No list, no sketch, no counter, no clock; nothing is written that another thread reads, but for a mark on an entry
+//! that had none and one key in hundreds that is sampled.
+//!
+//! A write:
+//!
+//! ```text
+//! hash, weigh, read the clock if there is a ttl ─▶ take the shard's lock ─▶ ask the fence ─▶
+//!    key is there: replace, mark ─▶ unlock ─▶ the old value leaves
+//!    else: the policy makes room (it takes marks off, evicts) ─▶ put the entry into a slot ─▶ unlock ─▶ who was evicted leaves
+//! ```
+//!
+//! *Leaves*: the listener is told and the entry dropped, when no lock is held. User code that may run under a lock, and
+//! what happens if it calls back or panics: `Eq` (under both), `Clone` and the closure of `read` (under the reader's).
+//! The lock knows what this thread holds: it may read again, and a write is refused. A panic unwinds through the guard;
+//! nothing was changed before `Eq` answered.
+//!
+//! | file | what |
+//! |---|---|
+//! | `tlfu`, `tlfu_builder` | the public cache over its shards |
+//! | `shard` | entries, policy and deadlines of a part, behind one lock |
+//! | `store`, `table` | slots with keys and values, and the table that finds them; marks |
+//! | `reader_lock` | the lock whose readers share nothing |
+//! | `deadlines`, `sweeper` | expiry, and the task that gives memory back |
+//! | `sampler` | the way from the threads to the policy's shadows |
+//! | `lru`, `slab` | the simple cache: one lock, exact order |
+//! | `storage`, `key_bytes` | either of them as a [`LocalStorage`](crate::LocalStorage) of erased values |
 
 mod clock;
 mod deadlines;

@@ -87,6 +87,14 @@ impl<K, V> Shard<K, V> {
         }
     }
 
+    /// Asks for what an insertion with this hash will touch.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u32) {
+        self.store.prefetch(hash);
+        self.policy
+            .prefetch(hash, |slot, hash| self.store.prefetch_entry(slot, hash));
+    }
+
     /// All entries and their deadlines.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&(K, V), u64)> {
         let entries = self.store.iter();
@@ -105,9 +113,7 @@ impl<K, V> Shard<K, V> {
         K: Eq,
     {
         let hash = terms.hash;
-        self.store.prefetch(hash);
-        self.policy
-            .prefetch(hash, |slot, hash| self.store.prefetch_entry(slot, hash));
+        self.prefetch(hash);
         self.collect(clock, leavers);
         let known = entry.as_ref().and_then(|(key, _)| {
             let found = self.store.find(hash, key)?;

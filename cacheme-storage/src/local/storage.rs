@@ -225,3 +225,7 @@ impl fmt::Debug for LocalCache {
         f.debug_tuple("LocalCache").field(&self.location()).finish()
     }
 }
+
+#[cfg(test)]
+#[path = "storage_tests.rs"]
+mod tests;

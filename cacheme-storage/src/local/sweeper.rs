@@ -50,7 +50,10 @@ impl<K, V> Sweeper<K, V> {
             return;
         };
         if !self.runs.swap(true, Ordering::SeqCst) {
-            let running = Running(Arc::clone(&self.runs));
+            let running = Running {
+                runs: Arc::clone(&self.runs),
+                said: true,
+            };
             let task = (self.spawn)(&runtime, Arc::downgrade(cache), running);
             *self.task.lock() = Some(task);
         }
@@ -66,15 +69,34 @@ impl<K, V> Drop for Sweeper<K, V> {
 }
 
 /// Says that a task runs, until it is dropped: at its end, or with its runtime.
-pub(super) struct Running(Arc<AtomicBool>);
+pub(super) struct Running {
+    runs: Arc<AtomicBool>,
+    /// Whether it is this task of which it is said.
+    said: bool,
+}
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::SeqCst);
+impl Running {
+    fn take_back(&mut self) {
+        self.said = false;
+        self.runs.store(false, Ordering::SeqCst);
+    }
+
+    /// Says it again, unless another task has begun meanwhile.
+    fn say_again(&mut self) -> bool {
+        self.said = !self.runs.swap(true, Ordering::SeqCst);
+        self.said
     }
 }
 
-async fn sweep<K, V>(cache: Weak<Inner<K, V>>, running: Running) {
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.said {
+            self.take_back();
+        }
+    }
+}
+
+async fn sweep<K, V>(cache: Weak<Inner<K, V>>, mut running: Running) {
     let mut nap = SHORTEST_NAP;
     loop {
         tokio::time::sleep(nap).await;
@@ -82,10 +104,9 @@ async fn sweep<K, V>(cache: Weak<Inner<K, V>>, running: Running) {
         let mut earliest = cache.sweep();
         if earliest == NEVER {
             // Whoever stores an entry from here on starts another task; what came before this line is seen below.
-            running.0.store(false, Ordering::SeqCst);
+            running.take_back();
             earliest = cache.sweep();
-            if earliest == NEVER || running.0.swap(true, Ordering::SeqCst) {
-                std::mem::forget(running);
+            if earliest == NEVER || !running.say_again() {
                 return;
             }
         }

@@ -109,7 +109,11 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
         let hash = inner.hasher.hash_one(key);
         let found = {
             let shard = inner.shard(hash).read()?;
-            let found = shard.find(hash as u32, key)?;
+            let Some(found) = shard.find(hash as u32, key) else {
+                // Who misses stores the key next, as a rule.
+                shard.prefetch(hash as u32);
+                return None;
+            };
             let deadline = shard.deadline(&found);
             if deadline == NEVER || inner.clock.now() < deadline {
                 found.mark();

@@ -244,8 +244,11 @@ fn driver_options(url: &mut StorageUrl) -> Result<ClientOptions> {
         if let Some(value) = url.take::<String>(name, what)? {
             // One by one, so that the message names the option and not its value.
             let option = format!("{name}={}", encode(&value));
-            ConnectionString::parse(format!("mongodb://h/?{option}"))
-                .map_err(|_| url.error(format!("option `{name}` must be {what}")))?;
+            // Mechanisms ask for a user, for a password, or for none.
+            let fits = |login: &str| ConnectionString::parse(format!("mongodb://{login}h/?{option}")).is_ok();
+            if !["", "u@", "u:p@"].into_iter().any(fits) {
+                return Err(url.error(format!("option `{name}` must be {what}")));
+            }
             text += &format!("{option}&");
         }
     }

@@ -4,17 +4,54 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 
-use crate::database::{KeySet, LEASE_LIMIT_MS, millis, receipt, ttl_millis};
+use crate::database::{
+    Found, KeySet, LEASE_LIMIT_MS, LeaseTurns, acquire_by_turns, millis, receipt, ttl_millis,
+};
 use crate::{Acquired, Filled, LeaseToken, RemoteEntry, Result};
 
 use super::Inner;
 use super::entries::{KEY_LIMIT, Keys, Row, binary, date, key_set, text, texts};
 
+impl LeaseTurns for Inner {
+    async fn look(&self, keys: &Keys<'_>, token: LeaseToken) -> Result<Vec<Found>> {
+        let look = |piece: Range<usize>| self.living_rows(&keys[piece], None);
+        let rows = self.in_pieces(keys, look).await?;
+        let now = self.now();
+        let found = |row: Row| {
+            if row.has_value() {
+                return row
+                    .into_value()
+                    .map(|value| Found::Theirs(Acquired::Value(value)));
+            }
+            // What has neither value nor lease is not ours, and free.
+            let lease = row.lease()?;
+            if lease == token.0.to_be_bytes() {
+                return Some(Found::Ours);
+            }
+            let left = u64::try_from(row.expires_at()? - now).unwrap_or(0);
+            Some(Found::Theirs(Acquired::Busy {
+                left: Duration::from_millis(left.max(1)),
+            }))
+        };
+        let found = rows
+            .into_iter()
+            .map(|row| row.and_then(found).unwrap_or(Found::Nothing));
+        Ok(found.collect())
+    }
+
+    async fn take(
+        &self,
+        keys: &Keys<'_>,
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<bool>> {
+        self.in_pieces(keys, |piece| self.take_piece(&keys[piece], token, time, steal))
+            .await
+    }
+}
+
 impl Inner {
-    /// Takes the leases of what is free, and looks at who has the others.
-    ///
-    /// A single key is looked at first, which writes nothing: to ask for its lease is how it is read. Who asks for many
-    /// has read them before and knows that they were not there.
     pub(super) async fn acquire(
         &self,
         keys: &[&[u8]],
@@ -22,67 +59,10 @@ impl Inner {
         time: Duration,
         steal: bool,
     ) -> Result<Vec<Acquired>> {
-        let keys = key_set(keys);
-        let keys_of_call = keys.distinct();
-        let mut answers: Vec<Option<Acquired>> = vec![None; keys_of_call.len()];
-        if steal {
-            self.in_pieces(keys_of_call, |piece| {
-                self.take(&keys_of_call[piece], token, time, true)
-            })
-            .await?;
-            answers.fill(Some(Acquired::Granted));
-        } else if keys_of_call.len() == 1 {
-            // A lease that is ours already is taken anew, for its time.
-            self.look_at_open(keys_of_call, token, &mut answers, None).await?;
-        }
-        // A key is without an answer after a turn only if it went to somebody else and was given up again within.
-        while answers.iter().any(Option::is_none) {
-            let (open, places) = open(keys_of_call, &answers);
-            let taken = self
-                .in_pieces(&open, |piece| self.take(&open[piece], token, time, false))
-                .await?;
-            for (place, taken) in places.into_iter().zip(taken) {
-                answers[place] = taken.then_some(Acquired::Granted);
-            }
-            self.look_at_open(keys_of_call, token, &mut answers, Some(Acquired::Granted))
-                .await?;
-        }
-        Ok(keys.answers(answers.into_iter().flatten().collect()))
+        acquire_by_turns(self, key_set(keys), token, time, steal).await
     }
 
-    /// Answers for keys without one: with what somebody else has there, and with `ours` for a lease of our own.
-    async fn look_at_open(
-        &self,
-        keys: &Keys<'_>,
-        token: LeaseToken,
-        answers: &mut [Option<Acquired>],
-        ours: Option<Acquired>,
-    ) -> Result<()> {
-        let (open, places) = open(keys, answers);
-        let look = |piece: Range<usize>| self.living_rows(&open[piece], None);
-        let found = self.in_pieces(&open, look).await?;
-        let now = self.now();
-        for (place, row) in places.into_iter().zip(found) {
-            answers[place] = row.and_then(|row| {
-                if row.has_value() {
-                    return row.into_value().map(Acquired::Value);
-                }
-                // What has neither value nor lease is not ours, and free.
-                let lease = row.lease()?;
-                if lease == token.0.to_be_bytes() {
-                    return ours.clone();
-                }
-                let left = u64::try_from(row.expires_at()? - now).unwrap_or(0);
-                Some(Acquired::Busy {
-                    left: Duration::from_millis(left.max(1)),
-                })
-            });
-        }
-        Ok(())
-    }
-
-    /// Takes the leases of keys that are free, or of all; says for each whether that is certain.
-    async fn take(
+    async fn take_piece(
         &self,
         keys: &Keys<'_>,
         token: LeaseToken,
@@ -223,13 +203,4 @@ fn held(now: i64, token: &mongodb::bson::Bson) -> Document {
 fn modified(answer: &Document) -> usize {
     let modified = answer.get_i32("nModified").map_or(0, i64::from);
     usize::try_from(modified).unwrap_or(0)
-}
-
-/// The keys that have no answer yet, and their places.
-fn open<'a>(keys: &'a Keys<'_>, answers: &[Option<Acquired>]) -> (Vec<Cow<'a, [u8]>>, Vec<usize>) {
-    let places = keys.iter().zip(answers).enumerate();
-    places
-        .filter(|(_, (_, answer))| answer.is_none())
-        .map(|(place, (key, _))| (Cow::Borrowed(&**key), place))
-        .unzip()
 }

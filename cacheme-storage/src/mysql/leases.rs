@@ -1,4 +1,3 @@
-use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -6,7 +5,9 @@ use bytes::Bytes;
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySql as Driver, Row};
 
-use crate::database::{LEASE_LIMIT_MS, Statement, millis, receipt, side_by_side, ttl_millis};
+use crate::database::{
+    Found, LEASE_LIMIT_MS, LeaseTurns, Statement, acquire_by_turns, millis, receipt, side_by_side, ttl_millis,
+};
 use crate::{Acquired, Filled, LeaseToken, RemoteEntry, Result};
 
 use super::Inner;
@@ -15,19 +16,25 @@ use super::entries::{Keys, Rows, bind_keys, index, key_set, length};
 /// Rows of one statement that fills: for each row the server goes through the list.
 const FILL_ROWS: usize = 128;
 
-/// What a look found under a key.
-#[derive(Clone)]
-enum Found {
-    Nothing,
-    Ours,
-    Theirs(Acquired),
+impl LeaseTurns for Inner {
+    async fn look(&self, keys: &Keys<'_>, token: LeaseToken) -> Result<Vec<Found>> {
+        self.in_pieces(keys, |piece| self.look_at_piece(&keys[piece], token))
+            .await
+    }
+
+    async fn take(
+        &self,
+        keys: &Keys<'_>,
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<bool>> {
+        self.in_pieces(keys, |piece| self.take_piece(&keys[piece], token, time, steal))
+            .await
+    }
 }
 
 impl Inner {
-    /// Takes the leases of what is free, and looks at who has the others.
-    ///
-    /// A single key is looked at first, which locks nothing: to ask for its lease is how it is read. Who asks for many
-    /// has read them before and knows that they were not there.
     pub(super) async fn acquire(
         &self,
         keys: &[&[u8]],
@@ -35,57 +42,10 @@ impl Inner {
         time: Duration,
         steal: bool,
     ) -> Result<Vec<Acquired>> {
-        let keys = key_set(keys);
-        let keys_of_call = keys.distinct();
-        let mut answers: Vec<Option<Acquired>> = vec![None; keys_of_call.len()];
-        if steal {
-            self.in_pieces(keys_of_call, |piece| {
-                self.take(&keys_of_call[piece], token, time, true)
-            })
-            .await?;
-            answers.fill(Some(Acquired::Granted));
-        } else if keys_of_call.len() == 1 {
-            // A lease that is ours already is taken anew, for its time.
-            self.look_at_open(keys_of_call, token, &mut answers, None).await?;
-        }
-        // A key is without an answer after a turn only if it went to somebody else and was given up again within.
-        while answers.iter().any(Option::is_none) {
-            let (open, places) = open(keys_of_call, &answers);
-            let taken = self
-                .in_pieces(&open, |piece| self.take(&open[piece], token, time, false))
-                .await?;
-            for (place, taken) in places.into_iter().zip(taken) {
-                answers[place] = taken.then_some(Acquired::Granted);
-            }
-            self.look_at_open(keys_of_call, token, &mut answers, Some(Acquired::Granted))
-                .await?;
-        }
-        Ok(keys.answers(answers.into_iter().flatten().collect()))
+        acquire_by_turns(self, key_set(keys), token, time, steal).await
     }
 
-    /// Answers for keys without one: with what somebody else has there, and with `ours` for a lease of our own.
-    async fn look_at_open(
-        &self,
-        keys: &Keys<'_>,
-        token: LeaseToken,
-        answers: &mut [Option<Acquired>],
-        ours: Option<Acquired>,
-    ) -> Result<()> {
-        let (open, places) = open(keys, answers);
-        let found = self
-            .in_pieces(&open, |piece| self.look(&open[piece], token))
-            .await?;
-        for (place, found) in places.into_iter().zip(found) {
-            answers[place] = match found {
-                Found::Nothing => None,
-                Found::Ours => ours.clone(),
-                Found::Theirs(answer) => Some(answer),
-            };
-        }
-        Ok(())
-    }
-
-    async fn look(&self, keys: &Keys<'_>, token: LeaseToken) -> Result<Vec<Found>> {
+    async fn look_at_piece(&self, keys: &Keys<'_>, token: LeaseToken) -> Result<Vec<Found>> {
         let mut found = vec![Found::Nothing; keys.len()];
         let bind = |statement: Statement<Driver>| bind_keys(statement.bind(&token.0.to_be_bytes()[..]), keys);
         let on_row = |row: &MySqlRow| {
@@ -99,8 +59,7 @@ impl Inner {
         Ok(found)
     }
 
-    /// Takes the leases of keys that are free, or of all; says for each whether that is certain.
-    async fn take(
+    async fn take_piece(
         &self,
         keys: &Keys<'_>,
         token: LeaseToken,
@@ -209,15 +168,6 @@ impl Inner {
         .await
         .map(drop)
     }
-}
-
-/// The keys that have no answer yet, and their places.
-fn open<'a>(keys: &'a Keys<'_>, answers: &[Option<Acquired>]) -> (Vec<Cow<'a, [u8]>>, Vec<usize>) {
-    let places = keys.iter().zip(answers).enumerate();
-    places
-        .filter(|(_, (_, answer))| answer.is_none())
-        .map(|(place, (key, _))| (Cow::Borrowed(&**key), place))
-        .unzip()
 }
 
 /// What is in a row of key, value, whether the lease is ours, and time left.

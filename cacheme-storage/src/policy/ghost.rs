@@ -10,6 +10,8 @@ use crate::processor::prefetch;
 struct Bucket([u32; WAYS]);
 
 const WAYS: usize = 8;
+/// The age of an empty place: older than any.
+const EMPTY: u32 = 1 << 16;
 
 /// The keys. Times are ticks that wrap around, so ages are good up to 65 535 ticks.
 pub(crate) struct Ghost {
@@ -31,7 +33,15 @@ impl Ghost {
     pub(crate) fn take(&mut self, hash: u32) -> Option<u16> {
         let tag = tag(hash);
         let at = self.bucket(hash);
-        let place = self.buckets[at].0.iter_mut().find(|place| **place >> 16 == tag)?;
+        let places = &mut self.buckets[at].0;
+        let mut matches = 0u32;
+        for (number, place) in places.iter().enumerate() {
+            matches |= u32::from(*place >> 16 == tag) << number;
+        }
+        if matches == 0 {
+            return None;
+        }
+        let place = &mut places[matches.trailing_zeros() as usize];
         let ts = *place as u16;
         *place = 0;
         Some(ts)
@@ -41,13 +51,18 @@ impl Ghost {
     #[inline]
     pub(crate) fn put(&mut self, hash: u32, ts: u16, now: u16) {
         let at = self.bucket(hash);
-        let age = |place: &&mut u32| match **place {
-            0 => u32::from(u16::MAX) + 1,
-            place => u32::from(now.wrapping_sub(place as u16)),
-        };
-        if let Some(place) = self.buckets[at].0.iter_mut().max_by_key(age) {
-            *place = tag(hash) << 16 | u32::from(ts);
+        let places = &mut self.buckets[at].0;
+        // Age and number in one word, so that the maximum is found without a branch.
+        let mut oldest = 0;
+        for (number, place) in (0..).zip(places.iter()) {
+            let age = if *place == 0 {
+                EMPTY
+            } else {
+                u32::from(now.wrapping_sub(*place as u16))
+            };
+            oldest = oldest.max(age << 3 | number);
         }
+        places[oldest as usize % WAYS] = tag(hash) << 16 | u32::from(ts);
     }
 
     /// Asks for the places of a key.

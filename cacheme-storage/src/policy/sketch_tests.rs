@@ -22,13 +22,15 @@ impl Naive {
 
     fn add(&mut self, hash: u32) {
         let (block, places) = self.places(hash);
-        let mut grew = false;
+        let least = self.count(hash);
+        if least == MOST {
+            return;
+        }
         for (row, place) in places.into_iter().enumerate() {
             let counter = &mut self.blocks[block][row][place];
-            grew |= *counter < MOST;
-            *counter = (*counter + 1).min(MOST);
+            *counter = (*counter).max(least + 1);
         }
-        self.since += u32::from(grew);
+        self.since += 1;
         if self.since == self.step {
             self.since = 0;
             self.blocks[self.next]

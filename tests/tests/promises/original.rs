@@ -187,3 +187,67 @@ async fn original_build_node_lives_on() {
     let again: String = again.now_or_never().expect("a hit in memory waits for nothing");
     assert_eq!(again, "built");
 }
+
+#[derive(Node, Clone, Debug)]
+#[node(
+    key = "page:{id}",
+    value = u64,
+    tier(storage = "local"),
+    tier(storage = "remote"),
+    doorkeeper = 1_000
+)]
+struct Page {
+    id: u64,
+}
+
+#[tokio::test(start_paused = true)]
+async fn original_the_doorkeeper_did_nothing() {
+    let (world, source) = (World::new().await, Source::default());
+    let neighbour = world.neighbour().await;
+    let get = async |world: &World, id| world.cacheme.get_with(&Page { id }, || source.load(id)).await;
+    assert_eq!(get(&world, 1).await, Ok(1_000));
+    assert_eq!(world.cacheme.peek(&Page { id: 1 }).await.unwrap(), None);
+    assert!(world.remote.is_empty(), "seen once: returned, not stored");
+    assert_eq!(get(&world, 1).await, Ok(1_000));
+    assert_eq!(source.loads(), 2);
+    let stored = world.cacheme.stats::<Page>();
+    assert_eq!(
+        stored.tiers.iter().map(|tier| tier.fills).collect::<Vec<_>>(),
+        [1, 1]
+    );
+    for world in [&world, &neighbour] {
+        assert_eq!(get(world, 1).await, Ok(1_000));
+    }
+    assert_eq!(source.loads(), 2, "seen twice: stored, also for others");
+    let promoted = neighbour.cacheme.stats::<Page>();
+    assert_eq!(
+        promoted.tiers[0].fills, 1,
+        "who found it remotely keeps it near at once"
+    );
+
+    // Among 1 000 others a key is remembered, among many more it is not.
+    let others = async |ids: std::ops::Range<u64>| {
+        for id in ids {
+            get(&world, id).await.unwrap();
+        }
+    };
+    get(&world, 2).await.unwrap();
+    others(100..600).await;
+    get(&world, 2).await.unwrap();
+    assert_eq!(world.cacheme.peek(&Page { id: 2 }).await.unwrap(), Some(2_000));
+    get(&world, 3).await.unwrap();
+    others(10_000..11_100).await;
+    get(&world, 3).await.unwrap();
+    assert_eq!(world.cacheme.peek(&Page { id: 3 }).await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn original_the_doorkeeper_stays_out_of_what_was_asked_for() {
+    let world = World::new().await;
+    let node = Page { id: 1 };
+    world.cacheme.set(&node, 7).await.unwrap();
+    assert_eq!(world.cacheme.peek(&node).await.unwrap(), Some(7));
+    let none = Policy::<u64>::new("Node", "node:{id}").doorkeeper(0);
+    let error = DynamicKind::new(none).unwrap_err().to_string();
+    assert!(error.contains("doorkeeper"), "{error}");
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cacheme_storage::{Bytes, Error, LeaseToken, RemoteStorage};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use tests::{Proxy, postgres, redis};
+use tests::{Proxy, mariadb, mongodb, postgres, redis};
 
 use super::{entry, open};
 
@@ -74,6 +74,25 @@ async fn postgres_waits_for_writes_under_way() {
     let server = postgres();
     let proxy = Proxy::to(server.port());
     let url = format!("postgres://postgres@127.0.0.1:{}/postgres", proxy.port());
+    waits(&*open(&url), async || proxy.stall(), async || proxy.resume()).await;
+    both_are_there(&url).await;
+}
+
+#[tokio::test]
+async fn mysql_waits_for_writes_under_way() {
+    let server = mariadb();
+    let proxy = Proxy::to(server.port());
+    let url = format!("mysql://root@127.0.0.1:{}/test", proxy.port());
+    waits(&*open(&url), async || proxy.stall(), async || proxy.resume()).await;
+    both_are_there(&url).await;
+}
+
+#[tokio::test]
+async fn mongodb_waits_for_writes_under_way() {
+    let server = mongodb();
+    let proxy = Proxy::to(server.port());
+    // Or else the driver asks the server where it is, and goes there without the proxy.
+    let url = format!("mongodb://127.0.0.1:{}/test?directConnection=true", proxy.port());
     waits(&*open(&url), async || proxy.stall(), async || proxy.resume()).await;
     both_are_there(&url).await;
 }

@@ -172,6 +172,10 @@ fn mongodb_urls_are_checked() {
         "mongodb://ann:p%40ss%2F@h1:1,h2/app?replicaSet=rs&authSource=admin&w=majority&appName=a%20b",
     );
     assert_eq!(good.unwrap().location(), "mongodb://h1:1,h2:27017/app");
+    for mechanism in ["SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN"] {
+        let url = format!("mongodb://ann:secret@h/app?authMechanism={mechanism}");
+        Storage::open(&url).expect(&url);
+    }
 }
 
 /// Counts the commands that reach a server.

@@ -266,8 +266,9 @@ async fn mysql_sessions_of_the_application_may_be_odd() {
         .connect_with(options)
         .await
         .unwrap();
-    let odd: Arc<dyn RemoteStorage> = Arc::new(MySql::builder().pool(pool.clone()).build().unwrap());
-    cacheme_storage::conformance::remote(Arc::clone(&odd)).await;
+    let odd = || MySql::builder().pool(pool.clone()).build().unwrap();
+    cacheme_storage::conformance::remote(Arc::new(odd())).await;
+    let odd = odd();
 
     // They share entries with sessions as the driver makes them, and mean the same time.
     let plain = open(&url(&server, ""));

@@ -7,6 +7,7 @@ use cacheme_storage::{
     Acquired, Bytes, Error, Filled, LeaseToken, Redis, RemoteEntry, RemoteStorage, Storage, conformance,
 };
 use redis::AsyncConnectionConfig;
+use redis::aio::ConnectionManagerConfig;
 use tests::{Proxy, Server};
 
 use super::{entry, eventually, open};
@@ -55,7 +56,8 @@ async fn a_client_or_connection_of_the_application_serves() {
     let mut server = tests::redis(&[]);
     let client = redis::Client::open(("127.0.0.1", server.port())).unwrap();
     let connection = client.get_multiplexed_async_connection().await.unwrap();
-    let manager = client.get_connection_manager().await.unwrap();
+    let patient = ConnectionManagerConfig::new().set_response_timeout(Some(Duration::from_secs(60)));
+    let manager = client.get_connection_manager_with_config(patient).await.unwrap();
     for redis in [
         Redis::builder().client(client),
         Redis::builder().connection(connection),

@@ -1,78 +1,19 @@
 //! User names may show; passwords never do: in what is printed of storages and builders, in errors wherever they come
 //! from, nor in the log.
 
-use std::fmt::{self, Write as _};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cacheme::{Cacheme, Storage};
-use cacheme_storage::{LeaseToken, Postgres, Redis, RemoteStorage, Sqlite};
-use tests::{postgres, redis};
-use tracing::field::{Field, Visit};
-use tracing::span;
+use cacheme_storage::{LeaseToken, MongoDb, MySql, Postgres, Redis, RemoteStorage, Sqlite};
+use tests::{mariadb, mongodb_on_disk, postgres, redis};
 
 use super::entry;
+use super::log::{PATIENCE, Seen};
 use super::postgres::with_passwords;
 use super::service::Square;
 
 const SECRET: &str = "sEcReT";
-const PATIENCE: Duration = Duration::from_millis(300);
-
-/// Keeps all that is logged, and whatever is shown to it.
-#[derive(Clone, Default)]
-struct Seen(Arc<Mutex<String>>);
-
-impl Seen {
-    fn see(&self, what: impl fmt::Debug) {
-        writeln!(self.0.lock().unwrap(), "{what:?}").unwrap();
-    }
-
-    /// An error in all its forms, with what it comes from.
-    fn see_error(&self, error: &(dyn std::error::Error + 'static)) {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            self.see(format!("{error} {error:?} {error:#?}"));
-            next = error.source();
-        }
-    }
-
-    /// Sees what becomes of a call, and says whether it was an error. Nobody waits long for a server.
-    async fn see_call<T>(&self, call: impl Future<Output = cacheme_storage::Result<T>>) -> usize {
-        match tokio::time::timeout(PATIENCE, call).await {
-            Ok(Ok(_)) => 0,
-            Ok(Err(error)) => {
-                self.see_error(&error);
-                1
-            }
-            Err(_) => 1,
-        }
-    }
-}
-
-impl Visit for Seen {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.see((field.name(), value));
-    }
-}
-
-impl tracing::Subscriber for Seen {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, span: &span::Attributes<'_>) -> span::Id {
-        span.record(&mut self.clone());
-        span::Id::from_u64(1)
-    }
-    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
-        values.record(&mut self.clone());
-    }
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut self.clone());
-    }
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-}
 
 /// Does with a storage whatever can be done, and counts the errors.
 async fn every_call(seen: &Seen, storage: Storage) -> usize {
@@ -115,6 +56,14 @@ async fn nothing_shows_a_password() {
     let (redis, postgres) = (redis(&["--requirepass", "right-sEcReT"]), postgres());
     with_passwords(&postgres, &["poor"]).await;
     let (r, p) = (redis.port(), postgres.port());
+    let (mysql, mongodb) = (mariadb(), mongodb_on_disk());
+    let (m, g) = (mysql.port(), mongodb.port());
+    let root = sqlx::MySqlPool::connect(&super::mysql::url(&mysql, ""))
+        .await
+        .unwrap();
+    let users = "CREATE USER ann@'127.0.0.1' IDENTIFIED BY 'right-sEcReT'; GRANT ALL ON test.* TO ann@'127.0.0.1'; \
+                 CREATE USER poor@'127.0.0.1' IDENTIFIED BY 'sEcReT'; GRANT SELECT ON test.* TO poor@'127.0.0.1'";
+    super::mysql::run(&root, users).await;
     let folder = tempfile::tempdir().unwrap();
     let seen = Seen::default();
     // On this thread, which is the only one that runs our tasks.
@@ -145,12 +94,24 @@ async fn nothing_shows_a_password() {
         "postgres://poor:sEcReT@127.0.0.1:1/postgres".into(),
         "postgres://poor:sEcReT@host.invalid/postgres".into(),
         "postgres://poor:sEcReT@/postgres?socket=/nowhere".into(),
+        format!("mysql://ann:wrong-sEcReT@127.0.0.1:{m}/test"),
+        format!("mariadb://poor:sEcReT@127.0.0.1:{m}/test"),
+        format!("mysql://ann:right-sEcReT@127.0.0.1:{m}/other"),
+        format!("mysql://ann:right-sEcReT@127.0.0.1:{m}/test?sslmode=verify_ca&sslca=/nowhere"),
+        format!("mysql://ann:sEcReT@127.0.0.1:{r}/test"),
+        "mysql://ann:sEcReT@127.0.0.1:1/test".into(),
+        "mysql://ann:sEcReT@/test?socket=/nowhere".into(),
+        format!("mongodb://ann:wrong-sEcReT@127.0.0.1:{g}/test?authMechanism=SCRAM-SHA-256"),
+        format!("mongodb://ann:sEcReT@127.0.0.1:{r}/test?acquire_timeout=200ms"),
+        "mongodb://ann:sEcReT@127.0.0.1:1,host.invalid/test?acquire_timeout=200ms".into(),
+        "mongodb://ann:sEcReT@127.0.0.1:1/test?tls=true&tlsCAFile=/nowhere&acquire_timeout=200ms".into(),
         format!("sqlite://{}/absent/cache.db", folder.path().display()),
         format!("redis://:right-sEcReT@127.0.0.1:{r}"),
         format!("postgres://postgres:sEcReT@127.0.0.1:{p}/postgres"),
+        format!("mysql://ann:right-sEcReT@127.0.0.1:{m}/test"),
         format!("sqlite://{}/cache.db", folder.path().display()),
     ];
-    let working = urls.len() - 3;
+    let working = urls.len() - 4;
     for (number, url) in urls.iter().enumerate() {
         let errors = every_call(&seen, Storage::open(url).expect(url)).await;
         let expected = if number < working { 5 } else { 1 };
@@ -177,6 +138,8 @@ async fn nothing_shows_a_password() {
         "redis+cluster",
         "redis+sentinel",
         "postgres",
+        "mysql",
+        "mongodb",
         "sqlite",
         "local",
     ] {
@@ -227,11 +190,33 @@ async fn nothing_shows_a_password() {
         let built = builder.build().unwrap();
         seen.see((&built, built.location()));
     }
+    let options = sqlx::mysql::MySqlConnectOptions::new()
+        .host("h")
+        .username("ann")
+        .password(SECRET)
+        .database("app");
+    let pool = sqlx::MySqlPool::connect_lazy_with(options.clone());
+    for builder in [MySql::builder().options(options), MySql::builder().pool(pool)] {
+        seen.see(&builder);
+        let built = builder.build().unwrap();
+        seen.see((&built, built.location()));
+    }
+    let options = ::mongodb::options::ClientOptions::parse("mongodb://ann:sEcReT@h/").await;
+    let options = options.unwrap();
+    let client = ::mongodb::Client::with_options(options.clone()).unwrap();
+    for builder in [
+        MongoDb::builder().options(options),
+        MongoDb::builder().client(client),
+    ] {
+        seen.see(&builder);
+        let built = builder.database("app").build().unwrap();
+        seen.see((&built, built.location()));
+    }
     let builder = Sqlite::builder().in_memory();
     seen.see(&builder);
     seen.see(builder.build().unwrap());
 
-    let all = seen.0.lock().unwrap();
+    let all = seen.all();
     let shown = all.lines().find(|line| line.contains(SECRET));
     assert_eq!(shown, None);
     for proof in [

@@ -4,8 +4,8 @@ use cacheme_storage::{Error, Storage};
 
 /// For each scheme a URL that works, and all its options.
 const SCHEMES: [(&str, &str); 15] = [
-    ("local://tlfu?size=10", "size, timeout"),
-    ("local://lru?size=10", "size, timeout"),
+    ("local://tlfu?size=10", "size, timeout, weight"),
+    ("local://lru?size=10", "size, timeout, weight"),
     ("redis://h", "timeout"),
     ("rediss://h", "ca, timeout"),
     ("redis+unix:///run/redis.sock?db=1", "db, timeout"),
