@@ -3,3 +3,7 @@
 /// Consistency: the promises, their limits, their tests.
 #[doc = include_str!("../docs/consistency.md")]
 pub mod consistency {}
+
+/// Storages: which there are, their URLs and options.
+#[doc = include_str!("../docs/storages.md")]
+pub mod storages {}

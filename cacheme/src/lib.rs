@@ -82,12 +82,6 @@ mod private;
 mod stats;
 mod write;
 
-/// Guides.
-pub mod docs {
-    #[doc = include_str!("../docs/storages.md")]
-    pub mod storages {}
-}
-
 #[doc(hidden)]
 pub mod __private {
     pub use crate::private::*;
