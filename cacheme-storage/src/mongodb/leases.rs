@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 
 use crate::database::{
     Found, KeySet, LEASE_LIMIT_MS, LeaseTurns, acquire_by_turns, millis, receipt, ttl_millis,
@@ -188,14 +188,16 @@ impl Inner {
     }
 }
 
-/// Whether a document is a value that lives, or a lease that somebody else has.
-fn held(now: i64, token: &mongodb::bson::Bson) -> Document {
-    // What is absent comes before every date: a lease without an end is none of ours.
+/// Whether a document is a value that lives, or a lease that somebody else has: by the same rules as [`Row`] sees them.
+fn held(now: i64, token: &Bson) -> Document {
+    let ends = doc! { "$eq": [{ "$type": "$expires_at" }, "date"] };
     let lives = doc! { "$gt": ["$expires_at", date(now)] };
     doc! { "$cond": [
         { "$eq": [{ "$type": "$value" }, "binData"] },
-        { "$or": [lives.clone(), { "$ne": [{ "$type": "$expires_at" }, "date"] }] },
-        { "$and": [lives, { "$eq": [{ "$type": "$lease" }, "binData"] }, { "$ne": ["$lease", token.clone()] }] },
+        { "$or": [lives.clone(), { "$not": [ends.clone()] }] },
+        { "$and": [
+            ends, lives, { "$eq": [{ "$type": "$lease" }, "binData"] }, { "$ne": ["$lease", token.clone()] },
+        ] },
     ] }
 }
 

@@ -3,7 +3,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cacheme_storage::{Acquired, Bytes, Error, Filled, LeaseToken, MongoDb, RemoteStorage, Storage};
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, Document, Timestamp, doc};
 use mongodb::event::EventHandler;
 use mongodb::event::command::CommandEvent;
 use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria};
@@ -309,11 +310,17 @@ async fn mongodb_foreign_documents_are_no_values() {
     let storage = open(&shared("foreign"));
     storage.connect().await.unwrap();
     let documents = documents("foreign").await;
+    let binary = Bson::Binary(Binary {
+        subtype: BinarySubtype::Generic,
+        bytes: b"0123456789abcdef".to_vec(),
+    });
     let odd = [
         doc! { "_id": "text", "value": "text" },
         doc! { "_id": "number", "value": 7, "expires_at": 9e15 },
         doc! { "_id": "nothing" },
         doc! { "_id": "lease", "lease": "ours" },
+        doc! { "_id": "odd end", "lease": binary.clone(), "expires_at": Timestamp { time: u32::MAX, increment: 1 } },
+        doc! { "_id": "no end", "lease": binary },
         doc! { "_id": "nested", "value": { "$binary": 1 }, "expires_at": "never" },
     ];
     documents.insert_many(&odd).await.unwrap();
