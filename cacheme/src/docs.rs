@@ -7,3 +7,8 @@ pub mod consistency {}
 /// Storages: which there are, their URLs and options.
 #[doc = include_str!("../docs/storages.md")]
 pub mod storages {}
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

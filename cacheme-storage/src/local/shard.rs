@@ -90,9 +90,7 @@ impl<K, V> Shard<K, V> {
     /// Asks for what an insertion with this hash will touch.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u32) {
-        self.store.prefetch(hash);
-        self.policy
-            .prefetch(hash, |slot, hash| self.store.prefetch_entry(slot, hash));
+        self.policy.prefetch(hash);
     }
 
     /// All entries and their deadlines.
@@ -113,7 +111,6 @@ impl<K, V> Shard<K, V> {
         K: Eq,
     {
         let hash = terms.hash;
-        self.prefetch(hash);
         self.collect(clock, leavers);
         let known = entry.as_ref().and_then(|(key, _)| {
             let found = self.store.find(hash, key)?;
@@ -157,6 +154,9 @@ impl<K, V> Shard<K, V> {
                 Inserted::Refused
             };
         }
+        self.policy.prefetch(hash);
+        self.policy
+            .prefetch_heads(|slot, hash| self.store.prefetch_entry(slot, hash));
         let Self {
             policy,
             store,

@@ -92,12 +92,6 @@ impl<K, V> Store<K, V> {
         })
     }
 
-    /// Asks for what a search for this hash looks at first.
-    #[inline]
-    pub(crate) fn prefetch(&self, hash: u32) {
-        self.table.prefetch(hash);
-    }
-
     /// Asks for what it takes to evict an entry.
     #[inline]
     pub(crate) fn prefetch_entry(&self, slot: u32, hash: u32) {

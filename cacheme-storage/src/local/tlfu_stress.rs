@@ -13,7 +13,7 @@ use super::*;
 use crate::Evicted;
 
 const KEYS: u64 = 300;
-const STEPS: u64 = if cfg!(debug_assertions) { 10_000 } else { 200_000 };
+const STEPS: u64 = if cfg!(miri) { 100 } else { 10_000 };
 
 struct Value {
     key: u64,

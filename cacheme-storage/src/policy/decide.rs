@@ -89,18 +89,20 @@ impl Policy {
         self.segments.hash(slot)
     }
 
-    /// Asks for what [`arrive`](Self::arrive) will look at, and tells of the entries that are first in line to leave.
+    /// Asks for what is known of a key that is not there.
     #[inline]
-    pub(crate) fn prefetch(&self, hash: u32, entry: impl Fn(u32, u32)) {
+    pub(crate) fn prefetch(&self, hash: u32) {
         self.sketch.prefetch(hash);
         if let Some(ghost) = &self.ghost {
             ghost.prefetch(hash);
         }
+    }
+
+    /// Asks for what is known of the entries that are first in line to leave, and tells of them.
+    #[inline]
+    pub(crate) fn prefetch_heads(&self, entry: impl Fn(u32, u32)) {
         for (slot, hash) in self.segments.heads() {
-            self.sketch.prefetch(hash);
-            if let Some(ghost) = &self.ghost {
-                ghost.prefetch(hash);
-            }
+            self.prefetch(hash);
             entry(slot, hash);
         }
     }
