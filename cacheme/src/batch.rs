@@ -8,24 +8,25 @@
 //!
 //! Nothing of the batch waits for a flight of another, so two batches with overlapping keys cannot block each other.
 
-use std::pin::pin;
+mod landing;
+mod leases;
+
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use cacheme_storage::{Acquired, Fence, Filled, LeaseToken, LocalEntry, RemoteEntry};
-use futures_util::future::{BoxFuture, Either, select};
+use cacheme_storage::{Acquired, Fence, LeaseToken};
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
+use self::landing::{Landing, Origin};
+use self::leases::{Held, unique_token};
 use crate::flight::{FullKey, Lead};
 use crate::kind::{Kind, Outcome, RemoteTier, Stored, Tier, TierStorage};
 use crate::load::Store;
 use crate::memoize::Failure;
 use crate::node::Node;
-use crate::owed::owe;
-use crate::policy::shortened;
 use crate::stats::count;
 
 /// First and longest pause between two looks at a key that another process loads.
@@ -60,54 +61,10 @@ struct Item<N: Node> {
     hand_out_only: bool,
 }
 
-/// What a flight has of the lease of one tier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Held {
-    No,
-    /// It was asked for, and the answer is out: perhaps granted, perhaps after the load began. Given up in the end, and
-    /// nothing is filled by it.
-    Asked,
-    Yes,
-}
-
 /// What a load brought for one node.
 pub(crate) struct Answer<V> {
     pub(crate) result: Outcome<V>,
     pub(crate) store: Store,
-}
-
-/// A value on its way into the tiers before the one where it was found.
-struct Landing<V> {
-    item: usize,
-    value: V,
-    /// How long it may live, counted from `since`; `None` leaves it to the tiers.
-    life: Option<Duration>,
-    since: Instant,
-    /// Cleared when a tier refuses it: then it goes no nearer.
-    accepted: bool,
-    /// What the ttl of every tier is multiplied by: 1, or less with `ttl_jitter`. One for all tiers, so that a nearer tier
-    /// still never outlives the one that it was filled from.
-    spread: f64,
-    from: Origin,
-}
-
-/// Where a value comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
-    Load,
-    Remote,
-    /// That may be older than an invalidation by another process, so it is no match for what remote tiers hold or do not
-    /// hold.
-    Local,
-}
-
-impl<V> Landing<V> {
-    /// The ttl for a tier, `None` for ever; `Some(0)` when its life is over.
-    fn ttl(&self, tier: &Tier) -> Option<Duration> {
-        let ttl = tier.ttl.map(|ttl| shortened(ttl, self.spread));
-        let life = self.life.into_iter().chain(ttl).min()?;
-        Some(life.saturating_sub(self.since.elapsed()))
-    }
 }
 
 impl<N: Node> Batch<N> {
@@ -288,28 +245,6 @@ impl<N: Node> Batch<N> {
         }
     }
 
-    /// Lands what was found in a tier.
-    async fn found(&mut self, found: Vec<Landing<N::Value>>, at: usize) {
-        if !found.is_empty() {
-            self.drop_behind(&found, at);
-            self.store(found, at).await;
-        }
-    }
-
-    /// What local tiers behind a remote one hold is older than what was found there, and must not be found after it.
-    fn drop_behind(&self, found: &[Landing<N::Value>], at: usize) {
-        if let TierStorage::Local(_) = self.kind.tiers[at].storage {
-            return;
-        }
-        for tier in &self.kind.tiers[at + 1..] {
-            if let TierStorage::Local(local) = &tier.storage {
-                found
-                    .iter()
-                    .for_each(|landing| _ = local.remove(&self.items[landing.item].key));
-            }
-        }
-    }
-
     fn read_local(
         &self,
         items: &[usize],
@@ -404,47 +339,6 @@ impl<N: Node> Batch<N> {
         found
     }
 
-    /// Asks for leases and takes note of those that we get. No answers when the storage is in trouble: without a lease
-    /// nothing is stored in this tier.
-    async fn ask(
-        &mut self,
-        items: &[usize],
-        at: usize,
-        tier: &Tier,
-        remote: &RemoteTier,
-        lease: Duration,
-        steal: bool,
-    ) -> Vec<Option<Acquired>> {
-        if items.is_empty() {
-            return Vec::new();
-        }
-        // Noted before, since we may be dropped before the answer is there.
-        items
-            .iter()
-            .for_each(|item| self.items[*item].leases[at] = Held::Asked);
-        let keys: Vec<&[u8]> = items.iter().map(|item| &*self.items[*item].key).collect();
-        let asked = remote.storage.acquire(&keys, self.token, lease, steal);
-        match tier.bounded(remote, asked).await {
-            Ok(answers) => {
-                for (item, answer) in items.iter().zip(&answers) {
-                    self.items[*item].leases[at] = match answer {
-                        Acquired::Granted => Held::Yes,
-                        Acquired::Value(_) | Acquired::Busy { .. } => Held::No,
-                    };
-                }
-                answers.into_iter().map(Some).collect()
-            }
-            // The request may be on its way still.
-            Err(cacheme_storage::Error::Timeout { .. }) => vec![None; items.len()],
-            Err(_) => {
-                items
-                    .iter()
-                    .for_each(|item| self.items[*item].leases[at] = Held::No);
-                vec![None; items.len()]
-            }
-        }
-    }
-
     fn decode(
         &self,
         item: usize,
@@ -494,263 +388,9 @@ impl<N: Node> Batch<N> {
         }
     }
 
-    /// Runs the load of `items`, and renews their leases as long as it takes.
-    pub(crate) fn renewing<F: Future>(
-        &self,
-        items: &[usize],
-        load: F,
-    ) -> impl Future<Output = F::Output> + use<N, F> {
-        let (kind, token) = (Arc::clone(&self.kind), self.token);
-        let held = |(at, tier): (usize, &Tier)| match &tier.storage {
-            TierStorage::Remote(RemoteTier {
-                lease: Some(lease),
-                renews: true,
-                ..
-            }) => {
-                let items = items.iter().map(|item| &self.items[*item]);
-                let keys = items.filter(|item| item.leases[at] == Held::Yes);
-                let keys: Vec<FullKey> = keys.map(|item| Arc::clone(&item.key)).collect();
-                (!keys.is_empty()).then_some((at, *lease, keys))
-            }
-            _ => None,
-        };
-        let held: Vec<_> = kind.tiers.iter().enumerate().filter_map(held).collect();
-        async move {
-            let mut load = pin!(load);
-            // Most loads end before the first renewal.
-            let Some(pause) = held.iter().map(|(_, lease, _)| *lease / 3).min() else {
-                return load.await;
-            };
-            loop {
-                if let Ok(loaded) = tokio::time::timeout(pause, &mut load).await {
-                    return loaded;
-                }
-                let renewals = held.iter().map(|(at, lease, keys)| {
-                    let tier = &kind.tiers[*at];
-                    async move {
-                        if let TierStorage::Remote(remote) = &tier.storage {
-                            let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
-                            // What goes wrong is counted and told by `bounded`; the lease may end, as that of a load that
-                            // went away does.
-                            let _ = tier
-                                .bounded(remote, remote.storage.renew(&keys, token, *lease))
-                                .await;
-                        }
-                    }
-                });
-                let renewals = pin!(futures_util::future::join_all(renewals));
-                if let Either::Left((loaded, _)) = select(&mut load, renewals).await {
-                    return loaded;
-                }
-            }
-        }
-    }
-
-    /// Ends the flights of `answers` (items and what was loaded for them): stores values in every tier.
-    pub(crate) async fn land(&mut self, answers: Vec<(usize, Answer<N::Value>)>) {
-        let mut landings = Vec::with_capacity(answers.len());
-        let mut failed = Vec::new();
-        for (item, answer) in answers {
-            self.kind
-                .loaded(&self.items[item].key, answer.result.as_ref().err());
-            match answer.result {
-                Ok(value) => {
-                    // A refresh is asked for by name: its value is stored.
-                    let stays = self.steal || self.kind.admits(self.key(item));
-                    self.items[item].hand_out_only |= answer.store.skip || !stays;
-                    let since = Instant::now();
-                    let spread = self.kind.info.spread();
-                    let life = self.kind.life(&value, answer.store.ttl);
-                    landings.push(Landing {
-                        item,
-                        value,
-                        life: life.map(|life| shortened(life, spread)),
-                        since,
-                        accepted: true,
-                        spread,
-                        from: Origin::Load,
-                    });
-                }
-                Err(failure) => {
-                    failed.push(item);
-                    self.finish(item, Err(failure));
-                }
-            }
-        }
-        self.release(&failed).await;
-        let tiers = self.kind.tiers.len();
-        self.store(landings, tiers).await;
-    }
-
-    /// Stores values in the tiers before `before`, back to front, and ends their flights with them.
-    async fn store(&mut self, mut landings: Vec<Landing<N::Value>>, before: usize) {
-        for landing in &mut landings {
-            let item = &self.items[landing.item];
-            let lead = item.lead.as_ref().expect("what lands is in flight");
-            landing.accepted = !item.hand_out_only && lead.begin_storing();
-        }
-        let kind = Arc::clone(&self.kind);
-        for (at, tier) in kind.tiers.iter().enumerate().take(before).rev() {
-            match &tier.storage {
-                TierStorage::Remote(remote) => {
-                    self.alive(remote.timeout * 3);
-                    // A leader that was left lying between two tiers may have been fenced, and given up on, meanwhile.
-                    for landing in &mut landings {
-                        landing.accepted &= !self.fence(landing.item).is_raised();
-                    }
-                    self.store_remote(&mut landings, at, tier, remote).await;
-                }
-                TierStorage::Local(local) => self.store_local(&landings, tier, &**local),
-            }
-        }
-        // What was refused somewhere may still hold leases of tiers before.
-        let items: Vec<usize> = landings.iter().map(|landing| landing.item).collect();
-        for landing in landings {
-            self.finish(landing.item, Ok(landing.value));
-        }
-        self.release(&items).await;
-    }
-
-    fn store_local(
-        &self,
-        landings: &[Landing<N::Value>],
-        tier: &Tier,
-        local: &dyn cacheme_storage::LocalStorage,
-    ) {
-        for landing in landings {
-            let item = &self.items[landing.item];
-            let fence = self.fence(landing.item);
-            let ttl = landing.ttl(tier);
-            let mut stored = false;
-            if landing.accepted && ttl != Some(Duration::ZERO) {
-                let value = landing.value.clone();
-                let entry = LocalEntry::new(Arc::new(Stored::<N> { value }), ttl);
-                stored = local.insert(&item.key, entry, fence);
-            }
-            if stored {
-                count(&tier.counters.fills, 1);
-            } else if self.steal || landing.from == Origin::Remote {
-                // A refresh that could not store its value must not leave the older one, even if somebody fenced it who is
-                // not done yet. And who waited for a fenced flight and got what is in a remote tier by now must not find
-                // something older here afterwards.
-                local.remove(&item.key);
-            }
-        }
-    }
-
-    async fn store_remote(
-        &mut self,
-        landings: &mut [Landing<N::Value>],
-        at: usize,
-        tier: &Tier,
-        remote: &RemoteTier,
-    ) {
-        let mut chosen = Vec::new();
-        let mut entries = Vec::new();
-        let now_ms = remote.storage.now_ms();
-        for (number, landing) in landings.iter().enumerate() {
-            let item = &self.items[landing.item];
-            let ttl = landing.ttl(tier);
-            // Without a lease where there could be one, the storage was in trouble when the lease was asked for.
-            let barred = remote.lease.is_some() && item.leases[at] != Held::Yes;
-            if !landing.accepted || landing.from == Origin::Local || barred || ttl == Some(Duration::ZERO) {
-                continue;
-            }
-            let expires_ms = ttl.map(|ttl| now_ms.saturating_add(ttl.as_millis().max(1) as u64));
-            if let Some(value) = self
-                .kind
-                .encode(tier, &item.key, &landing.value, now_ms, expires_ms)
-            {
-                chosen.push((number, tier.owed.number(&item.key)));
-                entries.push(RemoteEntry {
-                    key: &item.key,
-                    value,
-                    ttl,
-                });
-            }
-        }
-        let mut replaced = vec![false; landings.len()];
-        // What goes wrong is counted and told by `bounded`. The value then goes on to the nearer tiers: with a remote
-        // storage in trouble these are what keeps the load off the source.
-        if entries.is_empty() {
-        } else if remote.lease.is_some() {
-            let filled = remote.storage.fill(&entries, self.token);
-            let filled = tier.bounded(remote, filled).await;
-            for ((number, debt), filled) in chosen.into_iter().zip(filled.into_iter().flatten()) {
-                let item = &mut self.items[landings[number].item];
-                item.leases[at] = Held::No;
-                replaced[number] = true;
-                match filled {
-                    Filled::Stored => {
-                        count(&tier.counters.fills, 1);
-                        tier.owed.settle(&item.key, debt);
-                    }
-                    Filled::Lost => {
-                        count(&tier.counters.lost, 1);
-                        landings[number].accepted = false;
-                    }
-                }
-            }
-        } else {
-            let set = tier.bounded(remote, remote.storage.set(&entries));
-            let fences = chosen
-                .iter()
-                .map(|(number, _)| self.fence(landings[*number].item));
-            if while_waited_for(set, fences.collect(), remote.timeout).await {
-                count(&tier.counters.fills, chosen.len());
-                for (number, debt) in chosen {
-                    replaced[number] = true;
-                    tier.owed.settle(&self.items[landings[number].item].key, debt);
-                }
-            }
-        }
-        if self.steal {
-            // A refresh leaves nothing older behind: neither where it got no lease nor where its value could not go.
-            let old = landings.iter().zip(replaced).filter(|(landing, replaced)| {
-                let stolen = self.items[landing.item].leases[at] == Held::Yes;
-                !stolen && !replaced
-            });
-            let old: Vec<FullKey> = old
-                .map(|(landing, _)| Arc::clone(&self.items[landing.item].key))
-                .collect();
-            if !old.is_empty() {
-                owe(&self.kind, at, &old, Duration::ZERO);
-            }
-        }
-    }
-
     fn fence(&self, item: usize) -> &Fence {
         let lead = self.items[item].lead.as_ref();
         lead.expect("what lands is in flight").flight().fence()
-    }
-
-    /// Gives up the leases that `items` still hold.
-    async fn release(&mut self, items: &[usize]) {
-        let kind = Arc::clone(&self.kind);
-        for (at, tier) in kind.tiers.iter().enumerate() {
-            let TierStorage::Remote(remote) = &tier.storage else {
-                continue;
-            };
-            let mut held = Vec::new();
-            let mut asked = Vec::new();
-            for &item in items {
-                let item = &mut self.items[item];
-                match std::mem::replace(&mut item.leases[at], Held::No) {
-                    Held::No => {}
-                    Held::Asked => asked.push(Arc::clone(&item.key)),
-                    Held::Yes => held.push(Arc::clone(&item.key)),
-                }
-            }
-            // Nobody should wait for a storage that is slow already.
-            release_in_background(&kind, at, asked, self.token);
-            if !held.is_empty() {
-                let keys: Vec<&[u8]> = held.iter().map(|key| &**key).collect();
-                // A lease that cannot be given up ends by itself; `bounded` counts and tells.
-                let _ = tier
-                    .bounded(remote, remote.storage.release(&keys, self.token))
-                    .await;
-            }
-        }
     }
 
     fn finish(&mut self, item: usize, outcome: Outcome<N::Value>) {
@@ -766,71 +406,6 @@ impl<N: Node> Batch<N> {
             .filter(|(_, item)| item.lead.is_some() && which(item));
         open.map(|(number, _)| number).collect()
     }
-}
-
-impl<N: Node> Drop for Batch<N> {
-    /// Dropped with flights open, these are abandoned (each [`Lead`] sees to that) and their leases given up, so that
-    /// whoever takes over need not wait for them.
-    fn drop(&mut self) {
-        for at in 0..self.kind.tiers.len() {
-            let held = self.items.iter().filter(|item| item.leases[at] != Held::No);
-            let held = held.map(|item| Arc::clone(&item.key)).collect();
-            release_in_background(&self.kind, at, held, self.token);
-        }
-    }
-}
-
-fn release_in_background<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: Vec<FullKey>, token: LeaseToken) {
-    if keys.is_empty() {
-        return;
-    }
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-        return;
-    };
-    let kind = Arc::clone(kind);
-    runtime.spawn(async move {
-        let TierStorage::Remote(remote) = &kind.tiers[at].storage else {
-            return;
-        };
-        let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
-        // A lease that cannot be given up ends by itself; `bounded` counts and tells.
-        let _ = kind.tiers[at]
-            .bounded(remote, remote.storage.release(&keys, token))
-            .await;
-    });
-}
-
-/// Whether a write that no lease guards succeeds while somebody may still be waiting for it to end.
-///
-/// Who fences a flight that is writing waits for the write, for as long as it may take. A write that is polled again only
-/// later (its future lay in a `select!`) must not reach the storage after that.
-async fn while_waited_for<T, E>(
-    write: impl Future<Output = Result<T, E>>,
-    fences: Vec<&Fence>,
-    bound: Duration,
-) -> bool {
-    let end = Instant::now() + bound;
-    let mut write = std::pin::pin!(write);
-    std::future::poll_fn(|cx| {
-        if Instant::now() > end && fences.iter().any(|fence| fence.is_raised()) {
-            return Poll::Ready(false);
-        }
-        write.as_mut().poll(cx).map(|result| result.is_ok())
-    })
-    .await
-}
-
-/// A token that no other batch has, in this process or another.
-fn unique_token() -> LeaseToken {
-    use std::hash::{BuildHasher, RandomState};
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    static PROCESS: OnceLock<u64> = OnceLock::new();
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    // RandomState is seeded by the operating system; the process id parts forks that share a seed.
-    let process = *PROCESS.get_or_init(|| RandomState::new().hash_one(std::process::id()));
-    LeaseToken(u128::from(process) << 64 | u128::from(NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// Between half and all of `pause`, so that those who wait for one key do not ask in step.

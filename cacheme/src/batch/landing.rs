@@ -1,0 +1,263 @@
+//! What was found or loaded lands in the tiers before, back to front, and ends its flight.
+
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use cacheme_storage::{Fence, Filled, LocalEntry, LocalStorage, RemoteEntry};
+use tokio::time::Instant;
+
+use super::leases::Held;
+use super::{Answer, Batch};
+use crate::flight::FullKey;
+use crate::kind::{RemoteTier, Stored, Tier, TierStorage};
+use crate::node::Node;
+use crate::owed::owe;
+use crate::policy::shortened;
+use crate::stats::count;
+
+/// A value on its way into the tiers before the one where it was found.
+pub(super) struct Landing<V> {
+    pub(super) item: usize,
+    pub(super) value: V,
+    /// How long it may live, counted from `since`; `None` leaves it to the tiers.
+    pub(super) life: Option<Duration>,
+    pub(super) since: Instant,
+    /// Cleared when a tier refuses it: then it goes no nearer.
+    pub(super) accepted: bool,
+    /// What the ttl of every tier is multiplied by: 1, or less with `ttl_jitter`. One for all tiers, so that a nearer tier
+    /// still never outlives the one that it was filled from.
+    pub(super) spread: f64,
+    pub(super) from: Origin,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    Load,
+    Remote,
+    /// That may be older than an invalidation by another process, so it is no match for what remote tiers hold or do not
+    /// hold.
+    Local,
+}
+
+impl<V> Landing<V> {
+    /// The ttl for a tier, `None` for ever; `Some(0)` when its life is over.
+    pub(super) fn ttl(&self, tier: &Tier) -> Option<Duration> {
+        let ttl = tier.ttl.map(|ttl| shortened(ttl, self.spread));
+        let life = self.life.into_iter().chain(ttl).min()?;
+        Some(life.saturating_sub(self.since.elapsed()))
+    }
+}
+
+impl<N: Node> Batch<N> {
+    /// Ends the flights of `answers` (items and what was loaded for them): stores values in every tier.
+    pub(crate) async fn land(&mut self, answers: Vec<(usize, Answer<N::Value>)>) {
+        let mut landings = Vec::with_capacity(answers.len());
+        let mut failed = Vec::new();
+        for (item, answer) in answers {
+            self.kind
+                .loaded(&self.items[item].key, answer.result.as_ref().err());
+            match answer.result {
+                Ok(value) => {
+                    // A refresh is asked for by name: its value is stored.
+                    let stays = self.steal || self.kind.admits(self.key(item));
+                    self.items[item].hand_out_only |= answer.store.skip || !stays;
+                    let since = Instant::now();
+                    let spread = self.kind.info.spread();
+                    let life = self.kind.life(&value, answer.store.ttl);
+                    landings.push(Landing {
+                        item,
+                        value,
+                        life: life.map(|life| shortened(life, spread)),
+                        since,
+                        accepted: true,
+                        spread,
+                        from: Origin::Load,
+                    });
+                }
+                Err(failure) => {
+                    failed.push(item);
+                    self.finish(item, Err(failure));
+                }
+            }
+        }
+        self.release(&failed).await;
+        let tiers = self.kind.tiers.len();
+        self.store(landings, tiers).await;
+    }
+
+    /// Stores values in the tiers before `before`, back to front, and ends their flights with them.
+    pub(super) async fn store(&mut self, mut landings: Vec<Landing<N::Value>>, before: usize) {
+        for landing in &mut landings {
+            let item = &self.items[landing.item];
+            let lead = item.lead.as_ref().expect("what lands is in flight");
+            landing.accepted = !item.hand_out_only && lead.begin_storing();
+        }
+        let kind = Arc::clone(&self.kind);
+        for (at, tier) in kind.tiers.iter().enumerate().take(before).rev() {
+            match &tier.storage {
+                TierStorage::Remote(remote) => {
+                    self.alive(remote.timeout * 3);
+                    // A leader that was left lying between two tiers may have been fenced, and given up on, meanwhile.
+                    for landing in &mut landings {
+                        landing.accepted &= !self.fence(landing.item).is_raised();
+                    }
+                    self.store_remote(&mut landings, at, tier, remote).await;
+                }
+                TierStorage::Local(local) => self.store_local(&landings, tier, &**local),
+            }
+        }
+        // What was refused somewhere may still hold leases of tiers before.
+        let items: Vec<usize> = landings.iter().map(|landing| landing.item).collect();
+        for landing in landings {
+            self.finish(landing.item, Ok(landing.value));
+        }
+        self.release(&items).await;
+    }
+
+    fn store_local(&self, landings: &[Landing<N::Value>], tier: &Tier, local: &dyn LocalStorage) {
+        for landing in landings {
+            let item = &self.items[landing.item];
+            let fence = self.fence(landing.item);
+            let ttl = landing.ttl(tier);
+            let mut stored = false;
+            if landing.accepted && ttl != Some(Duration::ZERO) {
+                let value = landing.value.clone();
+                let entry = LocalEntry::new(Arc::new(Stored::<N> { value }), ttl);
+                stored = local.insert(&item.key, entry, fence);
+            }
+            if stored {
+                count(&tier.counters.fills, 1);
+            } else if self.steal || landing.from == Origin::Remote {
+                // A refresh that could not store its value must not leave the older one, even if somebody fenced it who is
+                // not done yet. And who waited for a fenced flight and got what is in a remote tier by now must not find
+                // something older here afterwards.
+                local.remove(&item.key);
+            }
+        }
+    }
+
+    async fn store_remote(
+        &mut self,
+        landings: &mut [Landing<N::Value>],
+        at: usize,
+        tier: &Tier,
+        remote: &RemoteTier,
+    ) {
+        let mut chosen = Vec::new();
+        let mut entries = Vec::new();
+        let now_ms = remote.storage.now_ms();
+        for (number, landing) in landings.iter().enumerate() {
+            let item = &self.items[landing.item];
+            let ttl = landing.ttl(tier);
+            // Without a lease where there could be one, the storage was in trouble when the lease was asked for.
+            let barred = remote.lease.is_some() && item.leases[at] != Held::Yes;
+            if !landing.accepted || landing.from == Origin::Local || barred || ttl == Some(Duration::ZERO) {
+                continue;
+            }
+            let expires_ms = ttl.map(|ttl| now_ms.saturating_add(ttl.as_millis().max(1) as u64));
+            if let Some(value) = self
+                .kind
+                .encode(tier, &item.key, &landing.value, now_ms, expires_ms)
+            {
+                chosen.push((number, tier.owed.number(&item.key)));
+                entries.push(RemoteEntry {
+                    key: &item.key,
+                    value,
+                    ttl,
+                });
+            }
+        }
+        let mut replaced = vec![false; landings.len()];
+        // What goes wrong is counted and told by `bounded`. The value then goes on to the nearer tiers: with a remote
+        // storage in trouble these are what keeps the load off the source.
+        if entries.is_empty() {
+        } else if remote.lease.is_some() {
+            let filled = remote.storage.fill(&entries, self.token);
+            let filled = tier.bounded(remote, filled).await;
+            for ((number, debt), filled) in chosen.into_iter().zip(filled.into_iter().flatten()) {
+                let item = &mut self.items[landings[number].item];
+                item.leases[at] = Held::No;
+                replaced[number] = true;
+                match filled {
+                    Filled::Stored => {
+                        count(&tier.counters.fills, 1);
+                        tier.owed.settle(&item.key, debt);
+                    }
+                    Filled::Lost => {
+                        count(&tier.counters.lost, 1);
+                        landings[number].accepted = false;
+                    }
+                }
+            }
+        } else {
+            let set = tier.bounded(remote, remote.storage.set(&entries));
+            let fences = chosen
+                .iter()
+                .map(|(number, _)| self.fence(landings[*number].item));
+            if while_waited_for(set, fences.collect(), remote.timeout).await {
+                count(&tier.counters.fills, chosen.len());
+                for (number, debt) in chosen {
+                    replaced[number] = true;
+                    tier.owed.settle(&self.items[landings[number].item].key, debt);
+                }
+            }
+        }
+        if self.steal {
+            // A refresh leaves nothing older behind: neither where it got no lease nor where its value could not go.
+            let old = landings.iter().zip(replaced).filter(|(landing, replaced)| {
+                let stolen = self.items[landing.item].leases[at] == Held::Yes;
+                !stolen && !replaced
+            });
+            let old: Vec<FullKey> = old
+                .map(|(landing, _)| Arc::clone(&self.items[landing.item].key))
+                .collect();
+            if !old.is_empty() {
+                owe(&self.kind, at, &old, Duration::ZERO);
+            }
+        }
+    }
+
+    /// What local tiers behind a remote one hold is older than what was found there, and must not be found after it.
+    fn drop_behind(&self, found: &[Landing<N::Value>], at: usize) {
+        if let TierStorage::Local(_) = self.kind.tiers[at].storage {
+            return;
+        }
+        for tier in &self.kind.tiers[at + 1..] {
+            if let TierStorage::Local(local) = &tier.storage {
+                found
+                    .iter()
+                    .for_each(|landing| _ = local.remove(&self.items[landing.item].key));
+            }
+        }
+    }
+
+    /// Lands what was found in a tier.
+    pub(super) async fn found(&mut self, found: Vec<Landing<N::Value>>, at: usize) {
+        if !found.is_empty() {
+            self.drop_behind(&found, at);
+            self.store(found, at).await;
+        }
+    }
+}
+
+/// Whether a write that no lease guards succeeds while somebody may still be waiting for it to end.
+///
+/// Who fences a flight that is writing waits for the write, for as long as it may take. A write that is polled again only
+/// later (its future lay in a `select!`) must not reach the storage after that.
+async fn while_waited_for<T, E>(
+    write: impl Future<Output = Result<T, E>>,
+    fences: Vec<&Fence>,
+    bound: Duration,
+) -> bool {
+    let end = Instant::now() + bound;
+    let mut write = std::pin::pin!(write);
+    std::future::poll_fn(|cx| {
+        if Instant::now() > end && fences.iter().any(|fence| fence.is_raised()) {
+            return Poll::Ready(false);
+        }
+        write.as_mut().poll(cx).map(|result| result.is_ok())
+    })
+    .await
+}

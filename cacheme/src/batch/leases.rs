@@ -1,0 +1,192 @@
+//! The leases of a batch: asked for, renewed, given up.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cacheme_storage::{Acquired, LeaseToken};
+use futures_util::future::{Either, select};
+
+use super::Batch;
+use crate::flight::FullKey;
+use crate::kind::{Kind, RemoteTier, Tier, TierStorage};
+use crate::node::Node;
+
+/// What a flight has of the lease of one tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    No,
+    /// It was asked for, and the answer is out: perhaps granted, perhaps after the load began. Given up in the end, and
+    /// nothing is filled by it.
+    Asked,
+    Yes,
+}
+
+impl<N: Node> Batch<N> {
+    /// Asks for leases and takes note of those that we get. No answers when the storage is in trouble: without a lease
+    /// nothing is stored in this tier.
+    pub(super) async fn ask(
+        &mut self,
+        items: &[usize],
+        at: usize,
+        tier: &Tier,
+        remote: &RemoteTier,
+        lease: Duration,
+        steal: bool,
+    ) -> Vec<Option<Acquired>> {
+        if items.is_empty() {
+            return Vec::new();
+        }
+        // Noted before, since we may be dropped before the answer is there.
+        items
+            .iter()
+            .for_each(|item| self.items[*item].leases[at] = Held::Asked);
+        let keys: Vec<&[u8]> = items.iter().map(|item| &*self.items[*item].key).collect();
+        let asked = remote.storage.acquire(&keys, self.token, lease, steal);
+        match tier.bounded(remote, asked).await {
+            Ok(answers) => {
+                for (item, answer) in items.iter().zip(&answers) {
+                    self.items[*item].leases[at] = match answer {
+                        Acquired::Granted => Held::Yes,
+                        Acquired::Value(_) | Acquired::Busy { .. } => Held::No,
+                    };
+                }
+                answers.into_iter().map(Some).collect()
+            }
+            // The request may be on its way still.
+            Err(cacheme_storage::Error::Timeout { .. }) => vec![None; items.len()],
+            Err(_) => {
+                items
+                    .iter()
+                    .for_each(|item| self.items[*item].leases[at] = Held::No);
+                vec![None; items.len()]
+            }
+        }
+    }
+
+    /// Runs the load of `items`, and renews their leases as long as it takes.
+    pub(crate) fn renewing<F: Future>(
+        &self,
+        items: &[usize],
+        load: F,
+    ) -> impl Future<Output = F::Output> + use<N, F> {
+        let (kind, token) = (Arc::clone(&self.kind), self.token);
+        let held = |(at, tier): (usize, &Tier)| match &tier.storage {
+            TierStorage::Remote(RemoteTier {
+                lease: Some(lease),
+                renews: true,
+                ..
+            }) => {
+                let items = items.iter().map(|item| &self.items[*item]);
+                let keys = items.filter(|item| item.leases[at] == Held::Yes);
+                let keys: Vec<FullKey> = keys.map(|item| Arc::clone(&item.key)).collect();
+                (!keys.is_empty()).then_some((at, *lease, keys))
+            }
+            _ => None,
+        };
+        let held: Vec<_> = kind.tiers.iter().enumerate().filter_map(held).collect();
+        async move {
+            let mut load = pin!(load);
+            // Most loads end before the first renewal.
+            let Some(pause) = held.iter().map(|(_, lease, _)| *lease / 3).min() else {
+                return load.await;
+            };
+            loop {
+                if let Ok(loaded) = tokio::time::timeout(pause, &mut load).await {
+                    return loaded;
+                }
+                let renewals = held.iter().map(|(at, lease, keys)| {
+                    let tier = &kind.tiers[*at];
+                    async move {
+                        if let TierStorage::Remote(remote) = &tier.storage {
+                            let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+                            // What goes wrong is counted and told by `bounded`; the lease may end, as that of a load that
+                            // went away does.
+                            let _ = tier
+                                .bounded(remote, remote.storage.renew(&keys, token, *lease))
+                                .await;
+                        }
+                    }
+                });
+                let renewals = pin!(futures_util::future::join_all(renewals));
+                if let Either::Left((loaded, _)) = select(&mut load, renewals).await {
+                    return loaded;
+                }
+            }
+        }
+    }
+
+    /// Gives up the leases that `items` still hold.
+    pub(super) async fn release(&mut self, items: &[usize]) {
+        let kind = Arc::clone(&self.kind);
+        for (at, tier) in kind.tiers.iter().enumerate() {
+            let TierStorage::Remote(remote) = &tier.storage else {
+                continue;
+            };
+            let mut held = Vec::new();
+            let mut asked = Vec::new();
+            for &item in items {
+                let item = &mut self.items[item];
+                match std::mem::replace(&mut item.leases[at], Held::No) {
+                    Held::No => {}
+                    Held::Asked => asked.push(Arc::clone(&item.key)),
+                    Held::Yes => held.push(Arc::clone(&item.key)),
+                }
+            }
+            // Nobody should wait for a storage that is slow already.
+            release_in_background(&kind, at, asked, self.token);
+            if !held.is_empty() {
+                let keys: Vec<&[u8]> = held.iter().map(|key| &**key).collect();
+                // A lease that cannot be given up ends by itself; `bounded` counts and tells.
+                let _ = tier
+                    .bounded(remote, remote.storage.release(&keys, self.token))
+                    .await;
+            }
+        }
+    }
+}
+
+impl<N: Node> Drop for Batch<N> {
+    /// Dropped with flights open, these are abandoned (each [`Lead`] sees to that) and their leases given up, so that
+    /// whoever takes over need not wait for them.
+    fn drop(&mut self) {
+        for at in 0..self.kind.tiers.len() {
+            let held = self.items.iter().filter(|item| item.leases[at] != Held::No);
+            let held = held.map(|item| Arc::clone(&item.key)).collect();
+            release_in_background(&self.kind, at, held, self.token);
+        }
+    }
+}
+
+fn release_in_background<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: Vec<FullKey>, token: LeaseToken) {
+    if keys.is_empty() {
+        return;
+    }
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        return;
+    };
+    let kind = Arc::clone(kind);
+    runtime.spawn(async move {
+        let TierStorage::Remote(remote) = &kind.tiers[at].storage else {
+            return;
+        };
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+        // A lease that cannot be given up ends by itself; `bounded` counts and tells.
+        let _ = kind.tiers[at]
+            .bounded(remote, remote.storage.release(&keys, token))
+            .await;
+    });
+}
+
+/// A token that no other batch has, in this process or another.
+pub(super) fn unique_token() -> LeaseToken {
+    use std::hash::{BuildHasher, RandomState};
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static PROCESS: OnceLock<u64> = OnceLock::new();
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    // RandomState is seeded by the operating system; the process id parts forks that share a seed.
+    let process = *PROCESS.get_or_init(|| RandomState::new().hash_one(std::process::id()));
+    LeaseToken(u128::from(process) << 64 | u128::from(NEXT.fetch_add(1, Ordering::Relaxed)))
+}
