@@ -180,7 +180,11 @@ async fn r1_a_memoized_caller_that_waits_for_a_lease_is_not_taken_for_dead() {
     );
     assert_eq!((a, b, c), (5, 5, 5));
     assert_eq!(loads.get(), 1);
-    assert_eq!(process.stats::<Numbered>().joined, 2, "and nobody had to join again");
+    assert_eq!(
+        process.stats::<Numbered>().joined,
+        2,
+        "and nobody had to join again"
+    );
     assert_eq!(near.values(), 1);
 }
 
