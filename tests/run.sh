@@ -6,12 +6,26 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 missing=()
 command -v redis-server >/dev/null || missing+=(redis-server)
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
+# A MongoDB, or what speaks its protocol: an emulator in Python, in an environment of its own.
+secantusd=$PWD/target/secantusdb/bin/secantusd-py
+needs_secantusdb=
+if [ -z "${CACHEME_SECANTUSD:-}" ] && ! command -v mongod >/dev/null && ! command -v secantusd-py >/dev/null; then
+  needs_secantusdb=1
+  python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+fi
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 if [ ${#missing[@]} -gt 0 ]; then
   as_root apt-get update -q
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy "${missing[@]}"
 fi
-cargo test -p cacheme-macros --lib
-cargo test -p cacheme --lib
-cargo test -p cacheme-storage --lib --features redis,sqlite,postgres,json,msgpack,compression,testing
-cargo test -p tests --test keys --test main_job --test storages --test ui
+if [ -n "$needs_secantusdb" ]; then
+  [ -x "$secantusd" ] || {
+    python3 -m venv target/secantusdb
+    target/secantusdb/bin/pip install -q secantusdb==0.7.0b3
+  }
+  export CACHEME_SECANTUSD=$secantusd
+fi
+# One set of features, so that nothing is built twice.
+cargo test -p cacheme-macros -p cacheme -p cacheme-storage -p tests -p macro-tests --lib --tests --all-features
+tests/outside.sh

@@ -6,10 +6,18 @@
 //! | the clairvoyant optimum | [`belady`] |
 //! | the caches that are compared, ours included | [`peers`] |
 //! | a replay with a check of the population | [`replay`] |
-//! | the command line | [`args`] |
+//! | keys to ask for | [`workload`] |
+//! | threads that work at once, and their time | [`race`](mod@race) |
+//! | what several rounds gave, and single latencies | [`stats`], [`histogram`] |
+//! | the command line, and tables | [`args`], [`table`] |
 
 pub mod args;
 pub mod belady;
+pub mod histogram;
 pub mod peers;
+pub mod race;
 pub mod replay;
+pub mod stats;
+pub mod table;
 pub mod trace;
+pub mod workload;

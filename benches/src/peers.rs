@@ -107,6 +107,11 @@ impl Candidate {
 /// Every cache there is.
 pub static CANDIDATES: &[Candidate] = &[
     Candidate {
+        name: "cacheme",
+        about: "cacheme_storage::TinyLfu",
+        build: ours::tlfu,
+    },
+    Candidate {
         name: "cacheme_lru",
         about: "cacheme_storage::Lru",
         build: ours::lru,

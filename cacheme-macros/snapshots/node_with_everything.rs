@@ -32,6 +32,9 @@ impl ::cacheme::__private::DerivedNode for UserInfoNode {
                     ::core::time::Duration::from_millis(1500u64),
                 ),
             )
+            .negative_ttl(::core::time::Duration::from_millis(5000u64))
+            .ttl_jitter(0.1)
+            .doorkeeper(10_000)
     }
 }
 #[automatically_derived]
@@ -51,7 +54,7 @@ impl ::cacheme::__private::Load for UserInfoNode {
     > {
         load_user_infos(nodes, cx)
             .await
-            .map(::core::convert::Into::into)
+            .map(::cacheme::__private::IntoLoaded::<Self>::into_loaded)
             .map_err(::core::convert::Into::into)
     }
 }

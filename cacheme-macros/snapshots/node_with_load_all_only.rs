@@ -38,7 +38,7 @@ impl my::cacheme::__private::Load for SquareNode {
     > {
         squares(nodes, cx)
             .await
-            .map(::core::convert::Into::into)
+            .map(my::cacheme::__private::IntoLoaded::<Self>::into_loaded)
             .map_err(::core::convert::Into::into)
     }
 }

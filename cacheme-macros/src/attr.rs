@@ -5,8 +5,10 @@ use syn::ext::IdentExt as _;
 use syn::parse::{Parse, ParseStream};
 use syn::{Attribute, ExprPath, Ident, Path, Type, parenthesized, token};
 
+use crate::count::Count;
 use crate::mistakes::Mistakes;
 use crate::settings::{OrNone, Text, parse_once, parse_settings};
+use crate::share::Share;
 use crate::time::Time;
 
 /// Lists the keys of `#[node(…)]` that can be set once. A new key is a line here and its use in `expand.rs`.
@@ -42,6 +44,9 @@ node_keys! {
     serializer: OrNone<Type> = "serializer",
     load_timeout: Time = "load_timeout",
     lease: OrNone<Time> = "lease",
+    negative_ttl: Time = "negative_ttl",
+    ttl_jitter: Share = "ttl_jitter",
+    doorkeeper: Count = "doorkeeper",
     krate: ModPath = "crate",
 }
 

@@ -112,6 +112,12 @@ fn check_times(attr: &NodeAttr, mistakes: &mut Mistakes) {
             "write how long a load may take, or leave `load_timeout` out",
         );
     }
+    if let Some(ttl) = &attr.negative_ttl {
+        ttl.refuse_zero(
+            mistakes,
+            "write how long an absent value is remembered, or leave `negative_ttl` out",
+        );
+    }
     if let Some(OrNone::Some(lease)) = &attr.lease {
         lease.refuse_zero(mistakes, "write `lease = none` to do without leases");
     }

@@ -161,7 +161,21 @@ fn policy(node: &Node<'_>, private: &TokenStream) -> TokenStream {
             quote!(.lease(::core::option::Option::Some(#time)))
         }
     });
-    quote!(#start #version #(#tiers)* #serializer #load_timeout #lease)
+    let negative_ttl = attr.negative_ttl.as_ref().map(|ttl| {
+        // A value that cannot be absent is told of where it is named.
+        let method = Ident::new("negative_ttl", Span::mixed_site().located_at(node.value.span()));
+        let ttl = ttl.to_expr();
+        quote!(.#method(#ttl))
+    });
+    let ttl_jitter = attr.ttl_jitter.as_ref().map(|share| {
+        let share = share.to_expr();
+        quote!(.ttl_jitter(#share))
+    });
+    let doorkeeper = attr.doorkeeper.as_ref().map(|keys| {
+        let keys = keys.to_expr();
+        quote!(.doorkeeper(#keys))
+    });
+    quote!(#start #version #(#tiers)* #serializer #load_timeout #lease #negative_ttl #ttl_jitter #doorkeeper)
 }
 
 fn write_key(pieces: &[Piece<'_>], private: &TokenStream) -> TokenStream {
@@ -202,7 +216,7 @@ fn load(node: &Node<'_>, private: &TokenStream) -> Option<TokenStream> {
                 nodes: &[Self],
                 cx: &mut #private::LoadContext<Self>,
             ) -> ::core::result::Result<#private::Loaded<Self>, #private::BoxError> {
-                #path(nodes, cx).await.map(::core::convert::Into::into).map_err(::core::convert::Into::into)
+                #path(nodes, cx).await.map(#private::IntoLoaded::<Self>::into_loaded).map_err(::core::convert::Into::into)
             }
         }
     });

@@ -13,6 +13,7 @@ use proc_macro::TokenStream;
 mod attr;
 mod bounds;
 mod check;
+mod count;
 mod expand;
 mod key_part;
 mod memoize;
@@ -20,6 +21,7 @@ mod mistakes;
 mod nearest;
 mod settings;
 mod shape;
+mod share;
 #[cfg(test)]
 mod snapshots;
 mod template;
@@ -67,7 +69,10 @@ mod time;
 /// | `load_all = path` | `async fn(&[Node], &mut LoadContext<Node>) -> Result<_, E>` with a `Vec` or map of nodes and values, or `Loaded`, in any order. Serves `load` too where that is not given |
 /// | `serializer = Type` | how remote tiers write values, made by `Default`; `none` where no tier is remote |
 /// | `load_timeout = …` | how long a load may take, 30 s when nothing is said |
-/// | `lease = …` | how long the lease of a load lasts, 5 s when nothing is said; `none` does without |
+/// | `lease = …` | how long the lease of a load lasts, 5 s when nothing is said; `none` does without. Let it be longer than loads take, where the storage cannot renew it |
+/// | `negative_ttl = …` | how long a `None` lives at most, for values that are an `Option` (or another `MaybeAbsent`) |
+/// | `ttl_jitter = 0.1` | by which share of itself a ttl may be shortened at random, so that what was stored together does not expire together |
+/// | `doorkeeper = 10_000` | a value is stored when its key is loaded the second time within about so many keys; the first time it is only returned |
 /// | `crate = path` | where `cacheme` is, when it has another name |
 ///
 /// Durations are text (`"500ms"`, `"1h30m"`) or expressions of type `Duration`.

@@ -34,6 +34,9 @@ fn node_with_everything() {
             serializer = Compressed<Json>,
             load_timeout = "1ns",
             lease = "1500ms",
+            negative_ttl = "5s",
+            ttl_jitter = 0.1,
+            doorkeeper = 10_000,
         )]
         struct UserInfoNode { user_id: i64, org: Org }
     });

@@ -28,7 +28,12 @@ impl ServerClock {
     /// Takes note that the server said `server_ms`, asked at `asked`: the answer is taken to be from half way between
     /// then and now.
     pub fn observe(&self, server_ms: u64, asked: Instant) {
-        let middle = asked + asked.elapsed() / 2;
+        self.observe_between(server_ms, asked, Instant::now());
+    }
+
+    /// The same when the answer came at `answered`.
+    pub(crate) fn observe_between(&self, server_ms: u64, asked: Instant, answered: Instant) {
+        let middle = asked + answered.saturating_duration_since(asked) / 2;
         let since_start = millis(middle.saturating_duration_since(self.start));
         let server_ms = i64::try_from(server_ms).unwrap_or(i64::MAX);
         self.at_start_ms

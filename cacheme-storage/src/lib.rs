@@ -6,6 +6,7 @@
 //! |---|---|
 //! | a storage by its URL, or one of your own | [`Storage`] |
 //! | a cache in memory by itself, typed | [`TinyLfu`], [`Lru`] |
+//! | whether a key was seen lately, in a few bits | [`BloomFilter`] |
 //! | what a storage in this process promises | [`LocalStorage`], [`LocalEntry`], [`Fence`] |
 //! | what a storage elsewhere promises, leases included | [`RemoteStorage`], [`Capabilities`], [`ServerClock`] |
 //! | values to bytes and back | [`Codec`], [`Serializer`] and its implementations |
@@ -18,6 +19,7 @@
 //! Serializers: `bincode` (default), `msgpack`, `json`, each alone or with `compression`. Storages: `local` (default), and
 //! one feature for each remote one. A build without remote features pulls in no driver.
 
+mod bloom;
 mod clock;
 mod codec;
 #[cfg(feature = "testing")]
@@ -28,10 +30,16 @@ mod envelope;
 mod error;
 mod fence;
 mod fingerprint;
+#[cfg(any(feature = "redis", feature = "_database"))]
+mod gate;
 #[cfg(feature = "local")]
 mod local;
 mod local_storage;
 mod long_key;
+#[cfg(feature = "mongodb")]
+mod mongodb;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "local")]
 mod policy;
 #[cfg(feature = "postgres")]
@@ -41,6 +49,7 @@ mod processor;
 #[cfg(feature = "redis")]
 mod redis;
 mod remote_storage;
+mod seed;
 mod serializer;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -53,6 +62,9 @@ mod url;
 
 #[cfg(feature = "redis")]
 pub use self::redis::{Redis, RedisBuilder};
+#[cfg(feature = "mongodb")]
+pub use crate::mongodb::{MongoDb, MongoDbBuilder};
+pub use bloom::BloomFilter;
 pub use bytes::Bytes;
 pub use clock::ServerClock;
 pub use codec::{Codec, CodecError, DecodeError, Decoded};
@@ -66,6 +78,8 @@ pub use local::{
 };
 pub use local_storage::{LocalEntry, LocalStorage, LocalValue};
 pub use long_key::shorten_key;
+#[cfg(feature = "mysql")]
+pub use mysql::{MySql, MySqlBuilder};
 #[cfg(feature = "postgres")]
 pub use postgres::{Postgres, PostgresBuilder};
 pub use remote_storage::{Acquired, Capabilities, Filled, LeaseToken, RemoteEntry, RemoteStorage};

@@ -4,11 +4,13 @@ mod builder;
 mod cluster;
 mod connector;
 mod error;
+mod facts;
 mod lease;
 mod link;
 mod sentinel;
 mod servers;
 mod slots;
+mod wakes;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,14 +23,13 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use self::builder::RedisBuilder;
 use self::error::{is_foreign, refuses_writes, translate};
-use self::lease::{Lease, Script, Scripts, claim};
+use self::facts::Facts;
+use self::lease::{Lease, Script, claim};
 use self::servers::Servers;
-use crate::{
-    Acquired, Bytes, Capabilities, Error, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result, ServerClock,
-};
+use self::wakes::Wakes;
+use crate::gate::{Gate, Pass};
+use crate::{Acquired, Bytes, Capabilities, Error, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result};
 
-/// What a value may weigh: `proto-max-bulk-len`, as servers come.
-const VALUE_LIMIT: usize = 512 * 1024 * 1024;
 /// How many KiB of values may be on their way to the servers at once, so that many large ones do not pile up in memory
 /// when the network is slower than their callers.
 const KIB_UNDER_WAY: u32 = 64 * 1024;
@@ -49,11 +50,14 @@ const TTL_LIMIT_MS: u64 = 10_000 * 365 * 24 * 60 * 60 * 1_000;
 /// | set | `SET` with `PX`, pipelined |
 /// | remove | `UNLINK` |
 /// | acquire | `SET` with `NX`, `PX` and `GET`; before Redis 7 a script |
-/// | fill, release | one script each, pipelined |
+/// | fill, renew, release | one script each, pipelined; fill and release publish on the channel `cacheme.filled:` + key (not in a cluster) |
+/// | waiting for a fill | `SUBSCRIBE` to that channel, on a connection that is there only while somebody waits |
 /// | clear | `SCAN` and `UNLINK` until the end, on each server |
 ///
-/// A server that takes no writes (`maxmemory` reached, a replica, a disk that is full) still answers
-/// [`acquire`](RemoteStorage::acquire) with the values that it has.
+/// A server that takes no writes (`maxmemory` reached, a replica, a disk that is full, a user who may only read) still
+/// answers [`acquire`](RemoteStorage::acquire) with the values that it has.
+///
+/// Values have up to 512 MB, or what the server's `proto-max-bulk-len` says.
 ///
 /// # Examples
 ///
@@ -70,11 +74,12 @@ const TTL_LIMIT_MS: u64 = 10_000 * 365 * 24 * 60 * 60 * 1_000;
 pub struct Redis {
     location: String,
     servers: Servers,
-    clock: Arc<ServerClock>,
-    scripts: Arc<Scripts>,
+    facts: Arc<Facts>,
     /// The server does not know `SET` with `NX` and `GET`.
     acquires_by_script: AtomicBool,
     room: Semaphore,
+    gate: Gate,
+    wakes: Wakes,
 }
 
 impl Redis {
@@ -83,15 +88,21 @@ impl Redis {
         RedisBuilder::new()
     }
 
-    fn new(location: String, servers: Servers, clock: Arc<ServerClock>, scripts: Arc<Scripts>) -> Self {
+    fn new(location: String, servers: Servers, facts: Arc<Facts>) -> Self {
         Self {
             location,
             servers,
-            clock,
-            scripts,
+            facts,
             acquires_by_script: AtomicBool::new(false),
             room: Semaphore::new(KIB_UNDER_WAY as usize),
+            gate: Gate::new(),
+            wakes: Wakes::default(),
         }
+    }
+
+    /// Begins an operation, unless the storage was closed.
+    async fn enter(&self) -> Result<Pass<'_>> {
+        self.gate.enter(&self.location).await
     }
 
     fn translate(&self, error: impl Into<RedisError>) -> Error {
@@ -100,14 +111,14 @@ impl Redis {
 
     /// Waits until large values of other calls have left, and refuses one that is too large for any server.
     async fn room_for(&self, entries: &[RemoteEntry<'_>]) -> Result<Option<SemaphorePermit<'_>>> {
-        let mut sum = 0;
+        let (mut sum, limit) = (0, self.facts.value_limit());
         for entry in entries {
             let size = entry.value.len();
-            if size > VALUE_LIMIT {
+            if size > limit {
                 return Err(Error::TooLarge {
                     storage: self.location.clone(),
                     size,
-                    limit: VALUE_LIMIT,
+                    limit,
                 });
             }
             sum += size;
@@ -167,7 +178,7 @@ impl Redis {
                 None => Acquired::Value(found),
                 Some(lease) if lease.token == token => Acquired::Granted,
                 Some(lease) => Acquired::Busy {
-                    left: lease.left(self.clock.now_ms()),
+                    left: lease.left(self.facts.clock.now_ms()),
                 },
             },
         })
@@ -217,7 +228,7 @@ impl Redis {
         let arguments = |_, command: &mut Cmd| {
             command.arg(lease).arg(time_ms);
         };
-        self.run(&self.scripts.acquire, keys, arguments).await
+        self.run(&self.facts.scripts.acquire, keys, arguments).await
     }
 }
 
@@ -228,10 +239,11 @@ impl RemoteStorage for Redis {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::none().with_leases()
+        Capabilities::none().with_renewals()
     }
 
     async fn connect(&self) -> Result<()> {
+        let _pass = self.enter().await?;
         self.servers
             .connect()
             .await
@@ -239,10 +251,11 @@ impl RemoteStorage for Redis {
     }
 
     fn now_ms(&self) -> u64 {
-        self.clock.now_ms()
+        self.facts.clock.now_ms()
     }
 
     async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
+        let _pass = self.enter().await?;
         let answers = self
             .servers
             .get(keys)
@@ -260,6 +273,7 @@ impl RemoteStorage for Redis {
     }
 
     async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
+        let _pass = self.enter().await?;
         let _room = self.room_for(entries).await?;
         let commands: Vec<_> = entries
             .iter()
@@ -277,6 +291,7 @@ impl RemoteStorage for Redis {
     }
 
     async fn remove(&self, keys: &[&[u8]]) -> Result<()> {
+        let _pass = self.enter().await?;
         let answers = self
             .servers
             .unlink(keys)
@@ -286,6 +301,7 @@ impl RemoteStorage for Redis {
     }
 
     async fn clear(&self, prefix: &[u8]) -> Result<()> {
+        let _pass = self.enter().await?;
         self.servers
             .clear(prefix)
             .await
@@ -299,10 +315,11 @@ impl RemoteStorage for Redis {
         time: Duration,
         steal: bool,
     ) -> Result<Vec<Acquired>> {
+        let _pass = self.enter().await?;
         let time_ms = ttl_ms(time);
         let lease = Lease {
             token,
-            until_ms: self.clock.now_ms().saturating_add(time_ms),
+            until_ms: self.facts.clock.now_ms().saturating_add(time_ms),
         };
         let lease = lease.to_bytes();
         let mut answers = self.ask_for_leases(keys, &lease, time_ms, steal).await?;
@@ -356,6 +373,7 @@ impl RemoteStorage for Redis {
     }
 
     async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
+        let _pass = self.enter().await?;
         let _room = self.room_for(entries).await?;
         let claim = claim(token);
         let arguments = |place: usize, command: &mut Cmd| {
@@ -367,7 +385,7 @@ impl RemoteStorage for Redis {
             };
         };
         let keys: Vec<_> = entries.iter().map(|entry| entry.key).collect();
-        let answers = self.run(&self.scripts.fill, &keys, arguments).await?;
+        let answers = self.run(&self.facts.scripts.fill, &keys, arguments).await?;
         answers
             .into_iter()
             .map(|answer| match answer {
@@ -379,17 +397,41 @@ impl RemoteStorage for Redis {
     }
 
     async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
+        let _pass = self.enter().await?;
         let claim = claim(token);
         let arguments = |_, command: &mut Cmd| {
             command.arg(&claim[..]);
         };
-        let mut answers = self.run(&self.scripts.release, keys, arguments).await?;
+        let mut answers = self.run(&self.facts.scripts.release, keys, arguments).await?;
         answers.retain(|answer| !matches!(answer, Value::ServerError(error) if is_foreign(error)));
         first_error(answers).map_err(|error| self.translate(error))
     }
 
+    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        let _pass = self.enter().await?;
+        let (claim, time_ms) = (claim(token), ttl_ms(time));
+        let arguments = |_, command: &mut Cmd| {
+            command.arg(&claim[..]).arg(time_ms);
+        };
+        let mut answers = self.run(&self.facts.scripts.renew, keys, arguments).await?;
+        answers.retain(|answer| !matches!(answer, Value::ServerError(error) if is_foreign(error)));
+        first_error(answers).map_err(|error| self.translate(error))
+    }
+
+    async fn changed(&self, keys: &[&[u8]]) {
+        // Looked at only: closing does not wait for those who wait.
+        let is_open = self.enter().await.map(drop).is_ok();
+        match self.servers.one() {
+            Some(link) if is_open => self.wakes.changed(link, keys).await,
+            // The servers of a cluster would tell each other of every fill.
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Waits for calls under way and lets go of the connections.
     async fn close(&self) -> Result<()> {
-        // Every write is awaited by its caller, so none is under way but theirs.
+        self.gate.close().await;
+        self.wakes.disconnect();
         self.servers.disconnect();
         Ok(())
     }

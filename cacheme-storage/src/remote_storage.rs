@@ -29,7 +29,8 @@ pub enum Acquired {
     Value(Bytes),
     /// Someone else holds the lease, for this long at most.
     Busy {
-        /// Time until the lease ends by itself.
+        /// Time until the lease ends by itself. Zero says that there is no lease to be had here, and none to wait for: the
+        /// server takes no writes.
         left: Duration,
     },
 }
@@ -50,13 +51,18 @@ pub struct Capabilities {
     /// [`acquire`](RemoteStorage::acquire), [`fill`](RemoteStorage::fill) and [`release`](RemoteStorage::release) work
     /// and are atomic on the server.
     pub leases: bool,
+    /// [`renew`](RemoteStorage::renew) works: a lease lasts as long as the load that it is for.
+    pub renewals: bool,
 }
 
 impl Capabilities {
     /// A storage that only keeps bytes.
     #[must_use]
     pub const fn none() -> Self {
-        Self { leases: false }
+        Self {
+            leases: false,
+            renewals: false,
+        }
     }
 
     /// The same with leases.
@@ -64,6 +70,13 @@ impl Capabilities {
     pub const fn with_leases(mut self) -> Self {
         self.leases = true;
         self
+    }
+
+    /// The same with leases that can be renewed.
+    #[must_use]
+    pub const fn with_renewals(mut self) -> Self {
+        self.renewals = true;
+        self.with_leases()
     }
 }
 
@@ -136,7 +149,23 @@ pub trait RemoteStorage: Send + Sync + 'static {
         Err(self.without_leases())
     }
 
-    /// Waits for writes under way and closes connections.
+    /// Lets the leases that are still ours last for `time` from now, atomically for each key. Whatever else is under the keys
+    /// stays as it is.
+    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        let _ = (keys, token, time);
+        Err(self.without_leases())
+    }
+
+    /// Waits until what is under one of `keys` may have changed, each of which is under the lease of another process.
+    ///
+    /// Callers look by themselves now and then as well, so this may return too early, too late or, as it does where a storage
+    /// cannot tell, never. They drop the future when they wait no longer.
+    async fn changed(&self, keys: &[&[u8]]) {
+        let _ = keys;
+        std::future::pending().await
+    }
+
+    /// Waits for calls under way and closes connections. Later calls fail. Closing twice is no mistake.
     async fn close(&self) -> Result<()> {
         Ok(())
     }
@@ -145,7 +174,7 @@ pub trait RemoteStorage: Send + Sync + 'static {
     fn without_leases(&self) -> Error {
         Error::Config {
             storage: self.location(),
-            reason: "has no leases (see Capabilities)".into(),
+            reason: "has no leases, or none that can be renewed (see Capabilities)".into(),
         }
     }
 }

@@ -46,12 +46,19 @@ impl Storage {
             "local" => crate::local::LocalCache::open(url),
             #[cfg(feature = "postgres")]
             "postgres" | "postgresql" => crate::PostgresBuilder::from_url(url)?.build().map(Self::remote),
+            #[cfg(feature = "mongodb")]
+            "mongodb" => crate::MongoDbBuilder::from_url(url)?.build().map(Self::remote),
+            "mongodb+srv" => Err(url.error(
+                "needs a name server; name the hosts with `mongodb://`, or pass a client of the driver to the builder",
+            )),
+            #[cfg(feature = "mysql")]
+            "mysql" | "mariadb" => crate::MySqlBuilder::from_url(url)?.build().map(Self::remote),
             #[cfg(feature = "sqlite")]
             "sqlite" => crate::SqliteBuilder::from_url(url)?.build().map(Self::remote),
             #[cfg(feature = "redis")]
             "redis" | "rediss" | "redis+unix" | "redis+cluster" | "rediss+cluster" | "redis+sentinel"
             | "rediss+sentinel" => Ok(Self::remote(crate::RedisBuilder::from_url(url)?.build()?)),
-            _ => Err(url.error(format!("unknown scheme `{scheme}`"))),
+            _ => Err(url.error(no_storage(&scheme))),
         }
     }
 
@@ -74,10 +81,12 @@ impl Storage {
         }
     }
 
-    /// Bounds every operation of a remote storage; an operation that takes longer counts as trouble.
+    /// Bounds every operation of a remote storage; an operation that takes longer counts as trouble. A day is the longest
+    /// bound.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        // Callers add and multiply it.
+        self.timeout = timeout.min(Duration::from_secs(24 * 60 * 60));
         self
     }
 
@@ -113,6 +122,33 @@ impl Storage {
             StorageKind::Remote(remote) => remote.location(),
         }
     }
+}
+
+/// Every scheme, and the feature that brings it.
+const SCHEMES: &[(&str, &str)] = &[
+    ("local", "local"),
+    ("redis", "redis"),
+    ("rediss", "redis"),
+    ("redis+unix", "redis"),
+    ("redis+cluster", "redis"),
+    ("rediss+cluster", "redis"),
+    ("redis+sentinel", "redis"),
+    ("rediss+sentinel", "redis"),
+    ("postgres", "postgres"),
+    ("postgresql", "postgres"),
+    ("mysql", "mysql"),
+    ("mariadb", "mysql"),
+    ("sqlite", "sqlite"),
+    ("mongodb", "mongodb"),
+];
+
+/// Why nothing that is compiled in knows this scheme.
+fn no_storage(scheme: &str) -> String {
+    if let Some((_, feature)) = SCHEMES.iter().find(|(known, _)| *known == scheme) {
+        return format!("`{scheme}` needs the feature `{feature}`");
+    }
+    let known: Vec<_> = SCHEMES.iter().map(|(known, _)| *known).collect();
+    format!("unknown scheme `{scheme}`; known are: {}", known.join(", "))
 }
 
 impl fmt::Debug for Storage {

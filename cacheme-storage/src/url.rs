@@ -24,17 +24,29 @@ pub(crate) struct StorageUrl {
 impl StorageUrl {
     pub(crate) fn parse(text: &str) -> Result<Self> {
         // Until the parts are known, nothing of the text is safe to show but its scheme.
-        let (scheme, rest) = text.split_once("://").ok_or_else(|| Error::Url {
-            url: "…".into(),
-            reason: "has no scheme; write for example `local://tlfu?size=10000` or `redis://localhost:6379`"
-                .into(),
-        })?;
+        let (scheme, rest) = text
+            .split_once("://")
+            .filter(|(scheme, _)| is_scheme(scheme))
+            .ok_or_else(|| Error::Url {
+                url: "…".into(),
+                reason:
+                    "has no scheme; write for example `local://tlfu?size=10000` or `redis://localhost:6379`"
+                        .into(),
+            })?;
         let unsafe_url = |reason: String| Error::Url {
             url: format!("{scheme}://…"),
             reason,
         };
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        // Of `redis://:pass/word@host` the host would be `:pass`, and be shown in messages.
+        if path.contains('@') || query.contains('@') {
+            return Err(unsafe_url(
+                "has `@` after `/` or `?`; percent-encode these signs where they belong to a user name, a password \
+                 or a file: `@` is `%40`, `/` is `%2F`, `?` is `%3F`"
+                    .into(),
+            ));
+        }
         let (userinfo, hosts) = match authority.rsplit_once('@') {
             Some((userinfo, hosts)) => (Some(userinfo), hosts),
             None => (None, authority),
@@ -91,7 +103,8 @@ impl StorageUrl {
 
     /// The URL without user, password and options.
     pub(crate) fn location(&self) -> String {
-        format!("{}://{}{}", self.scheme, self.hosts, self.path)
+        let hosts: Vec<_> = self.hosts.split(',').map(shown).collect();
+        format!("{}://{}{}", self.scheme, hosts.join(","), self.path)
     }
 
     /// Takes the option `name`; `what` says what it must be ("a number of entries").
@@ -99,10 +112,12 @@ impl StorageUrl {
         self.take_with(name, what, |text| text.parse().ok())
     }
 
-    /// Takes the option `name` as a duration such as `500ms` or `1m30s`.
+    /// Takes the option `name` as a duration such as `500ms` or `1m30s`, which is not zero.
     pub(crate) fn take_duration(&mut self, name: &'static str) -> Result<Option<Duration>> {
         self.take_with(name, "a duration such as `500ms` or `1m30s`", |text| {
-            humantime::parse_duration(text).ok()
+            humantime::parse_duration(text)
+                .ok()
+                .filter(|duration| !duration.is_zero())
         })
     }
 
@@ -151,6 +166,24 @@ impl StorageUrl {
     }
 }
 
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+}
+
+/// A host with its port, as messages may show it.
+///
+/// What stands for a port and is none may be a password: of `redis://user:password`, where the host is forgotten.
+fn shown(host: &str) -> &str {
+    let colon = host.rfind(':').filter(|&colon| !host[colon..].contains(']'));
+    match colon.map(|colon| host.split_at(colon)) {
+        Some((_, port)) if host != ":memory:" && port[1..].parse::<u16>().is_err() => "…",
+        _ => host,
+    }
+}
+
 impl fmt::Debug for StorageUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("StorageUrl").field(&self.location()).finish()
@@ -196,11 +229,52 @@ mod tests {
             error,
             "storage url `local://tlfu`: option `size` must be a number of entries"
         );
+        for zero in ["0s", "0ms"] {
+            let mut url = StorageUrl::parse(&format!("local://lru?ttl={zero}")).unwrap();
+            let error = url.take_duration("ttl").unwrap_err().to_string();
+            assert!(
+                error.ends_with("must be a duration such as `500ms` or `1m30s`"),
+                "{error}"
+            );
+        }
         assert!(
             StorageUrl::parse("redis.example:6379")
                 .unwrap_err()
                 .to_string()
                 .contains("has no scheme")
         );
+    }
+
+    #[test]
+    fn what_may_be_a_password_in_the_wrong_place_is_not_shown() {
+        for url in [
+            "redis://:sEcReT@host",
+            "redis://ann:sEc/sEcReT@host",
+            "redis://ann:sEc?sEcReT@host",
+            "redis://ann:sEc?x=sEcReT@host",
+            "redis://ann:sEc#sEcReT@host/1",
+            "redis://ann:sEcReT",
+            "redis://ann:sEcReT/1",
+            "redis://a:6379,ann:sEcReT",
+            "redis://ann:123456sEcReT",
+            "password=sEcReT host=x ://",
+            "sEcReT@host",
+            "ann:sEcReT@host://",
+        ] {
+            let shown = match StorageUrl::parse(url) {
+                Ok(url) => format!("{url:?} {} {:?}", url.error("x"), url.error("x")),
+                Err(error) => format!("{error} {error:?}"),
+            };
+            assert!(!shown.contains("sEcReT"), "{url}: {shown}");
+        }
+        for (hosts, location) in [
+            ("[::1]:6379", "[::1]:6379"),
+            ("[::1]", "[::1]"),
+            ("a:1,b:x", "a:1,…"),
+            (":memory:", ":memory:"),
+        ] {
+            let url = StorageUrl::parse(&format!("x://{hosts}")).unwrap();
+            assert_eq!(url.location(), format!("x://{location}"));
+        }
     }
 }

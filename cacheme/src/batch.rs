@@ -8,17 +8,24 @@
 //!
 //! Nothing of the batch waits for a flight of another, so two batches with overlapping keys cannot block each other.
 
-use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use cacheme_storage::{Acquired, Filled, LeaseToken, LocalEntry, RemoteEntry};
+use cacheme_storage::{Acquired, Fence, Filled, LeaseToken, LocalEntry, RemoteEntry};
+use futures_util::future::{BoxFuture, Either, select};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
 use crate::flight::{FullKey, Lead};
 use crate::kind::{Kind, Outcome, RemoteTier, Stored, Tier, TierStorage};
 use crate::load::Store;
+use crate::memoize::Failure;
 use crate::node::Node;
+use crate::owed::owe;
+use crate::policy::shortened;
 use crate::stats::count;
 
 /// First and longest pause between two looks at a key that another process loads.
@@ -45,12 +52,22 @@ struct Item<N: Node> {
     key: FullKey,
     /// The tier it is at; past the last one it is ready to be loaded.
     at: usize,
-    /// By tier, whether we hold the lease.
-    leased: Vec<bool>,
+    /// By tier, what we have of its lease.
+    leases: Vec<Held>,
     /// Since when it has waited for another process.
     waiting: Option<Instant>,
     /// What comes of it is handed out and stored nowhere: another process may be storing something newer.
     hand_out_only: bool,
+}
+
+/// What a flight has of the lease of one tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    No,
+    /// It was asked for, and the answer is out: perhaps granted, perhaps after the load began. Given up in the end, and
+    /// nothing is filled by it.
+    Asked,
+    Yes,
 }
 
 /// What a load brought for one node.
@@ -68,16 +85,28 @@ struct Landing<V> {
     since: Instant,
     /// Cleared when a tier refuses it: then it goes no nearer.
     accepted: bool,
+    /// What the ttl of every tier is multiplied by: 1, or less with `ttl_jitter`. One for all tiers, so that a nearer tier
+    /// still never outlives the one that it was filled from.
+    spread: f64,
+    from: Origin,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Load,
+    Remote,
+    /// That may be older than an invalidation by another process, so it is no match for what remote tiers hold or do not
+    /// hold.
+    Local,
 }
 
 impl<V> Landing<V> {
     /// The ttl for a tier, `None` for ever; `Some(0)` when its life is over.
     fn ttl(&self, tier: &Tier) -> Option<Duration> {
-        let left = self.life.map(|life| life.saturating_sub(self.since.elapsed()));
-        match (left, tier.ttl) {
-            (Some(left), Some(ttl)) => Some(left.min(ttl)),
-            (left, ttl) => left.or(ttl),
-        }
+        let ttl = tier.ttl.map(|ttl| shortened(ttl, self.spread));
+        let life = self.life.into_iter().chain(ttl).min()?;
+        Some(life.saturating_sub(self.since.elapsed()))
     }
 }
 
@@ -89,7 +118,7 @@ impl<N: Node> Batch<N> {
             node,
             key,
             at: 0,
-            leased: vec![false; tiers],
+            leases: vec![Held::No; tiers],
             waiting: None,
             hand_out_only: false,
         };
@@ -134,6 +163,49 @@ impl<N: Node> Batch<N> {
         self.extend(self.kind.info.load_timeout);
     }
 
+    /// Says that we are alive: whoever drives us is waited for anew. `step` bounds what is done next.
+    fn alive(&self, step: Duration) {
+        self.extend(self.kind.info.load_timeout.max(step));
+    }
+
+    /// Ends what is still open of `items` with a panic: a value's own code went wrong while it was stored.
+    pub(crate) fn panicked(&mut self, items: &[usize], panic: &(dyn std::any::Any + Send)) {
+        for &item in items {
+            if self.items[item].lead.is_some() {
+                self.finish(item, Err(Failure::panicked(panic)));
+            }
+        }
+    }
+
+    /// A batch of its own for the flights that wait for other processes, so that they need not wait for our loads too.
+    pub(crate) fn split_waiting(&mut self) -> Option<Self> {
+        let end = self.kind.tiers.len();
+        let waiting = self.open_items(|item| item.at < end);
+        if waiting.is_empty() {
+            return None;
+        }
+        let items = waiting.into_iter().map(|item| {
+            let item = &mut self.items[item];
+            Item {
+                lead: item.lead.take(),
+                node: item.node.clone(),
+                key: Arc::clone(&item.key),
+                at: item.at,
+                leases: std::mem::replace(&mut item.leases, vec![Held::No; end]),
+                waiting: item.waiting,
+                hand_out_only: item.hand_out_only,
+            }
+        });
+        let items = items.collect();
+        Some(Self {
+            kind: Arc::clone(&self.kind),
+            items,
+            token: self.token,
+            steal: self.steal,
+            pause: self.pause,
+        })
+    }
+
     /// Lets those who wait be patient for `time` from now on.
     pub(crate) fn extend(&self, time: Duration) {
         let patience = Instant::now() + time;
@@ -146,6 +218,8 @@ impl<N: Node> Batch<N> {
     /// Goes on through the tiers until something must be loaded: gives those items, or `None` when all flights have
     /// ended.
     pub(crate) async fn advance(&mut self) -> Option<Vec<usize>> {
+        // Kept over several looks, so that what happens meanwhile is not missed.
+        let mut change: Option<BoxFuture<'static, ()>> = None;
         loop {
             let end = self.kind.tiers.len();
             let ready = self.open_items(|item| item.at == end);
@@ -155,11 +229,37 @@ impl<N: Node> Batch<N> {
             if !self.is_open() {
                 return None;
             }
-            tokio::time::sleep(jittered(self.pause)).await;
+            let changed = change.get_or_insert_with(|| self.change());
+            if tokio::time::timeout(jittered(self.pause), changed).await.is_ok() {
+                change = None;
+            }
             self.pause = (self.pause * 3 / 2).min(LONGEST_PAUSE);
             self.give_up_waiting();
             self.pass().await;
         }
+    }
+
+    /// Resolves when a key that is waited for may have been filled, as far as its storage can tell.
+    fn change(&self) -> BoxFuture<'static, ()> {
+        let changes = FuturesUnordered::new();
+        for at in 0..self.kind.tiers.len() {
+            let waiting = self.open_items(|item| item.at == at && item.waiting.is_some());
+            if waiting.is_empty() {
+                continue;
+            }
+            let kind = Arc::clone(&self.kind);
+            let keys: Vec<FullKey> = waiting
+                .iter()
+                .map(|item| Arc::clone(&self.items[*item].key))
+                .collect();
+            changes.push(async move {
+                if let TierStorage::Remote(remote) = &kind.tiers[at].storage {
+                    let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+                    remote.storage.changed(&keys).await;
+                }
+            });
+        }
+        Box::pin(async move { changes.into_future().map(drop).await })
     }
 
     /// Moves every flight on, through all tiers or up to one whose key another process loads.
@@ -169,6 +269,9 @@ impl<N: Node> Batch<N> {
             let items = self.open_items(|item| item.at == at);
             if items.is_empty() {
                 continue;
+            }
+            if let TierStorage::Remote(remote) = &tier.storage {
+                self.alive(remote.timeout * 3);
             }
             let found = match &tier.storage {
                 TierStorage::Local(_) if self.steal => Vec::new(),
@@ -181,8 +284,28 @@ impl<N: Node> Batch<N> {
                     item.at = at + 1;
                 }
             }
-            if !found.is_empty() {
-                self.store(found, at).await;
+            self.found(found, at).await;
+        }
+    }
+
+    /// Lands what was found in a tier.
+    async fn found(&mut self, found: Vec<Landing<N::Value>>, at: usize) {
+        if !found.is_empty() {
+            self.drop_behind(&found, at);
+            self.store(found, at).await;
+        }
+    }
+
+    /// What local tiers behind a remote one hold is older than what was found there, and must not be found after it.
+    fn drop_behind(&self, found: &[Landing<N::Value>], at: usize) {
+        if let TierStorage::Local(_) = self.kind.tiers[at].storage {
+            return;
+        }
+        for tier in &self.kind.tiers[at + 1..] {
+            if let TierStorage::Local(local) = &tier.storage {
+                found
+                    .iter()
+                    .for_each(|landing| _ = local.remove(&self.items[landing.item].key));
             }
         }
     }
@@ -209,6 +332,8 @@ impl<N: Node> Batch<N> {
                         life: entry.ttl,
                         since,
                         accepted: true,
+                        spread: self.kind.info.spread(),
+                        from: Origin::Local,
                     });
                 }
                 _ => count(&tier.counters.misses, 1),
@@ -227,84 +352,96 @@ impl<N: Node> Batch<N> {
         let mut found = Vec::new();
         let mut missing = items.to_vec();
         let single = items.len() == 1;
+        // What we could not remove from here is old: not to be read, but to be replaced.
+        let steal = |item: &usize| self.steal || tier.owed.contains(&self.items[*item].key);
+        let mut replaced: Vec<usize> = missing.extract_if(.., |item| steal(item)).collect();
         // For one key, asking for the lease is asking for the value; for many, plain reads are cheaper by far.
-        if !self.steal && (remote.lease.is_none() || !single) {
+        if !missing.is_empty() && (remote.lease.is_none() || !single) {
+            let items = std::mem::take(&mut missing);
             let keys: Vec<&[u8]> = items.iter().map(|item| &*self.items[*item].key).collect();
             match tier.bounded(remote, remote.storage.get(&keys)).await {
                 Ok(values) => {
-                    missing.clear();
                     for (&item, bytes) in items.iter().zip(values) {
-                        match bytes.and_then(|bytes| self.decode(item, tier, remote, &bytes)) {
+                        let Some(bytes) = bytes else {
+                            missing.push(item);
+                            continue;
+                        };
+                        match self.decode(item, tier, remote, &bytes) {
                             Some(landing) => found.push(landing),
-                            None => missing.push(item),
+                            None => replaced.push(item),
                         }
                     }
+                    // Those who wait for these need not wait for the leases of the others.
+                    self.found(std::mem::take(&mut found), at).await;
                 }
                 Err(_) => {
-                    count(&tier.counters.misses, items.len());
+                    count(&tier.counters.misses, items.len() + replaced.len());
                     return found;
                 }
             }
         }
-        if let Some(lease) = remote.lease
-            && !missing.is_empty()
-        {
-            let keys: Vec<&[u8]> = missing.iter().map(|item| &*self.items[*item].key).collect();
-            let asked = remote.storage.acquire(&keys, self.token, lease, self.steal);
-            match tier.bounded(remote, asked).await {
-                Ok(answers) => {
-                    let mut undecodable = Vec::new();
-                    let items = std::mem::take(&mut missing);
-                    for (item, answer) in items.into_iter().zip(answers) {
-                        self.items[item].waiting = match answer {
-                            Acquired::Granted => {
-                                self.items[item].leased[at] = true;
-                                missing.push(item);
-                                None
-                            }
-                            Acquired::Value(bytes) => {
-                                match self.decode(item, tier, remote, &bytes) {
-                                    Some(landing) => found.push(landing),
-                                    None => undecodable.push(item),
-                                }
-                                None
-                            }
-                            Acquired::Busy { .. } => {
-                                self.items[item].waiting.or_else(|| Some(Instant::now()))
-                            }
-                        };
+        if let Some(lease) = remote.lease {
+            let answers = self.ask(&missing, at, tier, remote, lease, false).await;
+            let asked = std::mem::take(&mut missing);
+            for (item, answer) in asked.into_iter().zip(answers) {
+                let since = self.items[item].waiting.take();
+                match answer {
+                    Some(Acquired::Value(bytes)) => match self.decode(item, tier, remote, &bytes) {
+                        Some(landing) => found.push(landing),
+                        // Bytes that do not decode are a miss: what is loaded must be able to take their place.
+                        None => replaced.push(item),
+                    },
+                    Some(Acquired::Busy { left }) if !left.is_zero() => {
+                        self.items[item].waiting = since.or_else(|| Some(Instant::now()));
                     }
-                    self.take_over_undecodable(&undecodable, at, tier, remote, lease)
-                        .await;
-                    missing.append(&mut undecodable);
+                    Some(Acquired::Granted | Acquired::Busy { .. }) | None => missing.push(item),
                 }
-                Err(_) => missing.iter().for_each(|item| self.items[*item].waiting = None),
             }
+            self.ask(&replaced, at, tier, remote, lease, true).await;
         }
+        missing.append(&mut replaced);
         count(&tier.counters.misses, missing.len());
         found
     }
 
-    /// Bytes that do not decode are a miss: what is loaded must be able to take their place.
-    async fn take_over_undecodable(
+    /// Asks for leases and takes note of those that we get. No answers when the storage is in trouble: without a lease
+    /// nothing is stored in this tier.
+    async fn ask(
         &mut self,
         items: &[usize],
         at: usize,
         tier: &Tier,
         remote: &RemoteTier,
         lease: Duration,
-    ) {
+        steal: bool,
+    ) -> Vec<Option<Acquired>> {
         if items.is_empty() {
-            return;
+            return Vec::new();
         }
+        // Noted before, since we may be dropped before the answer is there.
+        items
+            .iter()
+            .for_each(|item| self.items[*item].leases[at] = Held::Asked);
         let keys: Vec<&[u8]> = items.iter().map(|item| &*self.items[*item].key).collect();
-        // What goes wrong is counted and told by `bounded`; without the lease nothing is stored in this tier.
-        if tier
-            .bounded(remote, remote.storage.acquire(&keys, self.token, lease, true))
-            .await
-            .is_ok()
-        {
-            items.iter().for_each(|item| self.items[*item].leased[at] = true);
+        let asked = remote.storage.acquire(&keys, self.token, lease, steal);
+        match tier.bounded(remote, asked).await {
+            Ok(answers) => {
+                for (item, answer) in items.iter().zip(&answers) {
+                    self.items[*item].leases[at] = match answer {
+                        Acquired::Granted => Held::Yes,
+                        Acquired::Value(_) | Acquired::Busy { .. } => Held::No,
+                    };
+                }
+                answers.into_iter().map(Some).collect()
+            }
+            // The request may be on its way still.
+            Err(cacheme_storage::Error::Timeout { .. }) => vec![None; items.len()],
+            Err(_) => {
+                items
+                    .iter()
+                    .for_each(|item| self.items[*item].leases[at] = Held::No);
+                vec![None; items.len()]
+            }
         }
     }
 
@@ -325,24 +462,86 @@ impl<N: Node> Batch<N> {
             life,
             since,
             accepted: true,
+            spread: self.kind.info.spread(),
+            from: Origin::Remote,
         })
     }
 
-    /// Who has waited for another process for the time of a lease waits no longer, and stores nothing.
+    /// Who has waited for another process for the time of a lease, or of a load where leases are renewed, waits no longer, and
+    /// stores nothing.
     fn give_up_waiting(&mut self) {
         let kind = Arc::clone(&self.kind);
         for item in &mut self.items {
             let Some(since) = item.waiting else { continue };
             let TierStorage::Remote(RemoteTier {
-                lease: Some(lease), ..
+                lease: Some(lease),
+                renews,
+                ..
             }) = &kind.tiers[item.at].storage
             else {
                 unreachable!("only leases are waited for")
             };
-            if since.elapsed() > *lease + LONGEST_PAUSE * 2 {
+            let load = if *renews {
+                kind.info.load_timeout
+            } else {
+                Duration::ZERO
+            };
+            if since.elapsed() > *lease + load + LONGEST_PAUSE * 2 {
                 item.waiting = None;
                 item.hand_out_only = true;
                 item.at += 1;
+            }
+        }
+    }
+
+    /// Runs the load of `items`, and renews their leases as long as it takes.
+    pub(crate) fn renewing<F: Future>(
+        &self,
+        items: &[usize],
+        load: F,
+    ) -> impl Future<Output = F::Output> + use<N, F> {
+        let (kind, token) = (Arc::clone(&self.kind), self.token);
+        let held = |(at, tier): (usize, &Tier)| match &tier.storage {
+            TierStorage::Remote(RemoteTier {
+                lease: Some(lease),
+                renews: true,
+                ..
+            }) => {
+                let items = items.iter().map(|item| &self.items[*item]);
+                let keys = items.filter(|item| item.leases[at] == Held::Yes);
+                let keys: Vec<FullKey> = keys.map(|item| Arc::clone(&item.key)).collect();
+                (!keys.is_empty()).then_some((at, *lease, keys))
+            }
+            _ => None,
+        };
+        let held: Vec<_> = kind.tiers.iter().enumerate().filter_map(held).collect();
+        async move {
+            let mut load = pin!(load);
+            // Most loads end before the first renewal.
+            let Some(pause) = held.iter().map(|(_, lease, _)| *lease / 3).min() else {
+                return load.await;
+            };
+            loop {
+                if let Ok(loaded) = tokio::time::timeout(pause, &mut load).await {
+                    return loaded;
+                }
+                let renewals = held.iter().map(|(at, lease, keys)| {
+                    let tier = &kind.tiers[*at];
+                    async move {
+                        if let TierStorage::Remote(remote) = &tier.storage {
+                            let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+                            // What goes wrong is counted and told by `bounded`; the lease may end, as that of a load that
+                            // went away does.
+                            let _ = tier
+                                .bounded(remote, remote.storage.renew(&keys, token, *lease))
+                                .await;
+                        }
+                    }
+                });
+                let renewals = pin!(futures_util::future::join_all(renewals));
+                if let Either::Left((loaded, _)) = select(&mut load, renewals).await {
+                    return loaded;
+                }
             }
         }
     }
@@ -352,21 +551,27 @@ impl<N: Node> Batch<N> {
         let mut landings = Vec::with_capacity(answers.len());
         let mut failed = Vec::new();
         for (item, answer) in answers {
-            count(&self.kind.counters.loads, 1);
+            self.kind
+                .loaded(&self.items[item].key, answer.result.as_ref().err());
             match answer.result {
                 Ok(value) => {
-                    self.items[item].hand_out_only |= answer.store.skip;
+                    // A refresh is asked for by name: its value is stored.
+                    let stays = self.steal || self.kind.admits(self.key(item));
+                    self.items[item].hand_out_only |= answer.store.skip || !stays;
                     let since = Instant::now();
+                    let spread = self.kind.info.spread();
+                    let life = self.kind.life(&value, answer.store.ttl);
                     landings.push(Landing {
                         item,
                         value,
-                        life: answer.store.ttl,
+                        life: life.map(|life| shortened(life, spread)),
                         since,
                         accepted: true,
+                        spread,
+                        from: Origin::Load,
                     });
                 }
                 Err(failure) => {
-                    count(&self.kind.counters.load_failures, 1);
                     failed.push(item);
                     self.finish(item, Err(failure));
                 }
@@ -387,7 +592,14 @@ impl<N: Node> Batch<N> {
         let kind = Arc::clone(&self.kind);
         for (at, tier) in kind.tiers.iter().enumerate().take(before).rev() {
             match &tier.storage {
-                TierStorage::Remote(remote) => self.store_remote(&mut landings, at, tier, remote).await,
+                TierStorage::Remote(remote) => {
+                    self.alive(remote.timeout * 3);
+                    // A leader that was left lying between two tiers may have been fenced, and given up on, meanwhile.
+                    for landing in &mut landings {
+                        landing.accepted &= !self.fence(landing.item).is_raised();
+                    }
+                    self.store_remote(&mut landings, at, tier, remote).await;
+                }
                 TierStorage::Local(local) => self.store_local(&landings, tier, &**local),
             }
         }
@@ -407,20 +619,20 @@ impl<N: Node> Batch<N> {
     ) {
         for landing in landings {
             let item = &self.items[landing.item];
-            let lead = item.lead.as_ref().expect("what lands is in flight");
+            let fence = self.fence(landing.item);
             let ttl = landing.ttl(tier);
+            let mut stored = false;
             if landing.accepted && ttl != Some(Duration::ZERO) {
-                let entry = LocalEntry::new(
-                    Arc::new(Stored::<N> {
-                        value: landing.value.clone(),
-                    }),
-                    ttl,
-                );
-                if local.insert(&item.key, entry, lead.flight().fence()) {
-                    count(&tier.counters.fills, 1);
-                }
-            } else if self.steal && !lead.flight().fence().is_raised() {
-                // A refresh that could not store its value must not leave the older one.
+                let value = landing.value.clone();
+                let entry = LocalEntry::new(Arc::new(Stored::<N> { value }), ttl);
+                stored = local.insert(&item.key, entry, fence);
+            }
+            if stored {
+                count(&tier.counters.fills, 1);
+            } else if self.steal || landing.from == Origin::Remote {
+                // A refresh that could not store its value must not leave the older one, even if somebody fenced it who is
+                // not done yet. And who waited for a fenced flight and got what is in a remote tier by now must not find
+                // something older here afterwards.
                 local.remove(&item.key);
             }
         }
@@ -436,15 +648,12 @@ impl<N: Node> Batch<N> {
         let mut chosen = Vec::new();
         let mut entries = Vec::new();
         let now_ms = remote.storage.now_ms();
-        for (number, landing) in landings
-            .iter()
-            .enumerate()
-            .filter(|(_, landing)| landing.accepted)
-        {
+        for (number, landing) in landings.iter().enumerate() {
             let item = &self.items[landing.item];
             let ttl = landing.ttl(tier);
             // Without a lease where there could be one, the storage was in trouble when the lease was asked for.
-            if ttl == Some(Duration::ZERO) || (remote.lease.is_some() && !item.leased[at]) {
+            let barred = remote.lease.is_some() && item.leases[at] != Held::Yes;
+            if !landing.accepted || landing.from == Origin::Local || barred || ttl == Some(Duration::ZERO) {
                 continue;
             }
             let expires_ms = ttl.map(|ttl| now_ms.saturating_add(ttl.as_millis().max(1) as u64));
@@ -452,7 +661,7 @@ impl<N: Node> Batch<N> {
                 .kind
                 .encode(tier, &item.key, &landing.value, now_ms, expires_ms)
             {
-                chosen.push(number);
+                chosen.push((number, tier.owed.number(&item.key)));
                 entries.push(RemoteEntry {
                     key: &item.key,
                     value,
@@ -460,28 +669,59 @@ impl<N: Node> Batch<N> {
                 });
             }
         }
-        if entries.is_empty() {
-            return;
-        }
+        let mut replaced = vec![false; landings.len()];
         // What goes wrong is counted and told by `bounded`. The value then goes on to the nearer tiers: with a remote
         // storage in trouble these are what keeps the load off the source.
-        if remote.lease.is_some() {
-            let filled = tier
-                .bounded(remote, remote.storage.fill(&entries, self.token))
-                .await;
-            for (number, filled) in chosen.into_iter().zip(filled.into_iter().flatten()) {
-                self.items[landings[number].item].leased[at] = false;
+        if entries.is_empty() {
+        } else if remote.lease.is_some() {
+            let filled = remote.storage.fill(&entries, self.token);
+            let filled = tier.bounded(remote, filled).await;
+            for ((number, debt), filled) in chosen.into_iter().zip(filled.into_iter().flatten()) {
+                let item = &mut self.items[landings[number].item];
+                item.leases[at] = Held::No;
+                replaced[number] = true;
                 match filled {
-                    Filled::Stored => count(&tier.counters.fills, 1),
+                    Filled::Stored => {
+                        count(&tier.counters.fills, 1);
+                        tier.owed.settle(&item.key, debt);
+                    }
                     Filled::Lost => {
                         count(&tier.counters.lost, 1);
                         landings[number].accepted = false;
                     }
                 }
             }
-        } else if tier.bounded(remote, remote.storage.set(&entries)).await.is_ok() {
-            count(&tier.counters.fills, chosen.len());
+        } else {
+            let set = tier.bounded(remote, remote.storage.set(&entries));
+            let fences = chosen
+                .iter()
+                .map(|(number, _)| self.fence(landings[*number].item));
+            if while_waited_for(set, fences.collect(), remote.timeout).await {
+                count(&tier.counters.fills, chosen.len());
+                for (number, debt) in chosen {
+                    replaced[number] = true;
+                    tier.owed.settle(&self.items[landings[number].item].key, debt);
+                }
+            }
         }
+        if self.steal {
+            // A refresh leaves nothing older behind: neither where it got no lease nor where its value could not go.
+            let old = landings.iter().zip(replaced).filter(|(landing, replaced)| {
+                let stolen = self.items[landing.item].leases[at] == Held::Yes;
+                !stolen && !replaced
+            });
+            let old: Vec<FullKey> = old
+                .map(|(landing, _)| Arc::clone(&self.items[landing.item].key))
+                .collect();
+            if !old.is_empty() {
+                owe(&self.kind, at, &old, Duration::ZERO);
+            }
+        }
+    }
+
+    fn fence(&self, item: usize) -> &Fence {
+        let lead = self.items[item].lead.as_ref();
+        lead.expect("what lands is in flight").flight().fence()
     }
 
     /// Gives up the leases that `items` still hold.
@@ -492,12 +732,17 @@ impl<N: Node> Batch<N> {
                 continue;
             };
             let mut held = Vec::new();
+            let mut asked = Vec::new();
             for &item in items {
                 let item = &mut self.items[item];
-                if std::mem::take(&mut item.leased[at]) {
-                    held.push(Arc::clone(&item.key));
+                match std::mem::replace(&mut item.leases[at], Held::No) {
+                    Held::No => {}
+                    Held::Asked => asked.push(Arc::clone(&item.key)),
+                    Held::Yes => held.push(Arc::clone(&item.key)),
                 }
             }
+            // Nobody should wait for a storage that is slow already.
+            release_in_background(&kind, at, asked, self.token);
             if !held.is_empty() {
                 let keys: Vec<&[u8]> = held.iter().map(|key| &**key).collect();
                 // A lease that cannot be given up ends by itself; `bounded` counts and tells.
@@ -527,28 +772,52 @@ impl<N: Node> Drop for Batch<N> {
     /// Dropped with flights open, these are abandoned (each [`Lead`] sees to that) and their leases given up, so that
     /// whoever takes over need not wait for them.
     fn drop(&mut self) {
-        let mut leases: HashMap<usize, Vec<FullKey>> = HashMap::new();
-        for item in &self.items {
-            for (at, _) in item.leased.iter().enumerate().filter(|(_, leased)| **leased) {
-                leases.entry(at).or_default().push(Arc::clone(&item.key));
-            }
-        }
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        for (at, keys) in leases {
-            let (kind, token) = (Arc::clone(&self.kind), self.token);
-            runtime.spawn(async move {
-                let TierStorage::Remote(remote) = &kind.tiers[at].storage else {
-                    return;
-                };
-                let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
-                let _ = kind.tiers[at]
-                    .bounded(remote, remote.storage.release(&keys, token))
-                    .await;
-            });
+        for at in 0..self.kind.tiers.len() {
+            let held = self.items.iter().filter(|item| item.leases[at] != Held::No);
+            let held = held.map(|item| Arc::clone(&item.key)).collect();
+            release_in_background(&self.kind, at, held, self.token);
         }
     }
+}
+
+fn release_in_background<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: Vec<FullKey>, token: LeaseToken) {
+    if keys.is_empty() {
+        return;
+    }
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        return;
+    };
+    let kind = Arc::clone(kind);
+    runtime.spawn(async move {
+        let TierStorage::Remote(remote) = &kind.tiers[at].storage else {
+            return;
+        };
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+        // A lease that cannot be given up ends by itself; `bounded` counts and tells.
+        let _ = kind.tiers[at]
+            .bounded(remote, remote.storage.release(&keys, token))
+            .await;
+    });
+}
+
+/// Whether a write that no lease guards succeeds while somebody may still be waiting for it to end.
+///
+/// Who fences a flight that is writing waits for the write, for as long as it may take. A write that is polled again only
+/// later (its future lay in a `select!`) must not reach the storage after that.
+async fn while_waited_for<T, E>(
+    write: impl Future<Output = Result<T, E>>,
+    fences: Vec<&Fence>,
+    bound: Duration,
+) -> bool {
+    let end = Instant::now() + bound;
+    let mut write = std::pin::pin!(write);
+    std::future::poll_fn(|cx| {
+        if Instant::now() > end && fences.iter().any(|fence| fence.is_raised()) {
+            return Poll::Ready(false);
+        }
+        write.as_mut().poll(cx).map(|result| result.is_ok())
+    })
+    .await
 }
 
 /// A token that no other batch has, in this process or another.

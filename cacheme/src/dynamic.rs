@@ -20,6 +20,7 @@ struct Inner<V> {
     id: u64,
     info: NodeInfo,
     codec: Option<Codec<V>>,
+    is_absent: Option<fn(&V) -> bool>,
 }
 
 /// A node of a [`DynamicKind`].
@@ -37,7 +38,11 @@ impl<V: Clone + Send + Sync + 'static> DynamicKind<V> {
     ///
     /// [`Error::Policy`] if there is a kind of that name with another policy or value type.
     pub fn new(policy: Policy<V>) -> Result<Self> {
-        let Policy { mut info, codec } = policy;
+        let Policy {
+            mut info,
+            codec,
+            is_absent,
+        } = policy;
         let mut name = KeyWriter::new();
         name.part(&*info.name);
         info.key = format!("{}:{{key}}", name.as_str()).into();
@@ -58,7 +63,12 @@ impl<V: Clone + Send + Sync + 'static> DynamicKind<V> {
         let id = kinds.len() as u64 + 1;
         let name = info.name.to_string();
         let kind = Self {
-            inner: Arc::new(Inner { id, info, codec }),
+            inner: Arc::new(Inner {
+                id,
+                info,
+                codec,
+                is_absent,
+            }),
         };
         kinds.insert(name, Box::new(kind.clone()));
         Ok(kind)
@@ -121,6 +131,7 @@ impl<V: Clone + Send + Sync + 'static> Node for DynamicNode<V> {
         Policy {
             info: self.kind.inner.info.clone(),
             codec: self.kind.inner.codec.clone(),
+            is_absent: self.kind.inner.is_absent,
         }
     }
 

@@ -236,6 +236,7 @@ impl<T> FlightTable<T> {
         let mut flights = self.flights.lock();
         let older = flights.remove(key);
         older.iter().for_each(|older| older.fence.raise());
+        give_back(&mut flights);
         older
     }
 
@@ -263,7 +264,18 @@ impl<T> FlightTable<T> {
             .is_some_and(|there| Arc::ptr_eq(there, flight))
         {
             flights.remove(&flight.key);
+            give_back(&mut flights);
         }
+    }
+}
+
+/// Gives back most of the memory that a rush of flights needed, once few of them are left.
+fn give_back<T>(flights: &mut HashMap<FullKey, T>) {
+    const SMALL: usize = 1024;
+    let (len, capacity) = (flights.len(), flights.capacity());
+    // Room for twice as many as there are stays, so the next flights do not grow the table again at once.
+    if capacity > SMALL && len < capacity / 8 {
+        flights.shrink_to((capacity / 4).max(SMALL));
     }
 }
 
@@ -281,9 +293,10 @@ impl<T> Lead<T> {
             .expect("a lead is not used after it was finished")
     }
 
-    /// Lets those who wait be patient until `patience`.
+    /// Lets those who wait be patient until `patience`, or longer where that was said already.
     pub(crate) fn extend(&self, patience: tokio::time::Instant) {
-        self.flight().state.lock().patience = patience;
+        let mut state = self.flight().state.lock();
+        state.patience = state.patience.max(patience);
     }
 
     /// Says that writing to tiers begins. `false` if the flight is fenced: then nothing may be written.

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::batch::{Answer, Batch};
@@ -29,7 +30,6 @@ use crate::kind::{Kind, Outcome, Stored, TierStorage, load_error};
 use crate::load::{Load, LoadContext, LoadedNode, Store};
 use crate::memoize::Failure;
 use crate::node::Node;
-use crate::stats::count;
 
 /// What a look into the near tiers gave.
 pub(crate) enum Looked<N: Node> {
@@ -46,8 +46,8 @@ impl Cacheme {
     /// # Errors
     ///
     /// What the load ended with ([`Error::Load`], [`Error::LoadPanicked`], [`Error::LoadTimedOut`]), or a set-up that
-    /// cannot work ([`Error::StorageNotRegistered`], [`Error::NoSerializer`], [`Error::SameKey`]). Trouble of a remote
-    /// storage is none.
+    /// cannot work ([`Error::StorageNotRegistered`], [`Error::NoSerializer`], [`Error::SameKey`]), or
+    /// [`Error::ShuttingDown`] when the runtime drops every load. Trouble of a remote storage is none.
     ///
     /// # Panics
     ///
@@ -134,23 +134,28 @@ impl Cacheme {
     }
 
     async fn get_missed<N: Load>(&self, kind: Arc<Kind<N>>, key: FullKey, node: &N) -> Result<N::Value> {
-        loop {
+        let mut in_vain = 0;
+        while in_vain < LED_IN_VAIN {
             let patience = Instant::now() + kind.info.load_timeout;
-            let flight = match kind.flights.join(&key, patience) {
-                Joined::Wait(flight) => flight,
+            let (flight, ours) = match kind.join(&key, patience) {
+                Joined::Wait(flight) => (flight, false),
                 Joined::Lead(lead) => {
                     let flight = Arc::clone(lead.flight());
                     let batch = Batch::new(Arc::clone(&kind), vec![(lead, node.clone(), Arc::clone(&key))]);
                     self.lead(batch).await;
-                    flight
+                    (flight, true)
                 }
             };
-            if let Some(End::Done(outcome)) = wait(&kind, &flight).await
-                && let Some(result) = shared_result(&outcome, &key)
-            {
-                return result;
+            match wait(&kind, &flight).await {
+                Some(End::Done(outcome)) => {
+                    if let Some(result) = shared_result(&outcome, &key) {
+                        return result;
+                    }
+                }
+                _ => in_vain += usize::from(ours),
             }
         }
+        Err(Error::ShuttingDown)
     }
 
     async fn get_all_missed<N: Load>(
@@ -162,15 +167,19 @@ impl Cacheme {
         values: &mut [Option<N::Value>],
     ) -> Result<()> {
         let mut waiting = order.to_vec();
+        let mut in_vain = 0;
         while !waiting.is_empty() {
+            if in_vain == LED_IN_VAIN {
+                return Err(Error::ShuttingDown);
+            }
             let patience = Instant::now() + kind.info.load_timeout;
             let mut flights = Vec::with_capacity(waiting.len());
             let mut leads = Vec::new();
             for key in waiting.drain(..) {
-                match kind.flights.join(&key, patience) {
-                    Joined::Wait(flight) => flights.push((key, flight)),
+                match kind.join(&key, patience) {
+                    Joined::Wait(flight) => flights.push((key, flight, false)),
                     Joined::Lead(lead) => {
-                        flights.push((Arc::clone(&key), Arc::clone(lead.flight())));
+                        flights.push((Arc::clone(&key), Arc::clone(lead.flight()), true));
                         leads.push((lead, nodes[missed[&key][0]].clone(), key));
                     }
                 }
@@ -178,9 +187,11 @@ impl Cacheme {
             if !leads.is_empty() {
                 self.lead(Batch::new(Arc::clone(&kind), leads)).await;
             }
-            for (key, flight) in flights {
+            let mut abandoned = false;
+            for (key, flight, ours) in flights {
                 let end = wait(&kind, &flight).await;
                 let Some(End::Done(outcome)) = end else {
+                    abandoned |= ours;
                     waiting.push(key);
                     continue;
                 };
@@ -192,6 +203,7 @@ impl Cacheme {
                     None => waiting.push(key),
                 }
             }
+            in_vain += usize::from(abandoned);
         }
         Ok(())
     }
@@ -202,12 +214,14 @@ impl Cacheme {
         if !batch.is_open() {
             return;
         }
-        batch.extend(batch.kind().background_patience() + GRACE);
-        let loading = load_and_land(self.clone(), batch);
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(loading)),
-            // Another executor polls us: the load then goes away with its caller, and who waits takes over.
-            Err(_) => loading.await,
+        let others = batch.split_waiting();
+        for batch in [Some(batch), others].into_iter().flatten().filter(Batch::is_open) {
+            let loading = load_and_land(self.clone(), batch);
+            match tokio::runtime::Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn(loading)),
+                // Another executor polls us: the load then goes away with its caller, and who waits takes over.
+                Err(_) => loading.await,
+            }
         }
     }
 }
@@ -215,21 +229,42 @@ impl Cacheme {
 /// What a load in the background gets on top of its bounds before it is taken for dead.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How often a call leads a flight that its runtime then drops, before it is the runtime that is taken for dead.
+pub(crate) const LED_IN_VAIN: usize = 3;
+
 /// Loads what a batch needs until all its flights have ended.
-async fn load_and_land<N: Load>(cacheme: Cacheme, mut batch: Batch<N>) {
-    while let Some(items) = batch.advance().await {
-        let bound = batch.kind().info.load_timeout;
-        let load = AssertUnwindSafe(load(&cacheme, &batch, &items)).catch_unwind();
-        let answers = match tokio::time::timeout(bound, load).await {
-            Ok(Ok(answers)) => answers,
-            Ok(Err(panic)) => fail_all(&items, |_| Failure::panicked(&*panic)),
-            Err(_) => fail_all(&items, |item| {
-                let key = String::from_utf8_lossy(batch.key(item)).into_owned();
-                Failure::error(Error::LoadTimedOut { key, after: bound })
-            }),
-        };
-        batch.land(answers).await;
-    }
+///
+/// Boxed, since it spawns its like.
+fn load_and_land<N: Load>(cacheme: Cacheme, mut batch: Batch<N>) -> BoxFuture<'static, ()> {
+    let loading = async move {
+        loop {
+            batch.extend(batch.kind().background_patience() + GRACE);
+            let Some(items) = batch.advance().await else {
+                return;
+            };
+            if let Ok(runtime) = tokio::runtime::Handle::try_current()
+                && let Some(others) = batch.split_waiting()
+            {
+                runtime.spawn(load_and_land(cacheme.clone(), others));
+            }
+            let bound = batch.kind().info.load_timeout;
+            let load = AssertUnwindSafe(load(&cacheme, &batch, &items)).catch_unwind();
+            let load = batch.renewing(&items, tokio::time::timeout(bound, load));
+            let answers = match load.await {
+                Ok(Ok(answers)) => answers,
+                Ok(Err(panic)) => fail_all(&items, |_| Failure::panicked(&*panic)),
+                Err(_) => fail_all(&items, |item| {
+                    let key = String::from_utf8_lossy(batch.key(item)).into_owned();
+                    Failure::error(Error::LoadTimedOut { key, after: bound })
+                }),
+            };
+            // Values are cloned and serialized on the way into tiers: code that can panic as well as the load can.
+            if let Err(panic) = AssertUnwindSafe(batch.land(answers)).catch_unwind().await {
+                batch.panicked(&items, &*panic);
+            }
+        }
+    };
+    Box::pin(loading)
 }
 
 fn fail_all<V>(items: &[usize], failure: impl Fn(usize) -> Failure) -> Vec<(usize, Answer<V>)> {
@@ -316,7 +351,6 @@ pub(crate) async fn wait<N: Node>(
     if let Some(end) = (&mut end).now_or_never() {
         return Some(end);
     }
-    count(&kind.counters.joined, 1);
     loop {
         let patience = flight.patience();
         if let Ok(end) = tokio::time::timeout_at(patience, &mut end).await {

@@ -210,8 +210,18 @@ impl Cacheme {
     fn make_kind<N: Node>(&self, node: &N) -> Result<&Arc<dyn crate::kinds::AnyKind>> {
         let policy = node.policy();
         self.inner.kinds.get_or_make(Kind::id(node), || {
-            let mut others = self.nodes();
-            if !others.contains(&policy.info) {
+            let derived = derived_nodes();
+            let mut others = derived.clone();
+            // What is there already is another kind, even one that says the same of itself.
+            others.extend(
+                self.inner
+                    .kinds
+                    .iter()
+                    .map(|kind| kind.info())
+                    .filter(|info| **info == policy.info || !derived.contains(info))
+                    .cloned(),
+            );
+            if !derived.contains(&policy.info) {
                 others.push(policy.info.clone());
             }
             let conflict = same_keys(&others).into_iter().find(|conflict| match conflict {

@@ -7,31 +7,39 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::alarm::Alarm;
 use crate::error::{Error, Result};
-use crate::flight::FlightTable;
+use crate::flight::{FlightTable, FullKey, Joined};
 use crate::key::KeyWriter;
 use crate::kinds::{AnyKind, KindId};
 use crate::memoize::Failure;
 use crate::node::Node;
+use crate::owed::Owed;
 use crate::policy::{NodeInfo, Policy};
 use crate::stats::{NodeCounters, NodeStats, TierCounters, count};
-use cacheme_storage::{BoxError, Bytes, Codec, LocalStorage, RemoteStorage, Storage};
+use cacheme_storage::{BloomFilter, BoxError, Bytes, Codec, LocalStorage, RemoteStorage, Storage};
 
 /// What comes out of a flight.
 pub(crate) type Outcome<V> = std::result::Result<V, Failure>;
 
 pub(crate) struct Kind<N: Node> {
     pub(crate) info: NodeInfo,
+    /// Tells values that stand for "there is none", where these have a ttl of their own.
+    is_absent: Option<fn(&N::Value) -> bool>,
     pub(crate) tiers: Vec<Tier>,
     /// How many tiers there are before the first remote one: these are looked at without a flight.
     pub(crate) near: usize,
     pub(crate) codec: Option<Codec<N::Value>>,
     pub(crate) flights: Arc<FlightTable<Outcome<N::Value>>>,
     pub(crate) counters: NodeCounters,
+    /// The keys that were loaded lately, where values are stored only when their keys come back.
+    doorkeeper: Option<BloomFilter>,
     /// Whether the serializer reads back what it writes, once that was tried: at the first fill.
     codec_works: OnceLock<bool>,
     /// Whether an undecodable value was told of.
     undecodable_told: AtomicBool,
+    /// Whether the last load failed: told when that begins, not for each call.
+    load_troubled: AtomicBool,
     /// `prefix:`, with which every full key starts.
     start: KeyWriter,
     /// `:version`, with which every full key ends.
@@ -44,8 +52,9 @@ pub(crate) struct Tier {
     pub(crate) ttl: Option<Duration>,
     pub(crate) storage: TierStorage,
     pub(crate) counters: TierCounters,
-    /// Whether the last operation failed: trouble is logged when it begins and when it is over, not for each call.
-    troubled: AtomicBool,
+    /// Old values that could not be removed yet.
+    pub(crate) owed: Owed,
+    alarm: Alarm,
 }
 
 pub(crate) enum TierStorage {
@@ -58,7 +67,13 @@ pub(crate) struct RemoteTier {
     pub(crate) timeout: Duration,
     /// The lease time, where both the node and the storage have leases.
     pub(crate) lease: Option<Duration>,
+    /// Whether leases last as long as the loads that they are for.
+    pub(crate) renews: bool,
 }
+
+/// How many of the keys that come once pass a doorkeeper that is about to forget. Fewer would cost more bits and gain
+/// nothing: what passes costs what every value costs without a doorkeeper.
+const DOORKEEPER_FALSE_POSITIVES: f64 = 0.01;
 
 /// A value as local tiers keep it: typed by its node, so that no other kind takes it for its own.
 pub(crate) struct Stored<N: Node> {
@@ -78,7 +93,11 @@ impl<N: Node> Kind<N> {
         prefix: &str,
         find: impl Fn(&str) -> Option<Storage>,
     ) -> Result<Self> {
-        let Policy { info, codec } = policy;
+        let Policy {
+            info,
+            codec,
+            is_absent,
+        } = policy;
         info.validate()?;
         let mut tiers = Vec::with_capacity(info.tiers.len());
         for tier in &info.tiers {
@@ -95,6 +114,7 @@ impl<N: Node> Kind<N> {
                     storage: Arc::clone(remote),
                     timeout: storage.timeout(),
                     lease,
+                    renews: remote.capabilities().renewals,
                 })
             };
             tiers.push(Tier {
@@ -102,7 +122,8 @@ impl<N: Node> Kind<N> {
                 ttl: tier.ttl,
                 storage,
                 counters: TierCounters::default(),
-                troubled: AtomicBool::new(false),
+                owed: Owed::default(),
+                alarm: Alarm::default(),
             });
         }
         let (start, end) = around_key(prefix, &info.version);
@@ -110,8 +131,13 @@ impl<N: Node> Kind<N> {
             .iter()
             .take_while(|tier| matches!(tier.storage, TierStorage::Local(_)))
             .count();
+        let doorkeeper = info
+            .doorkeeper
+            .map(|keys| BloomFilter::new(keys, DOORKEEPER_FALSE_POSITIVES));
         Ok(Self {
             info,
+            doorkeeper,
+            is_absent,
             tiers,
             near,
             codec,
@@ -119,6 +145,7 @@ impl<N: Node> Kind<N> {
             counters: NodeCounters::default(),
             codec_works: OnceLock::new(),
             undecodable_told: AtomicBool::new(false),
+            load_troubled: AtomicBool::new(false),
             start,
             end,
         })
@@ -133,14 +160,36 @@ impl<N: Node> Kind<N> {
         key
     }
 
+    /// How long `value` may live whatever the tiers say: as its loader says, and no longer than the node's `negative_ttl` if
+    /// it stands for "there is none".
+    pub(crate) fn life(&self, value: &N::Value, said: Option<Duration>) -> Option<Duration> {
+        let absent = self.is_absent.is_some_and(|is_absent| is_absent(value));
+        let negative = self.info.negative_ttl.filter(|_| absent);
+        said.into_iter().chain(negative).min()
+    }
+
+    /// Whether the value just loaded for this key is to be stored: with a doorkeeper, not the first one.
+    pub(crate) fn admits(&self, key: &[u8]) -> bool {
+        self.doorkeeper.as_ref().is_none_or(|seen| !seen.insert(key))
+    }
+
     /// How long flights of this kind may be waited for in sum where the runtime itself drives them: the load, the
-    /// wait for another process, and what storages may take.
+    /// wait for the load of another process, and what storages may take.
     pub(crate) fn background_patience(&self) -> Duration {
         let remote = |tier: &Tier| match &tier.storage {
             TierStorage::Local(_) => Duration::ZERO,
             TierStorage::Remote(remote) => remote.timeout * 4 + remote.lease.unwrap_or_default(),
         };
-        self.info.load_timeout + self.tiers.iter().map(remote).sum::<Duration>()
+        self.info.load_timeout * 2 + self.tiers.iter().map(remote).sum::<Duration>()
+    }
+
+    /// Whether a value can be copied from a remote tier to a nearer one that has no leases.
+    pub(crate) fn copies_unguarded(&self) -> bool {
+        let mut remote = self.tiers.iter().filter_map(|tier| match &tier.storage {
+            TierStorage::Local(_) => None,
+            TierStorage::Remote(remote) => Some(remote),
+        });
+        remote.any(|remote| remote.lease.is_none()) && remote.next().is_some()
     }
 
     /// How long writing to all tiers may take.
@@ -203,6 +252,36 @@ impl<N: Node> Kind<N> {
         }
     }
 
+    /// Joins the flight for `key`, or begins it; counts who joins.
+    pub(crate) fn join(&self, key: &FullKey, patience: tokio::time::Instant) -> Joined<Outcome<N::Value>> {
+        let joined = self.flights.join(key, patience);
+        if let Joined::Wait(_) = joined {
+            count(&self.counters.joined, 1);
+        }
+        joined
+    }
+
+    /// Counts a load and how it ended, and tells when loads begin to fail.
+    pub(crate) fn loaded(&self, key: &[u8], failure: Option<&Failure>) {
+        count(&self.counters.loads, 1);
+        let Some(failure) = failure else {
+            // Read first: a shared line is written only when things change.
+            if self.load_troubled.load(Ordering::Relaxed) {
+                self.load_troubled.store(false, Ordering::Relaxed);
+            }
+            return;
+        };
+        count(&self.counters.load_failures, 1);
+        if !self.load_troubled.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                node = %self.info.name,
+                key = %String::from_utf8_lossy(key),
+                reason = %failure,
+                "a load failed; told again once loads have worked",
+            );
+        }
+    }
+
     /// Counts a value that could not be read or written, and tells of the first.
     pub(crate) fn undecodable(&self, tier: &Tier, key: &[u8], why: &dyn std::fmt::Display) {
         count(&tier.counters.undecodable, 1);
@@ -235,13 +314,13 @@ impl Tier {
             });
         match &result {
             Ok(_) => {
-                if self.troubled.load(Ordering::Relaxed) && self.troubled.swap(false, Ordering::Relaxed) {
+                if self.alarm.works() {
                     tracing::info!(storage = %self.name, "storage works again");
                 }
             }
             Err(error) => {
                 count(&self.counters.troubles, 1);
-                if !self.troubled.swap(true, Ordering::Relaxed) {
+                if self.alarm.trouble() {
                     tracing::warn!(storage = %self.name, %error, "storage in trouble; going on without it");
                 }
             }

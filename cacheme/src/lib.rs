@@ -50,15 +50,19 @@
 //! | what a node can say of itself | [`derive(Node)`](macro@Node), [`Policy`] where it is written by hand, [`DynamicNode`] where it is known at run time |
 //! | what can be done with one | the functions of this crate, which are the methods of [`Cacheme`] on [`default_instance`] |
 //! | loaders | [`Load`], [`LoadContext`]; [`macro@memoize`] and [`get_with`] for those that come with the call |
-//! | storages and their URLs | [`Storage`] |
+//! | storages and their URLs | [`Storage`]; [how to choose, set up and size one](docs::storages) |
 //! | what goes wrong | [`Error`] |
+//! | what is promised about values, and how it is kept | [`docs::consistency`] |
 //! | what was hit, loaded and in trouble | [`stats`] |
 //!
 //! # Features
 //!
-//! `local` (in memory) and `bincode` are on by default. `redis`, `sqlite` and `postgres` are storages, `tls` encrypts
-//! connections to those that are compiled in; `msgpack` and `json` are serializers, `compression` goes with any; `full` is all.
+//! `local` (in memory) and `bincode` are on by default. `redis`, `postgres`, `mysql`, `mongodb` and `sqlite` are storages
+//! (see [`docs::storages`]), `tls` encrypts connections to those that are compiled in; `msgpack` and `json` are serializers, `compression` goes with any; `full` is all.
 
+pub mod docs;
+
+mod alarm;
 mod batch;
 mod dynamic;
 mod error;
@@ -72,6 +76,7 @@ mod kinds;
 mod load;
 mod memoize;
 mod node;
+mod owed;
 mod policy;
 mod private;
 mod stats;
@@ -91,7 +96,7 @@ pub use cacheme_storage::Compressed;
 pub use cacheme_storage::Json;
 #[cfg(feature = "msgpack")]
 pub use cacheme_storage::MsgPack;
-pub use cacheme_storage::{BoxError, Serializer, Storage};
+pub use cacheme_storage::{BoxError, Flags, Serializer, Storage};
 
 pub use crate::dynamic::{DynamicKind, DynamicNode};
 pub use crate::error::{Error, Result};
@@ -104,5 +109,5 @@ pub use crate::key::{KeyPart, KeyWriter};
 pub use crate::load::{Load, LoadContext, Loaded};
 pub use crate::memoize::LoadOutcome;
 pub use crate::node::Node;
-pub use crate::policy::{NodeInfo, Policy, Tier};
+pub use crate::policy::{MaybeAbsent, NodeInfo, Policy, Tier};
 pub use crate::stats::{NodeStats, TierStats};

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
@@ -83,6 +84,19 @@ impl Failure {
     }
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Error(error) => match error.downcast_ref::<crate::Error>() {
+                Some(error) => write!(f, "{error}"),
+                // Of a type that only its caller knows, who is given it.
+                None => f.write_str("the caller's own loader returned an error"),
+            },
+            Self::Panicked(message) => write!(f, "panicked: {message}"),
+        }
+    }
+}
+
 impl Cacheme {
     /// The value of `node`, from the nearest tier that has it, else from `load`, which may borrow.
     ///
@@ -144,7 +158,7 @@ impl Cacheme {
     {
         loop {
             let patience = tokio::time::Instant::now() + kind.info.load_timeout;
-            let lead = match kind.flights.join(&key, patience) {
+            let lead = match kind.join(&key, patience) {
                 Joined::Lead(lead) => lead,
                 Joined::Wait(flight) => {
                     let Some(End::Done(outcome)) = wait(&kind, &flight).await else {
@@ -175,7 +189,8 @@ impl Cacheme {
                 return R::from_result(Ok(value.clone()));
             };
             batch.loading();
-            return match AssertUnwindSafe(load()).catch_unwind().await {
+            let load = AssertUnwindSafe(load()).catch_unwind();
+            return match batch.renewing(&[0], load).await {
                 Ok(outcome) => {
                     let result = outcome.into_result();
                     let answer = match &result {

@@ -25,10 +25,35 @@ use serde::de::DeserializeOwned;
 pub struct Policy<V> {
     pub(crate) info: NodeInfo,
     pub(crate) codec: Option<Codec<V>>,
+    pub(crate) is_absent: Option<fn(&V) -> bool>,
+}
+
+/// A value that can stand for "there is none", such as an `Option`: what
+/// [`negative_ttl`](Policy::negative_ttl) is for. Implement it for a type of your own that has such a value.
+#[diagnostic::on_unimplemented(
+    message = "`negative_ttl` is for values that can be absent, and `{Self}` cannot",
+    label = "not a `MaybeAbsent`",
+    note = "let the node cache an `Option`, or implement `cacheme::MaybeAbsent` for `{Self}`"
+)]
+pub trait MaybeAbsent {
+    /// Whether this value stands for "there is none".
+    fn is_absent(&self) -> bool;
+}
+
+impl<T> MaybeAbsent for Option<T> {
+    fn is_absent(&self) -> bool {
+        self.is_none()
+    }
+}
+
+impl<T: MaybeAbsent> MaybeAbsent for std::sync::Arc<T> {
+    fn is_absent(&self) -> bool {
+        (**self).is_absent()
+    }
 }
 
 /// A kind of node as [`nodes`](crate::Cacheme::nodes) lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct NodeInfo {
     /// The name of the node's type, or of the [`DynamicNode`](crate::DynamicNode).
@@ -43,6 +68,12 @@ pub struct NodeInfo {
     pub load_timeout: Duration,
     /// How long the lease of a load lasts; `None` is no leases.
     pub lease: Option<Duration>,
+    /// How long a value that stands for "there is none" lives at most; `None` is as long as others.
+    pub negative_ttl: Option<Duration>,
+    /// By which share of itself a ttl may be shortened at random, 0 to 1.
+    pub ttl_jitter: f64,
+    /// Among how many keys one must come back before its value is stored; `None` stores every value.
+    pub doorkeeper: Option<usize>,
     /// Whether it has a serializer, which remote tiers need.
     pub serializable: bool,
 }
@@ -74,9 +105,16 @@ impl<V> Policy<V> {
             tiers: Vec::new(),
             load_timeout: Self::DEFAULT_LOAD_TIMEOUT,
             lease: Some(Self::DEFAULT_LEASE),
+            negative_ttl: None,
+            ttl_jitter: 0.0,
+            doorkeeper: None,
             serializable: false,
         };
-        Self { info, codec: None }
+        Self {
+            info,
+            codec: None,
+            is_absent: None,
+        }
     }
 
     /// Sets the version, `v1` when nothing is said. Another version is another full key: all values are loaded anew.
@@ -108,6 +146,57 @@ impl<V> Policy<V> {
     #[must_use]
     pub fn lease(mut self, time: Option<Duration>) -> Self {
         self.info.lease = time;
+        self
+    }
+
+    /// Shortens the ttl of each value by up to this share of itself, at random, in all tiers alike: values that were stored
+    /// together then do not expire together. Nothing is shortened when nothing is said.
+    ///
+    /// `0.1` turns ten minutes into nine to ten. What a loader or [`set_with_ttl`](crate::Cacheme::set_with_ttl) says is
+    /// shortened too.
+    #[must_use]
+    pub fn ttl_jitter(mut self, share: f64) -> Self {
+        self.info.ttl_jitter = share;
+        self
+    }
+
+    /// Bounds the life of values that stand for "there is none", in every tier: a row that is not there yet is asked for
+    /// again sooner than one that is.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cacheme::Policy;
+    /// let policy: Policy<Option<String>> = Policy::new("NameNode", "name:{id}")
+    ///     .tier("local", Some(Duration::from_secs(600)))
+    ///     .negative_ttl(Duration::from_secs(5));
+    /// ```
+    #[must_use]
+    pub fn negative_ttl(mut self, ttl: Duration) -> Self
+    where
+        V: MaybeAbsent,
+    {
+        self.info.negative_ttl = Some(ttl);
+        self.is_absent = Some(V::is_absent);
+        self
+    }
+
+    /// Stores a value only when its key is loaded for the second time: the first time it is returned and nothing more, and
+    /// the key remembered, in about 10 bits. After `keys` of them the doorkeeper forgets all and begins anew.
+    ///
+    /// For nodes most of whose keys are asked for once: they then cost no write to a remote storage and no memory. What
+    /// is [`set`](crate::Cacheme::set) or [refreshed](crate::Cacheme::refresh) is always stored, and what is found in
+    /// a farther tier is kept in the nearer ones. One value in a hundred may be stored at its first load. Loads are
+    /// remembered by each process for itself.
+    ///
+    /// ```
+    /// # use cacheme::Policy;
+    /// let policy: Policy<String> = Policy::new("PageNode", "page:{path}")
+    ///     .tier("my-redis", None)
+    ///     .doorkeeper(100_000);
+    /// ```
+    #[must_use]
+    pub fn doorkeeper(mut self, keys: usize) -> Self {
+        self.info.doorkeeper = Some(keys);
         self
     }
 
@@ -170,7 +259,28 @@ impl NodeInfo {
         if self.load_timeout.is_zero() || self.lease == Some(Duration::ZERO) {
             return wrong("its load_timeout and lease must be longer than zero".into());
         }
+        if self.negative_ttl == Some(Duration::ZERO) {
+            return wrong("its negative_ttl is zero, so nothing would be kept".into());
+        }
+        if !(0.0..1.0).contains(&self.ttl_jitter) {
+            return wrong("its ttl_jitter must be a share from 0 up to, but not including, 1".into());
+        }
+        if self.doorkeeper == Some(0) {
+            return wrong("its doorkeeper remembers no key, so nothing would be kept".into());
+        }
         Ok(())
+    }
+
+    /// What to multiply the ttls of one value by: 1, or less with `ttl_jitter`.
+    pub(crate) fn spread(&self) -> f64 {
+        use std::hash::{BuildHasher, RandomState};
+
+        if self.ttl_jitter == 0.0 {
+            return 1.0;
+        }
+        // Every `RandomState` has keys of its own. 53 bits are what an f64 holds.
+        let random = (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64;
+        1.0 - self.ttl_jitter * random
     }
 
     pub(crate) fn not_registered(&self, storage: &str) -> Error {
@@ -198,4 +308,9 @@ impl NodeInfo {
         }
         normalised + rest
     }
+}
+
+/// A ttl times a [`spread`](NodeInfo::spread). The longest times there are cannot be multiplied, not even by 1.
+pub(crate) fn shortened(ttl: Duration, spread: f64) -> Duration {
+    if spread < 1.0 { ttl.mul_f64(spread) } else { ttl }
 }

@@ -13,6 +13,24 @@ pub use crate::node::Node;
 pub use crate::policy::{NodeInfo, Policy};
 pub use cacheme_storage::BoxError;
 
+/// What the function of `#[node(load_all = …)]` may return.
+#[diagnostic::on_unimplemented(
+    message = "`load_all` returns `{Self}`, which does not say which value belongs to which node",
+    label = "returns `{Self}`",
+    note = "return `Vec<({N}, Value)>`, a map from nodes to values, or `cacheme::Loaded<{N}>`"
+)]
+pub trait IntoLoaded<N: Node> {
+    /// The pairs of node and value.
+    fn into_loaded(self) -> Loaded<N>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<N: Node, T: Into<Loaded<N>>> IntoLoaded<N> for T {
+    fn into_loaded(self) -> Loaded<N> {
+        self.into()
+    }
+}
+
 /// A node whose policy is known without one: written by the derive.
 pub trait DerivedNode: Node {
     /// The policy.

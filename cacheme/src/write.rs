@@ -12,17 +12,14 @@ use tokio::time::Instant;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::flight::{End, Flight, FullKey};
-use crate::get::wait;
+use crate::get::{LED_IN_VAIN, wait};
 use crate::instance::Cacheme;
 use crate::kind::{Kind, Outcome, RemoteTier, Stored, Tier, TierStorage};
 use crate::load::Load;
 use crate::node::Node;
+use crate::owed::{AFTER_FAILURE, owe};
+use crate::policy::shortened;
 use crate::stats::count;
-
-/// How removals that failed are tried again in the background.
-const FIRST_RETRY: Duration = Duration::from_millis(250);
-const LONGEST_RETRY: Duration = Duration::from_secs(15);
-const RETRIES: usize = 100;
 
 impl Cacheme {
     /// Removes the value of `node` from every tier. Once this has returned `Ok`, no later `get` in this process sees a value
@@ -31,7 +28,8 @@ impl Cacheme {
     /// # Errors
     ///
     /// [`Error::NotInvalidated`] names the storage that could not be told. The other tiers are done, and the removal is
-    /// tried again in the background. Also a set-up that cannot work, as for [`get`](Self::get).
+    /// tried again in the background; this process takes what that storage holds for absent until then, other processes
+    /// may still read it. Also a set-up that cannot work, as for [`get`](Self::get).
     ///
     /// # Cancel safety
     ///
@@ -79,7 +77,8 @@ impl Cacheme {
         self.set_for(node, value, None).await
     }
 
-    /// [`set`](Self::set) with a ttl of its own, which only ever shortens what the tiers say.
+    /// [`set`](Self::set) with a ttl of its own, which only ever shortens what the tiers say. It counts from now in every
+    /// tier.
     ///
     /// # Errors
     ///
@@ -103,7 +102,8 @@ impl Cacheme {
 
     /// Loads the value of `node` anew and puts it in every tier, whatever is there. Never joins a load that began earlier.
     ///
-    /// Meanwhile local tiers go on answering with what they have. If the load fails they keep it.
+    /// Meanwhile local tiers go on answering with what they have. If the load fails they keep it. What a remote tier has is
+    /// out of sight from the beginning: other processes that ask for it wait for our load.
     ///
     /// # Errors
     ///
@@ -115,20 +115,22 @@ impl Cacheme {
     pub async fn refresh<N: Load>(&self, node: &N) -> Result<N::Value> {
         let kind = Arc::clone(self.kind_of(node)?);
         let key: FullKey = kind.full_key(node).as_bytes().into();
-        let patience = Instant::now() + kind.info.load_timeout;
-        let (lead, older) = kind.flights.supersede(&key, patience);
-        let flight = Arc::clone(lead.flight());
-        let batch = Batch::stealing(Arc::clone(&kind), vec![(lead, node.clone(), Arc::clone(&key))]);
-        settle(&kind, older).await;
-        self.lead(batch).await;
-        match wait(&kind, &flight).await {
-            Some(End::Done(outcome)) => match crate::get::shared_result(&outcome, &key) {
-                Some(result) => result,
-                None => unreachable!("a refresh is led by this crate's own loader"),
-            },
+        for _ in 0..LED_IN_VAIN {
+            let patience = Instant::now() + kind.info.load_timeout + kind.storing_patience() * 2;
+            let (lead, older) = kind.flights.supersede(&key, patience);
+            let flight = Arc::clone(lead.flight());
+            let batch = Batch::stealing(Arc::clone(&kind), vec![(lead, node.clone(), Arc::clone(&key))]);
+            settle(&kind, older).await;
+            self.lead(batch).await;
+            if let Some(End::Done(outcome)) = wait(&kind, &flight).await {
+                return match crate::get::shared_result(&outcome, &key) {
+                    Some(result) => result,
+                    None => unreachable!("a refresh is led by this crate's own loader"),
+                };
+            }
             // The runtime that our load was spawned on is gone.
-            _ => Box::pin(self.refresh(node)).await,
         }
+        Err(Error::ShuttingDown)
     }
 
     /// The value of `node` if some tier has it. Loads nothing, waits for no load, and fills no tier.
@@ -149,6 +151,7 @@ impl Cacheme {
                         .and_then(|value| value.downcast_ref::<Stored<N>>())
                         .map(|stored| stored.value.clone())
                 }
+                TierStorage::Remote(_) if tier.owed.contains(key) => None,
                 TierStorage::Remote(remote) => {
                     let bytes = tier.bounded(remote, remote.storage.get(&[key])).await;
                     let bytes = bytes.ok().and_then(|values| values.into_iter().next().flatten());
@@ -194,32 +197,59 @@ fn fence_and_drop<N: Node>(kind: &Kind<N>, keys: &[FullKey]) -> Vec<Arc<Flight<O
     older
 }
 
-/// Waits until fenced flights have ended what they were writing: it is to be removed after that, not before.
-async fn settle<N: Node>(kind: &Kind<N>, flights: impl IntoIterator<Item = Arc<Flight<Outcome<N::Value>>>>) {
-    let bound = Instant::now() + kind.storing_patience();
+/// Waits until fenced flights have ended what they were writing: it is to be removed after that, not before. Says whether
+/// one was writing.
+async fn settle<N: Node>(
+    kind: &Kind<N>,
+    flights: impl IntoIterator<Item = Arc<Flight<Outcome<N::Value>>>>,
+) -> bool {
+    // A `set` may have waited for an older one before it writes.
+    let bound = Instant::now() + kind.storing_patience() * 2;
+    let mut stored = false;
     for flight in flights {
         if flight.is_storing() {
-            // A writer that outlives its own bounds is not polled any more, and writes nothing any more.
+            stored = true;
+            // A writer that outlives its own bounds is not polled just now, and writes nothing when it is again.
             let _ = tokio::time::timeout_at(bound, flight.end()).await;
         }
     }
+    stored
 }
 
 async fn invalidate<N: Node>(kind: Arc<Kind<N>>, keys: Vec<FullKey>) -> Result<()> {
     let older = fence_and_drop(&kind, &keys);
     settle(&kind, older).await;
-    let mut result = Ok(());
-    for (at, tier) in kind.tiers.iter().enumerate().rev() {
-        if let TierStorage::Remote(remote) = &tier.storage
-            && let Err(error) = remove(tier, remote, &keys).await
-        {
-            retry_removal(&kind, at, keys.clone());
-            result = Err(not_invalidated(tier, keys.len(), error));
-        }
-    }
+    let mut result = remove_everywhere(&kind, &keys).await;
     // What began in between may have read the old remote value.
     let older = fence_and_drop(&kind, &keys);
-    settle(&kind, older).await;
+    if settle(&kind, older).await && kind.copies_unguarded() {
+        // And may have copied it, with no lease to stop it, to a nearer remote tier that was done already.
+        result = result.and(remove_everywhere(&kind, &keys).await);
+        let older = fence_and_drop(&kind, &keys);
+        settle(&kind, older).await;
+    }
+    result
+}
+
+/// Removes `keys` from the remote tiers, back to front.
+async fn remove_everywhere<N: Node>(kind: &Arc<Kind<N>>, keys: &[FullKey]) -> Result<()> {
+    let mut result = Ok(());
+    for (at, tier) in kind.tiers.iter().enumerate().rev() {
+        let TierStorage::Remote(remote) = &tier.storage else {
+            continue;
+        };
+        let debts: Vec<_> = keys.iter().map(|key| tier.owed.number(key)).collect();
+        match remove(tier, remote, keys).await {
+            Ok(()) => keys
+                .iter()
+                .zip(debts)
+                .for_each(|(key, debt)| tier.owed.settle(key, debt)),
+            Err(error) => {
+                owe(kind, at, keys, AFTER_FAILURE);
+                result = Err(not_invalidated(tier, keys.len(), error));
+            }
+        }
+    }
     result
 }
 
@@ -227,32 +257,36 @@ async fn set<N: Node>(
     kind: Arc<Kind<N>>,
     key: FullKey,
     value: N::Value,
-    life: Option<Duration>,
+    said: Option<Duration>,
 ) -> Result<()> {
     let (lead, older) = kind.flights.supersede(
         &key,
-        Instant::now() + kind.storing_patience() + kind.storing_patience(),
+        Instant::now() + kind.info.load_timeout + kind.storing_patience() * 3,
     );
+    // Whoever comes after us waits until we are done, so that our value never lands on theirs: we store it even when we
+    // are fenced by then.
+    lead.begin_storing();
     settle(&kind, older).await;
+    let (since, spread) = (Instant::now(), kind.info.spread());
+    let life = kind.life(&value, said);
     let mut result = Ok(());
-    if lead.begin_storing() {
-        for (at, tier) in kind.tiers.iter().enumerate().rev() {
-            let ttl = match (life, tier.ttl) {
-                (Some(life), Some(ttl)) => Some(life.min(ttl)),
-                (life, ttl) => life.or(ttl),
-            };
-            match &tier.storage {
-                TierStorage::Local(local) => {
-                    let entry = LocalEntry::new(Arc::new(Stored::<N> { value: value.clone() }), ttl);
-                    if local.insert(&key, entry, lead.flight().fence()) {
-                        count(&tier.counters.fills, 1);
-                    }
+    for (at, tier) in kind.tiers.iter().enumerate().rev() {
+        let ttl = life.into_iter().chain(tier.ttl).min();
+        let ttl = ttl.map(|ttl| shortened(ttl, spread).saturating_sub(since.elapsed()));
+        match &tier.storage {
+            TierStorage::Local(local) => {
+                let entry = LocalEntry::new(Arc::new(Stored::<N> { value: value.clone() }), ttl);
+                if local.insert(&key, entry, lead.flight().fence()) {
+                    count(&tier.counters.fills, 1);
+                } else {
+                    // What is there is older than us, whoever fenced us.
+                    local.remove(&key);
                 }
-                TierStorage::Remote(remote) => {
-                    if let Err(error) = set_remote(&kind, tier, remote, &key, &value, ttl).await {
-                        retry_removal(&kind, at, vec![Arc::clone(&key)]);
-                        result = Err(not_invalidated(tier, 1, error));
-                    }
+            }
+            TierStorage::Remote(remote) => {
+                if let Err(error) = set_remote(&kind, tier, remote, &key, &value, ttl).await {
+                    owe(&kind, at, std::slice::from_ref(&key), AFTER_FAILURE);
+                    result = Err(not_invalidated(tier, 1, error));
                 }
             }
         }
@@ -270,9 +304,14 @@ async fn set_remote<N: Node>(
     value: &N::Value,
     ttl: Option<Duration>,
 ) -> cacheme_storage::Result<()> {
+    let debt = tier.owed.number(key);
     let now_ms = remote.storage.now_ms();
     let expires_ms = ttl.map(|ttl| now_ms.saturating_add(ttl.as_millis().max(1) as u64));
-    if let Some(bytes) = kind.encode(tier, key, value, now_ms, expires_ms) {
+    let bytes = match ttl {
+        Some(Duration::ZERO) => None,
+        _ => kind.encode(tier, key, value, now_ms, expires_ms),
+    };
+    if let Some(bytes) = bytes {
         let entry = RemoteEntry {
             key,
             value: bytes,
@@ -280,10 +319,13 @@ async fn set_remote<N: Node>(
         };
         if tier.bounded(remote, remote.storage.set(&[entry])).await.is_ok() {
             count(&tier.counters.fills, 1);
+            tier.owed.settle(key, debt);
             return Ok(());
         }
     }
-    remove(tier, remote, std::slice::from_ref(key)).await
+    remove(tier, remote, std::slice::from_ref(key)).await?;
+    tier.owed.settle(key, debt);
+    Ok(())
 }
 
 async fn remove(tier: &Tier, remote: &RemoteTier, keys: &[FullKey]) -> cacheme_storage::Result<()> {
@@ -297,36 +339,4 @@ fn not_invalidated(tier: &Tier, keys: usize, source: cacheme_storage::Error) -> 
         keys,
         source: Arc::new(source),
     }
-}
-
-/// Goes on removing `keys` from a tier in the background, until it works or the values have expired.
-fn retry_removal<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: Vec<FullKey>) {
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-        return;
-    };
-    let kind = Arc::clone(kind);
-    let expired = kind.tiers[at]
-        .ttl
-        .map(|ttl| Instant::now() + ttl.min(Duration::from_secs(86_400)));
-    runtime.spawn(async move {
-        let tier = &kind.tiers[at];
-        let TierStorage::Remote(remote) = &tier.storage else {
-            return;
-        };
-        let mut pause = FIRST_RETRY;
-        for _ in 0..RETRIES {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_RETRY);
-            let is_expired = expired.is_some_and(|expired| expired <= Instant::now());
-            if is_expired {
-                return;
-            }
-            if remove(tier, remote, &keys).await.is_ok() {
-                // Whatever was read of it meanwhile is old as well.
-                fence_and_drop(&kind, &keys);
-                return;
-            }
-        }
-        tracing::error!(storage = %tier.name, keys = keys.len(), "gave up removing old values");
-    });
 }

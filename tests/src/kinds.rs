@@ -187,7 +187,11 @@ fn postgres_bin() -> PathBuf {
     })
 }
 
-/// A MariaDB server of our own, with the user `root`, no password, and the database `test`.
+/// Several servers at once would need more locked memory than a user has.
+const NO_NATIVE_AIO: &str = "--innodb-use-native-aio=0";
+
+/// A MariaDB server of our own, with the user `root`, no password, and the database `test`. When there are files
+/// `cert.pem` and `key.pem` in its folder, it speaks TLS as well from its next start on.
 pub fn mariadb() -> Server {
     Server::start(Program {
         prepare: Some(Box::new(|_, dir| {
@@ -199,6 +203,7 @@ pub fn mariadb() -> Server {
                 "--no-defaults",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
+                NO_NATIVE_AIO,
             ]
             .map(Into::into)
             .into_iter()
@@ -207,7 +212,7 @@ pub fn mariadb() -> Server {
         })),
         command: Box::new(|port, dir| {
             let option = |name: &str, file: &str| format!("--{name}={}", text(&dir.join(file)));
-            vec![
+            let mut command = vec![
                 on_path_or("mariadbd", "/usr/sbin/mariadbd"),
                 "--no-defaults".into(),
                 option("datadir", "data"),
@@ -218,8 +223,14 @@ pub fn mariadb() -> Server {
                 "--bind-address=127.0.0.1".into(),
                 "--max-connections=300".into(),
                 "--max-allowed-packet=64M".into(),
-                "--innodb-flush-log-at-trx-commit=0".into(),
-            ]
+                // What was committed outlives the process, if not the machine.
+                "--innodb-flush-log-at-trx-commit=2".into(),
+                NO_NATIVE_AIO.into(),
+            ];
+            if dir.join("cert.pem").exists() {
+                command.extend([option("ssl-cert", "cert.pem"), option("ssl-key", "key.pem")]);
+            }
+            command
         }),
         ready: |port| {
             let mut greeting = [0; 5];
@@ -231,13 +242,23 @@ pub fn mariadb() -> Server {
     })
 }
 
-/// A server of our own that speaks the protocol of MongoDB: `mongod`, or else `secantusd-py`.
+/// A server of our own that speaks the protocol of MongoDB: `mongod`, or else `secantusd-py`. What it knows ends with it.
 pub fn mongodb() -> Server {
+    Server::start(mongodb_server(false))
+}
+
+/// The same, with data that outlive it. From its next start on, it asks for passwords when there is a file `auth` in its
+/// folder, and speaks TLS when there are `cert.pem` and `key.pem`.
+pub fn mongodb_on_disk() -> Server {
+    Server::start(mongodb_server(true))
+}
+
+fn mongodb_server(on_disk: bool) -> Program {
     let mongod = find("mongod");
-    Server::start(Program {
+    Program {
         command: Box::new(move |port, dir| {
             let port = port.to_string();
-            match &mongod {
+            let mut command: Vec<String> = match &mongod {
                 Some(mongod) => {
                     let dir = text(dir);
                     [
@@ -255,18 +276,54 @@ pub fn mongodb() -> Server {
                 None => {
                     let secantus = find("secantusd-py").or_else(|| env::var("CACHEME_SECANTUSD").ok());
                     let secantus = secantus.expect(
-                        "mongod or secantusd-py is on the path, or CACHEME_TEST_MONGODB_URL names a server",
+                        "mongod or secantusd-py is on the path, or CACHEME_SECANTUSD or CACHEME_TEST_MONGODB_URL names one",
                     );
-                    [&secantus, "--port", &port, "--storage-path", ":memory:"]
+                    let data = if on_disk {
+                        text(&dir.join("data"))
+                    } else {
+                        ":memory:".into()
+                    };
+                    [&secantus, "--port", &port, "--storage-path", &data]
                         .map(Into::into)
                         .into()
                 }
+            };
+            if dir.join("auth").exists() {
+                command.push("--auth".into());
             }
+            if dir.join("cert.pem").exists() {
+                let file = |name: &str| text(&dir.join(name));
+                command.extend(match &mongod {
+                    Some(_) => {
+                        let both = [file("cert.pem"), file("key.pem")]
+                            .map(|file| fs::read(file).expect("it is there"));
+                        fs::write(dir.join("both.pem"), both.concat()).expect("our folder");
+                        [
+                            "--tlsMode".into(),
+                            "requireTLS".into(),
+                            "--tlsCertificateKeyFile".into(),
+                            file("both.pem"),
+                        ]
+                    }
+                    None => [
+                        "--tls-cert-file".into(),
+                        file("cert.pem"),
+                        "--tls-key-file".into(),
+                        file("key.pem"),
+                    ],
+                });
+            }
+            command
         }),
         ready: |port| accepts(port).is_some(),
         prepare: None,
         user: None,
-    })
+    }
+}
+
+/// Whether [`mongodb`] is the emulator in Python, which takes milliseconds for each key.
+pub fn mongodb_is_emulated() -> bool {
+    find("mongod").is_none()
 }
 
 fn find(program: &str) -> Option<String> {

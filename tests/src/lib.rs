@@ -1,10 +1,16 @@
 //! Private servers for the integration tests: started on free ports, with data folders of their own, and gone when the
-//! test is, however it ends.
+//! test is, however it ends. And a storage that does what a test tells it to.
 
+mod gate;
 mod kinds;
+mod memory_remote;
 mod proxy;
 mod server;
 
-pub use kinds::{Kind, mariadb, mongodb, postgres, redis, redis_server, shared_url};
+pub use gate::Gate;
+pub use kinds::{
+    Kind, mariadb, mongodb, mongodb_is_emulated, mongodb_on_disk, postgres, redis, redis_server, shared_url,
+};
+pub use memory_remote::{MemoryRemote, Operation, Trouble};
 pub use proxy::{Proxy, Traffic};
 pub use server::{CommandLine, Program, Server, free_port};

@@ -12,7 +12,7 @@ use nix::unistd::{Pid, User, chown, geteuid};
 use tempfile::TempDir;
 
 /// How long a server may take until it answers.
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs the server as its child, says its process id, and when this process is gone, kills it and removes its folder.
 /// That happens whether this process drops the server, panics, exits with the server in a static, or is killed: its
@@ -127,6 +127,14 @@ impl Server {
     /// Stops it in the middle of whatever it does; its connections stay open.
     pub fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
+        // The signal is on its way when it is sent.
+        let pid = self.running.as_ref().expect("the server runs").pid;
+        while with_children(pid)
+            .into_iter()
+            .any(|pid| !matches!(state(pid), Some('T' | 'Z') | None))
+        {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Lets it go on.
@@ -243,11 +251,13 @@ fn wait_for_end(child: &mut Child, log: &Path) {
 
 /// Whether the process is gone, or a zombie that its supervisor did not yet look at.
 fn has_ended(pid: Pid) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| {
-        stat.rsplit(')')
-            .next()
-            .is_some_and(|rest| rest.trim_start().starts_with('Z'))
-    })
+    matches!(state(pid), None | Some('Z'))
+}
+
+/// What the process does, in the letters of `proc(5)`; none if it is gone.
+fn state(pid: Pid) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.trim_start().chars().next()
 }
 
 /// The process and those it started itself, as PostgreSQL does for each connection.

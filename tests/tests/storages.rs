@@ -2,10 +2,24 @@
 
 #![allow(clippy::unwrap_used, reason = "tests say what is wrong by panicking")]
 
-#[path = "storages/old_redis.rs"]
-mod old_redis;
+#[path = "storages/clock.rs"]
+mod clock;
+#[path = "storages/closing.rs"]
+mod closing;
+#[path = "storages/log.rs"]
+mod log;
+#[path = "storages/mongodb.rs"]
+mod mongodb;
+#[path = "storages/mysql.rs"]
+mod mysql;
+#[path = "storages/neighbours.rs"]
+mod neighbours;
+#[path = "storages/other_redis.rs"]
+mod other_redis;
 #[path = "storages/postgres.rs"]
 mod postgres;
+#[path = "storages/postgres_tls.rs"]
+mod postgres_tls;
 #[path = "storages/redis.rs"]
 mod redis;
 #[path = "storages/redis_cluster.rs"]
@@ -14,6 +28,20 @@ mod redis_cluster;
 mod redis_sentinel;
 #[path = "storages/redis_tls.rs"]
 mod redis_tls;
+#[path = "storages/secrets.rs"]
+mod secrets;
+#[path = "storages/service.rs"]
+mod service;
+#[path = "storages/sqlite_killed.rs"]
+mod sqlite_killed;
+#[path = "storages/tls.rs"]
+mod tls;
+#[path = "storages/traffic.rs"]
+mod traffic;
+#[path = "storages/trouble.rs"]
+mod trouble;
+#[path = "storages/urls.rs"]
+mod urls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +57,21 @@ async fn redis_conforms() {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_conforms() {
     conformance::remote(open(&shared_url(Kind::Postgres))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_conforms() {
+    conformance::remote(open(&shared_url(Kind::MySql))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_conforms() {
+    let storage = open(&shared_url(Kind::MongoDb));
+    if std::env::var_os("CACHEME_TEST_MONGODB_URL").is_none() && tests::mongodb_is_emulated() {
+        conformance::remote_in_small(storage).await;
+    } else {
+        conformance::remote(storage).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,8 @@ cases![
     a_lease_ends_by_itself,
     release_lets_the_next_one_in,
     release_harms_nobody_else,
+    a_renewed_lease_outlives_its_time,
+    renewing_harms_nobody_else,
     stealing_takes_values_and_leases,
     an_expired_value_is_granted,
     many_leases_0,
@@ -322,6 +324,64 @@ async fn release_lets_the_next_one_in(case: Case) -> Outcome {
     case.storage.release(&[&key], mine).await?;
     is_lost(&case, &key, mine).await?;
     case.granted(&key, TIME).await?;
+    Ok(())
+}
+
+async fn a_renewed_lease_outlives_its_time(case: Case) -> Outcome {
+    if !case.storage.capabilities().renewals {
+        return match case.storage.renew(&[&case.key("a")], token(), TIME).await {
+            Ok(()) => Err(Failure("renews leases, and says that it does not".into())),
+            Err(_) => Ok(()),
+        };
+    }
+    let (key, control) = (case.key("a"), case.key("control"));
+    let mine = case.granted(&key, SHORT * 4).await?;
+    let start = Instant::now();
+    case.granted(&control, SHORT * 4).await?;
+    case.storage.renew(&[&key], mine, TIME).await?;
+    case.granted_in_time(&control, start).await?;
+    let asked = case.acquire(&key, token(), TIME).await?;
+    ensure!(
+        matches!(asked, Acquired::Busy { .. }),
+        "after its first time: {asked:?}"
+    );
+    ensure_eq!(case.fill(&key, "one", mine).await?, Filled::Stored, "fill");
+    // Nor does a value take over the time of the lease.
+    case.storage.renew(&[&key], mine, SHORT / 10).await?;
+    tokio::time::sleep(SHORT).await;
+    ensure_eq!(
+        case.get(&key).await?,
+        bytes("one"),
+        "a value after a late renewal"
+    );
+    Ok(())
+}
+
+async fn renewing_harms_nobody_else(case: Case) -> Outcome {
+    if !case.storage.capabilities().renewals {
+        return Ok(());
+    }
+    let (value, absent, other) = (case.key("value"), case.key("absent"), case.key("other"));
+    let mine = token();
+    let keys: [&[u8]; 3] = [&value, &absent, &other];
+    case.storage.acquire(&keys, mine, TIME, false).await?;
+    case.set(&value, "kept", None).await?;
+    case.storage.remove(&[&absent]).await?;
+    let theirs = token();
+    case.steal(&other, theirs).await?;
+    case.storage.renew(&keys, mine, SHORT / 10).await?;
+    tokio::time::sleep(SHORT).await;
+    ensure_eq!(
+        case.get(&value).await?,
+        bytes("kept"),
+        "a value that replaced the lease"
+    );
+    is_lost(&case, &absent, mine).await?;
+    ensure_eq!(
+        case.fill(&other, "one", theirs).await?,
+        Filled::Stored,
+        "fill of the thief"
+    );
     Ok(())
 }
 

@@ -28,6 +28,8 @@ enum Mistake {
     OverwriteKeepsTtl,
     FillKeepsLeaseTime,
     NoLeases,
+    RenewIgnoresToken,
+    RenewDoesNothing,
 }
 
 #[derive(Clone)]
@@ -95,7 +97,7 @@ impl RemoteStorage for Remote {
     fn capabilities(&self) -> Capabilities {
         match self.mistake {
             Mistake::NoLeases => Capabilities::none(),
-            _ => Capabilities::none().with_leases(),
+            _ => Capabilities::none().with_renewals(),
         }
     }
 
@@ -217,6 +219,24 @@ impl RemoteStorage for Remote {
         }
         Ok(())
     }
+
+    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        if self.mistake == Mistake::NoLeases {
+            return Err(self.without_leases());
+        }
+        let until = self.until(Some(time));
+        let mut slots = self.slots.lock();
+        for key in keys {
+            let ours = self.mistake == Mistake::RenewIgnoresToken || self.holds(&slots, key, token);
+            if ours
+                && self.mistake != Mistake::RenewDoesNothing
+                && let Some(slot) = slots.get_mut(&self.key(key))
+            {
+                slot.until = until;
+            }
+        }
+        Ok(())
+    }
 }
 
 type LocalSlots = BTreeMap<Vec<u8>, (LocalEntry, Option<Instant>)>;
@@ -311,6 +331,8 @@ async fn each_mistake_is_found_by_its_case() {
         (Mistake::FillIgnoresToken, "fill_after_a_theft_is_lost"),
         (Mistake::GetShowsLeases, "get_sees_a_lease_as_absent"),
         (Mistake::ReleaseRemovesAnything, "release_harms_nobody_else"),
+        (Mistake::RenewIgnoresToken, "renewing_harms_nobody_else"),
+        (Mistake::RenewDoesNothing, "a_renewed_lease_outlives_its_time"),
         (Mistake::NeverExpires, "the_shortest_ttl_expires"),
         (Mistake::NeverExpires, "a_lease_ends_by_itself"),
         (Mistake::KeysIgnoreCase, "keys_that_look_alike_differ"),

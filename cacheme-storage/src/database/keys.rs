@@ -55,6 +55,7 @@ impl<'a> KeySet<'a> {
     }
 
     /// The index of a key that the database answered with; `None` for one that was not asked for.
+    #[cfg(any(test, feature = "sqlite"))]
     pub(crate) fn index(&self, key: &[u8]) -> Option<usize> {
         self.distinct.binary_search_by(|probe| (**probe).cmp(key)).ok()
     }

@@ -1,16 +1,24 @@
 //! What the storages that keep their entries in a database have in common: names of tables, sorted keys, times to
-//! live in milliseconds, the gate that closing waits at, and the upkeep in the background.
+//! live in milliseconds, and the upkeep in the background.
 
-mod gate;
+#[cfg(feature = "_server")]
+mod connections;
 #[cfg(feature = "_server")]
 mod host;
 mod keys;
-#[cfg(feature = "_sql")]
+#[cfg(any(feature = "mysql", feature = "mongodb"))]
+mod lease_turns;
 mod piece;
 mod prefix;
 mod ready;
+#[cfg(any(feature = "mysql", feature = "mongodb"))]
+mod receipt;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+mod repeat;
 #[cfg(feature = "_server")]
 mod server_pool;
+#[cfg(any(feature = "_server", feature = "mongodb"))]
+mod side_by_side;
 #[cfg(feature = "_sql")]
 mod table;
 #[cfg(feature = "_sql")]
@@ -18,16 +26,25 @@ mod table_options;
 mod ttl;
 mod upkeep;
 
-pub(crate) use gate::{Gate, Pass};
+pub(crate) use crate::gate::{Gate, Pass};
 #[cfg(feature = "_server")]
 pub(crate) use host::host_and_port;
 pub(crate) use keys::KeySet;
-#[cfg(feature = "_sql")]
+#[cfg(any(feature = "mysql", feature = "mongodb"))]
+pub(crate) use lease_turns::{Found, LeaseTurns, acquire_by_turns};
+#[cfg(feature = "mysql")]
+pub(crate) use piece::padded;
 pub(crate) use piece::{PieceLimits, pieces};
 pub(crate) use prefix::after_prefix;
 pub(crate) use ready::Ready;
+#[cfg(any(feature = "mysql", feature = "mongodb"))]
+pub(crate) use receipt::receipt;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(crate) use repeat::repeat;
 #[cfg(feature = "_server")]
 pub(crate) use server_pool::{ServerPool, Statement, Trouble};
+#[cfg(any(feature = "_server", feature = "mongodb"))]
+pub(crate) use side_by_side::side_by_side;
 #[cfg(feature = "_sql")]
 pub(crate) use table::TableName;
 #[cfg(feature = "_sql")]

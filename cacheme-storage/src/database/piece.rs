@@ -14,6 +14,7 @@ pub(crate) struct PieceLimits {
 
 impl PieceLimits {
     /// What [`bytes`](Self::bytes) is where the database asks for no less.
+    #[cfg(any(test, feature = "_sql"))]
     pub(crate) const BYTES: usize = 16 << 20;
 
     /// For databases that take lists as arrays: one statement for all lengths.
@@ -53,6 +54,18 @@ pub(crate) fn pieces(
             };
         Some(std::mem::replace(&mut start, end)..end)
     })
+}
+
+/// The length of a statement's list for so many rows: each up to `exact`, and powers of two beyond.
+///
+/// For databases where a list may say a thing twice: padded, one statement carries what [`pieces`] would cut to fit.
+#[cfg(feature = "mysql")]
+pub(crate) fn padded(rows: usize, exact: usize) -> usize {
+    if rows <= exact {
+        rows
+    } else {
+        rows.next_power_of_two()
+    }
 }
 
 #[cfg(test)]

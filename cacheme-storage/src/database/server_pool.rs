@@ -1,10 +1,11 @@
-use std::fmt;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
-use sqlx::{ConnectOptions, Connection, Database, Either, Executor, IntoArguments, Pool};
+use sqlx::{Connection, Database, Either, Executor, IntoArguments, Pool};
+
+use super::connections::{Connections, Lent};
 
 /// A statement with its arguments.
 pub(crate) type Statement<DB> = Query<'static, DB, <DB as Database>::Arguments>;
@@ -12,17 +13,18 @@ pub(crate) type Statement<DB> = Query<'static, DB, <DB as Database>::Arguments>;
 /// How often a statement is sent again after trouble that sending it again may mend.
 const REPEATS: usize = 5;
 
-/// A pool of connections to a database server, and how statements are run on it.
+/// Connections to a database server, and how statements are run on them.
 ///
 /// Every statement of ours may be run twice: what it does the second time is what it did the first time, or loses a
 /// lease. So a statement whose connection turned out to be dead (the server was started anew, or the connection belongs
 /// to a runtime that is gone) is sent again on another, and nobody has to ask a connection whether it lives before
 /// each use, which would double the round trips.
 #[derive(Debug)]
-pub(crate) struct ServerPool<DB: Database> {
-    pool: Pool<DB>,
+pub(crate) enum ServerPool<DB: Database> {
+    /// Made for the storage.
+    Own(Connections<DB>),
     /// Given to us by the application, and so not ours to close.
-    foreign: bool,
+    Foreign(Pool<DB>),
 }
 
 impl<DB: Database> ServerPool<DB>
@@ -30,36 +32,18 @@ where
     DB::Arguments: IntoArguments<DB>,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
-    /// A pool of our own. Nothing is reached yet.
+    /// Connections of our own. Nothing is reached yet.
     pub(crate) fn open(
         options: <DB::Connection as Connection>::Options,
         connections: u32,
         acquire_timeout: Duration,
     ) -> Self {
-        // No limit to a connection's life or idleness: both would need a task of a runtime that may not live as long
-        // as the storage, or not be there yet.
-        let pool = sqlx::pool::PoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(acquire_timeout)
-            .max_lifetime(None)
-            .idle_timeout(None)
-            .test_before_acquire(false)
-            .connect_lazy_with(options);
-        Self { pool, foreign: false }
+        Self::Own(Connections::new(options, connections, acquire_timeout))
     }
 
     /// A pool that the application has.
     pub(crate) fn foreign(pool: Pool<DB>) -> Self {
-        Self { pool, foreign: true }
-    }
-
-    /// Connects once by the side of our own pool, which would keep trying until its time is up and then not say why.
-    pub(crate) async fn probe(&self) -> sqlx::Result<()> {
-        if self.foreign {
-            return Ok(());
-        }
-        let connection = self.pool.connect_options().connect().await?;
-        connection.close().await
+        Self::Foreign(pool)
     }
 
     /// Runs a statement and gives its rows to `on_row`.
@@ -73,15 +57,20 @@ where
     ) -> sqlx::Result<DB::QueryResult> {
         let mut after_dead = false;
         for left in (0..=REPEATS).rev() {
-            let mut lent = Lent(Some(self.acquire(after_dead).await?));
-            match run_on(&mut lent, statement(), &mut on_row).await {
+            let mut taken = self.acquire(after_dead).await?;
+            match run_on(taken.connection(), statement(), &mut on_row).await {
                 Ok(result) => {
-                    lent.give_back();
+                    taken.give_back();
                     return Ok(result);
                 }
                 Err(error) => match Trouble::of(&error) {
                     Trouble::DeadConnection if left > 0 => after_dead = true,
-                    Trouble::Conflict if left > 0 => lent.give_back(),
+                    Trouble::Conflict if left > 0 => taken.give_back(),
+                    Trouble::Conflict | Trouble::Refusal if leaves_connection(&error) => {
+                        // The server said no in good order; the connection is as good as before.
+                        taken.give_back();
+                        return Err(error);
+                    }
                     _ => return Err(error),
                 },
             }
@@ -90,27 +79,38 @@ where
     }
 
     /// A connection; with `tested`, one that answers.
-    async fn acquire(&self, tested: bool) -> sqlx::Result<PoolConnection<DB>> {
+    async fn acquire(&self, tested: bool) -> sqlx::Result<Taken<'_, DB>> {
         loop {
-            let mut connection = self.pool.acquire().await?;
+            let mut taken = match self {
+                Self::Own(connections) => Taken::Own(connections.lend().await?),
+                Self::Foreign(pool) => Taken::Foreign(Borrowed(Some(pool.acquire().await?))),
+            };
             // Each that fails is closed, so this ends at the latest with a connection made just now.
-            if !tested || connection.ping().await.is_ok() {
-                return Ok(connection);
+            if !tested || taken.connection().ping().await.is_ok() {
+                return Ok(taken);
             }
-            connection.close_on_drop();
         }
+    }
+
+    /// How many statements run at once.
+    pub(crate) fn width(&self) -> usize {
+        let connections = match self {
+            Self::Own(connections) => connections.most(),
+            Self::Foreign(pool) => pool.options().get_max_connections(),
+        };
+        usize::try_from(connections).unwrap_or(usize::MAX)
     }
 
     /// Waits for statements under way and closes the connections, unless the pool is the application's.
     pub(crate) async fn close(&self) {
-        if !self.foreign {
-            self.pool.close().await;
+        if let Self::Own(connections) = self {
+            connections.close().await;
         }
     }
 }
 
 async fn run_on<DB: Database>(
-    lent: &mut Lent<DB>,
+    connection: &mut DB::Connection,
     statement: Statement<DB>,
     on_row: &mut impl FnMut(&DB::Row) -> sqlx::Result<()>,
 ) -> sqlx::Result<DB::QueryResult>
@@ -118,8 +118,7 @@ where
     DB::Arguments: IntoArguments<DB>,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
-    let connection = lent.0.as_mut().expect("is there until it is given back");
-    let mut steps = (&mut **connection).fetch_many(statement);
+    let mut steps = connection.fetch_many(statement);
     let mut result = DB::QueryResult::default();
     while let Some(step) = steps.try_next().await? {
         match step {
@@ -130,29 +129,55 @@ where
     Ok(result)
 }
 
-/// A connection that is closed unless it is given back.
-///
-/// A caller who goes away in the middle of a statement leaves an answer under way that may be large, or never come;
-/// the pool would wait for it and have one connection less meanwhile.
-struct Lent<DB: Database>(Option<PoolConnection<DB>>);
-
-impl<DB: Database> Lent<DB> {
-    fn give_back(mut self) {
-        self.0 = None;
+/// Whether the connection is as good after the error as it was before.
+fn leaves_connection(error: &sqlx::Error) -> bool {
+    match error {
+        // A session of MySQL keeps the rights that its user had when it began: denied to a user, to a command, to a
+        // column, without a privilege.
+        #[cfg(feature = "mysql")]
+        sqlx::Error::Database(error)
+            if let Some(error) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() =>
+        {
+            !matches!(error.number(), 1044 | 1142 | 1143 | 1227)
+        }
+        sqlx::Error::Database(_) => true,
+        _ => false,
     }
 }
 
-impl<DB: Database> Drop for Lent<DB> {
-    fn drop(&mut self) {
-        if let Some(connection) = &mut self.0 {
-            connection.close_on_drop();
+/// A connection that is closed unless it is given back.
+///
+/// A caller who goes away in the middle of a statement leaves an answer under way that may be large, or never come;
+/// the next one would wait for it.
+enum Taken<'p, DB: Database> {
+    Own(Lent<'p, DB>),
+    Foreign(Borrowed<DB>),
+}
+
+/// A connection of the application's pool.
+struct Borrowed<DB: Database>(Option<PoolConnection<DB>>);
+
+impl<DB: Database> Taken<'_, DB> {
+    fn connection(&mut self) -> &mut DB::Connection {
+        match self {
+            Self::Own(lent) => &mut lent.connection,
+            Self::Foreign(borrowed) => borrowed.0.as_mut().expect("is there until it is given back"),
+        }
+    }
+
+    fn give_back(self) {
+        match self {
+            Self::Own(lent) => lent.give_back(),
+            Self::Foreign(mut borrowed) => drop(borrowed.0.take()),
         }
     }
 }
 
-impl<DB: Database> fmt::Debug for Lent<DB> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Lent").field(&self.0.is_some()).finish()
+impl<DB: Database> Drop for Borrowed<DB> {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut self.0 {
+            connection.close_on_drop();
+        }
     }
 }
 
@@ -176,17 +201,37 @@ impl Trouble {
                 Self::DeadConnection
             }
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => Self::Unreachable,
+            #[cfg(feature = "mysql")]
+            sqlx::Error::Database(error)
+                if let Some(error) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() =>
+            {
+                Self::by_number(error.number())
+            }
             sqlx::Error::Database(error) => match error.code().as_deref() {
-                // PostgreSQL: serialization failure, deadlock. MySQL: deadlock has the first one's code.
+                // Serialization failure, deadlock.
                 Some("40001" | "40P01") => Self::Conflict,
-                // PostgreSQL: shut down by an administrator, crash of another session, not started yet; MySQL and
-                // MariaDB: class 08, which PostgreSQL has too.
+                // Shut down by an administrator, crash of another session, not started yet.
                 Some("57P01" | "57P02" | "57P03") => Self::DeadConnection,
                 Some(code) if code.starts_with("08") => Self::DeadConnection,
-                // PostgreSQL: too many connections.
+                // Too many connections.
                 Some("53300") => Self::Unreachable,
                 _ => Self::Refusal,
             },
+            _ => Self::Refusal,
+        }
+    }
+
+    /// The same for the number of an error of MySQL or MariaDB, whose codes are too coarse.
+    /// <https://mariadb.com/docs/server/reference/error-codes>, the same in MySQL where both have it.
+    #[cfg(feature = "mysql")]
+    fn by_number(number: u16) -> Self {
+        match number {
+            // Waited too long for a lock, deadlock, the row changed since the snapshot (MariaDB from version 11 on).
+            1205 | 1213 | 1020 => Self::Conflict,
+            // Shutting down, trouble with the network, killed (MariaDB), idle for too long (MySQL).
+            1053 | 1152 | 1154..=1161 | 1184 | 1927 | 4031 => Self::DeadConnection,
+            // Too many connections, of all or of this user; this host is blocked.
+            1040 | 1129 | 1203 | 1226 => Self::Unreachable,
             _ => Self::Refusal,
         }
     }

@@ -43,6 +43,12 @@ impl TableName {
         &self.name
     }
 
+    /// Whether the name says in which schema.
+    #[cfg(feature = "mysql")]
+    pub(crate) fn has_schema(&self) -> bool {
+        self.schema.is_some()
+    }
+
     /// The whole name, each part between two of `quote`.
     pub(crate) fn quoted(&self, quote: char) -> String {
         match &self.schema {

@@ -40,7 +40,8 @@ struct Stop {
 impl UpkeepTask {
     pub(crate) fn new(every: Duration) -> Self {
         Self {
-            every,
+            // Without a pause there would be nothing but upkeep.
+            every: every.max(Duration::from_millis(1)),
             running: Arc::default(),
             stop: Arc::default(),
         }

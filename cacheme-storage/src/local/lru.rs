@@ -10,8 +10,8 @@ use parking_lot::ReentrantMutex;
 
 use super::clock::{Clock, NEVER};
 use super::entry::{Evicted, Leavers, Listener, Weigher};
-use super::seed;
 use super::slab::{Node, Slab};
+use crate::seed;
 
 /// A least-recently-used cache: bounded, shared between threads, one lock.
 ///

@@ -43,7 +43,6 @@ mod key_bytes;
 mod lru;
 mod reader_lock;
 mod sampler;
-mod seed;
 mod shard;
 mod slab;
 mod storage;

@@ -9,10 +9,10 @@ use super::clock::Clock;
 use super::entry::{Evicted, Listener, Weigher};
 use super::reader_lock::ReaderLock;
 use super::sampler::Sampler;
-use super::seed;
 use super::shard::Shard;
 use super::sweeper::Sweeper;
 use super::tlfu::{Inner, TinyLfu, share};
+use crate::seed;
 
 /// Builds a [`TinyLfu`].
 #[must_use = "a builder does nothing until `build`"]

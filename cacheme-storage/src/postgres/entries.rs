@@ -2,9 +2,10 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
+use sqlx::postgres::PgRow;
 use sqlx::{Postgres as Driver, Row};
 
-use crate::database::{KeySet, PieceLimits, Statement, after_prefix, pieces, ttl_millis};
+use crate::database::{KeySet, PieceLimits, Statement, after_prefix, pieces, side_by_side, ttl_millis};
 use crate::long_key::shortened_head;
 use crate::{Error, RemoteEntry, Result};
 
@@ -23,45 +24,50 @@ const PURGE_ROWS: i64 = 1000;
 impl Inner {
     pub(super) async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
         let keys = key_set(keys);
-        let mut found = vec![None; keys.distinct().len()];
-        for piece in key_pieces(keys.distinct()) {
-            let piece = &keys.distinct()[piece];
-            let statement = || query(&self.table.get).bind(slices(piece));
-            let on_row = |row: &sqlx::postgres::PgRow| {
-                if let Some(index) = keys.index(row.try_get(0)?) {
+        let get = async |piece: Range<usize>| {
+            let keys = &keys.distinct()[piece];
+            let mut found = vec![None; keys.len()];
+            let on_row = |row: &PgRow| {
+                if let Some(index) = index(keys, row.try_get(0)?) {
                     found[index] = Some(Bytes::copy_from_slice(row.try_get(1)?));
                 }
                 Ok(())
             };
+            let statement = || query(&self.table.get).bind(slices(keys));
             let done = self.pool.run(statement, on_row).await;
             self.checked(done)?;
-        }
+            Ok(found)
+        };
+        let found = side_by_side(key_pieces(keys.distinct()), self.pool.width(), get).await?;
         Ok(keys.answers(found))
     }
 
     pub(super) async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
         self.check_size(entries)?;
         let keys = KeySet::new(entries.iter().map(|entry| entry.key), Some(KEY_LIMIT));
-        for piece in entry_pieces(entries, &keys) {
-            let done = self.pool.run(
-                || bind_entries(query(&self.table.set), entries, &keys, piece.clone()),
-                |_| Ok(()),
-            );
-            self.checked(done.await)?;
-        }
-        Ok(())
+        let set = async |piece: Range<usize>| {
+            let statement = || bind_entries(query(&self.table.set), entries, &keys, piece.clone());
+            let done = self.pool.run(statement, |_| Ok(())).await;
+            self.checked(done)?;
+            Ok(Vec::<()>::new())
+        };
+        side_by_side(entry_pieces(entries, &keys), self.pool.width(), set)
+            .await
+            .map(drop)
     }
 
     pub(super) async fn remove(&self, keys: &[&[u8]]) -> Result<()> {
         let keys = key_set(keys);
-        for piece in key_pieces(keys.distinct()) {
-            let piece = &keys.distinct()[piece];
-            let done = self
-                .pool
-                .run(|| query(&self.table.remove).bind(slices(piece)), |_| Ok(()));
-            self.checked(done.await)?;
-        }
-        Ok(())
+        let remove = async |piece: Range<usize>| {
+            let keys = &keys.distinct()[piece];
+            let statement = || query(&self.table.remove).bind(slices(keys));
+            let done = self.pool.run(statement, |_| Ok(())).await;
+            self.checked(done)?;
+            Ok(Vec::<()>::new())
+        };
+        side_by_side(key_pieces(keys.distinct()), self.pool.width(), remove)
+            .await
+            .map(drop)
     }
 
     pub(super) async fn clear(&self, prefix: &[u8]) -> Result<()> {
@@ -97,6 +103,11 @@ impl Inner {
 
 pub(super) fn key_set<'a>(keys: &[&'a [u8]]) -> KeySet<'a> {
     KeySet::new(keys.iter().copied(), Some(KEY_LIMIT))
+}
+
+/// The place of a key in a piece.
+pub(super) fn index(keys: &[Cow<'_, [u8]>], key: &[u8]) -> Option<usize> {
+    keys.binary_search_by(|probe| (**probe).cmp(key)).ok()
 }
 
 /// Keys as an array argument.

@@ -1,19 +1,45 @@
 use std::borrow::Cow;
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use crate::database::{KeySet, LEASE_LIMIT_MS, millis};
-use crate::{Acquired, Filled, LeaseToken, RemoteEntry, Result};
+use crate::database::{KeySet, LEASE_LIMIT_MS, millis, side_by_side};
+use crate::{Acquired, Error, Filled, LeaseToken, RemoteEntry, Result};
 
 use super::Inner;
-use super::entries::{KEY_LIMIT, bind_entries, entry_pieces, key_pieces, key_set, slices};
+use super::entries::{KEY_LIMIT, bind_entries, entry_pieces, index, key_pieces, key_set, slices};
 use super::table::query;
 
 impl Inner {
     pub(super) async fn acquire(
+        &self,
+        keys: &[&[u8]],
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<Acquired>> {
+        match self.acquire_all(keys, token, time, steal).await {
+            Err(refusal @ Error::Refused { .. }) if !steal => self.values_instead(keys, refusal).await,
+            answer => answer,
+        }
+    }
+
+    /// A server that takes no writes (a standby, a disk that is full, a user who may only read) still has values.
+    async fn values_instead(&self, keys: &[&[u8]], refusal: Error) -> Result<Vec<Acquired>> {
+        match self.get(keys).await {
+            Ok(found) if found.iter().any(Option::is_some) => Ok(found
+                .into_iter()
+                // There is no lease to be had, and none to wait for.
+                .map(|found| found.map_or(Acquired::Busy { left: Duration::ZERO }, Acquired::Value))
+                .collect()),
+            _ => Err(refusal),
+        }
+    }
+
+    async fn acquire_all(
         &self,
         keys: &[&[u8]],
         token: LeaseToken,
@@ -40,23 +66,28 @@ impl Inner {
             if open.is_empty() {
                 break;
             }
-            for piece in key_pieces(&open) {
-                let piece = &open[piece];
+            let acquire = async |piece: Range<usize>| {
+                let keys = &open[piece];
+                let mut found = vec![None; keys.len()];
                 let statement = || {
                     query(sql)
-                        .bind(slices(piece))
+                        .bind(slices(keys))
                         .bind(token.0.to_be_bytes())
                         .bind(time)
                 };
                 let on_row = |row: &PgRow| {
-                    if let Some(index) = keys.index(row.try_get(0)?) {
-                        answers[index] = Some(answer(row)?);
+                    if let Some(index) = index(keys, row.try_get(0)?) {
+                        found[index] = Some(answer(row)?);
                     }
                     Ok(())
                 };
                 let done = self.pool.run(statement, on_row).await;
                 self.checked(done)?;
-            }
+                Ok(found)
+            };
+            let found = side_by_side(key_pieces(&open), self.pool.width(), acquire).await?;
+            let unanswered = answers.iter_mut().filter(|answer| answer.is_none());
+            unanswered.zip(found).for_each(|(answer, found)| *answer = found);
         }
         Ok(keys.answers(answers.into_iter().flatten().collect()))
     }
@@ -64,32 +95,56 @@ impl Inner {
     pub(super) async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
         self.check_size(entries)?;
         let keys = KeySet::new(entries.iter().map(|entry| entry.key), Some(KEY_LIMIT));
-        let mut filled = vec![Filled::Lost; keys.distinct().len()];
-        for piece in entry_pieces(entries, &keys) {
+        let fill = async |piece: Range<usize>| {
+            let mut filled = vec![Filled::Lost; piece.len()];
             let statement = || {
                 bind_entries(query(&self.table.fill), entries, &keys, piece.clone())
                     .bind(token.0.to_be_bytes())
             };
             let on_row = |row: &PgRow| {
-                if let Some(index) = keys.index(row.try_get(0)?) {
+                if let Some(index) = index(&keys.distinct()[piece.clone()], row.try_get(0)?) {
                     filled[index] = Filled::Stored;
                 }
                 Ok(())
             };
             let done = self.pool.run(statement, on_row).await;
             self.checked(done)?;
-        }
+            Ok(filled)
+        };
+        let filled = side_by_side(entry_pieces(entries, &keys), self.pool.width(), fill).await?;
         Ok(keys.answers(filled))
     }
 
     pub(super) async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
         let keys = key_set(keys);
+        let release = async |piece: Range<usize>| {
+            let keys = &keys.distinct()[piece];
+            let statement = || {
+                query(&self.table.release)
+                    .bind(slices(keys))
+                    .bind(token.0.to_be_bytes())
+            };
+            let done = self.pool.run(statement, |_| Ok(())).await;
+            self.checked(done)?;
+            Ok(Vec::<()>::new())
+        };
+        side_by_side(key_pieces(keys.distinct()), self.pool.width(), release)
+            .await
+            .map(drop)
+    }
+}
+
+impl Inner {
+    pub(super) async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        let keys = key_set(keys);
+        let time = millis(time).unwrap_or(LEASE_LIMIT_MS);
         for piece in key_pieces(keys.distinct()) {
             let piece = &keys.distinct()[piece];
             let statement = || {
-                query(&self.table.release)
+                query(&self.table.renew)
                     .bind(slices(piece))
                     .bind(token.0.to_be_bytes())
+                    .bind(time)
             };
             let done = self.pool.run(statement, |_| Ok(())).await;
             self.checked(done)?;

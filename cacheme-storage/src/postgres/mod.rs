@@ -22,7 +22,7 @@ use table::Table;
 /// A [`RemoteStorage`] in a PostgreSQL database, from version 10 on.
 ///
 /// Opened by URL or with [`builder`](Self::builder). Every call is one statement, whatever the number of keys, and
-/// atomic for each key; very large calls are sent in parts of 16 MiB.
+/// atomic for each key; very large calls are sent in parts of 16 MiB, four of them side by side.
 ///
 /// # URL
 ///
@@ -58,6 +58,9 @@ use table::Table;
 ///
 /// A row without a value is a lease. Times are milliseconds since the Unix epoch by the server's clock. A table that
 /// you make yourself may be `UNLOGGED`, which makes writes cheaper: what a crash then loses was a cache.
+///
+/// A server that takes no writes (a standby, a disk that is full, a user who may only read) still answers
+/// [`acquire`](RemoteStorage::acquire) with the values that it has.
 ///
 /// # Limits
 ///
@@ -116,7 +119,6 @@ impl Postgres {
 impl Inner {
     /// Reaches the server, makes sure of the table and looks at the clock.
     async fn prepare(&self) -> Result<()> {
-        self.checked(self.pool.probe().await)?;
         self.prepare_table().await?;
         self.look_at_clock().await
     }
@@ -136,7 +138,7 @@ impl RemoteStorage for Postgres {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::none().with_leases()
+        Capabilities::none().with_renewals()
     }
 
     async fn connect(&self) -> Result<()> {
@@ -186,6 +188,11 @@ impl RemoteStorage for Postgres {
     async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
         let _pass = self.enter().await?;
         self.inner.release(keys, token).await
+    }
+
+    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.renew(keys, token, time).await
     }
 
     /// Waits for calls under way and closes the connections, unless the pool is the application's.

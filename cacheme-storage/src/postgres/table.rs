@@ -23,6 +23,7 @@ pub(super) struct Table {
     pub(super) steal: Arc<str>,
     pub(super) fill: Arc<str>,
     pub(super) release: Arc<str>,
+    pub(super) renew: Arc<str>,
 }
 
 /// Columns with their types, in order of their names.
@@ -87,6 +88,11 @@ impl Table {
                 "UPDATE {table} AS entry SET value = v, expires_at_ms = {NOW} + t, lease = NULL \
                  FROM unnest($1::bytea[], $2::bytea[], $3::bigint[]) AS fresh (k, v, t) \
                  WHERE key = k AND value IS NULL AND lease = $4 AND expires_at_ms > {NOW} RETURNING key"
+            )
+            .into(),
+            renew: format!(
+                "UPDATE {table} SET expires_at_ms = {NOW} + $3 \
+                 WHERE key = ANY($1) AND value IS NULL AND lease = $2 AND expires_at_ms > {NOW}"
             )
             .into(),
             release: format!("DELETE FROM {table} WHERE key = ANY($1) AND value IS NULL AND lease = $2").into(),

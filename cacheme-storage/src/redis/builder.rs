@@ -1,21 +1,22 @@
 //! Where a Redis storage is, by its URL or step by step.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use redis::Client;
-use redis::aio::MultiplexedConnection;
+use redis::aio::{ConnectionManager, MultiplexedConnection};
 
 use super::Redis;
 use super::cluster::Cluster;
 use super::connector::{Access, Connector};
 use super::error::translate;
-use super::lease::Scripts;
+use super::facts::Facts;
 use super::link::Link;
 use super::sentinel::Sentinels;
 use super::servers::Servers;
 use crate::url::StorageUrl;
-use crate::{Error, Result, ServerClock};
+use crate::{Error, Result};
 
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
@@ -23,7 +24,8 @@ const SENTINEL_PORT: u16 = 26379;
 /// Makes a [`Redis`] storage.
 ///
 /// The last of [`server`](Self::server), [`unix_socket`](Self::unix_socket), [`cluster`](Self::cluster),
-/// [`sentinels`](Self::sentinels), [`client`](Self::client) and [`connection`](Self::connection) counts.
+/// [`sentinels`](Self::sentinels), [`client`](Self::client), [`connection`](Self::connection) and
+/// [`manager`](Self::manager) counts.
 ///
 /// # Examples
 ///
@@ -50,6 +52,7 @@ enum Place {
     Sentinels(Vec<(String, u16)>, String),
     Client(Client),
     Connection(MultiplexedConnection),
+    Manager(ConnectionManager),
 }
 
 impl RedisBuilder {
@@ -96,9 +99,16 @@ impl RedisBuilder {
     }
 
     /// A connection that the application has. When it breaks, the storage stays unreachable: prefer
-    /// [`client`](Self::client).
+    /// [`manager`](Self::manager) or [`client`](Self::client).
     pub fn connection(mut self, connection: MultiplexedConnection) -> Self {
         self.place = Place::Connection(connection);
+        self
+    }
+
+    /// A connection that the application has and that finds another by itself. Its own settings hold: it gives up on an
+    /// answer after its `response_timeout`, 500 ms unless told.
+    pub fn manager(mut self, manager: ConnectionManager) -> Self {
+        self.place = Place::Manager(manager);
         self
     }
 
@@ -147,8 +157,7 @@ impl RedisBuilder {
                 reason: reason.into(),
             })
         };
-        let clock = Arc::new(ServerClock::new());
-        let scripts = Arc::new(Scripts::new());
+        let facts = Arc::new(Facts::new(!matches!(self.place, Place::Cluster(_))));
         let access = self.access;
         let connector = match self.place {
             Place::Server(host, port) => access.server(&host, port).map(Connector::Client),
@@ -165,6 +174,7 @@ impl RedisBuilder {
             }
             Place::Client(client) => Ok(Connector::Client(client)),
             Place::Connection(connection) => Ok(Connector::Given(connection)),
+            Place::Manager(manager) => Ok(Connector::Managed(manager)),
             Place::Cluster(_) if database != 0 => return refuse("a cluster has no database but 0"),
             Place::Cluster(seeds) if seeds.is_empty() => return refuse("no server of the cluster is named"),
             Place::Cluster(seeds) => {
@@ -174,14 +184,14 @@ impl RedisBuilder {
                         .server(host, *port)
                         .map_err(|error| translate(&location, error))?;
                 }
-                let cluster = Cluster::new(seeds, access, Arc::clone(&clock), Arc::clone(&scripts));
+                let cluster = Cluster::new(seeds, access, Arc::clone(&facts));
                 let servers = Servers::Cluster(cluster);
-                return Ok(Redis::new(location, servers, clock, scripts));
+                return Ok(Redis::new(location, servers, facts));
             }
         };
         let connector = connector.map_err(|error| translate(&location, error))?;
-        let link = Link::new(connector, Arc::clone(&clock), Arc::clone(&scripts));
-        Ok(Redis::new(location, Servers::One(link), clock, scripts))
+        let link = Link::new(connector, Arc::clone(&facts));
+        Ok(Redis::new(location, Servers::One(link), facts))
     }
 
     /// Reads a URL whose scheme is one of ours.
@@ -269,8 +279,15 @@ impl RedisBuilder {
                     other => format!("redis://{other}/{}", info.redis_settings().db()),
                 }
             }
-            Place::Connection(_) => "redis://(a connection of the application)".into(),
+            Place::Connection(_) | Place::Manager(_) => "redis://(a connection of the application)".into(),
         }
+    }
+}
+
+impl fmt::Debug for RedisBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The login would show the password.
+        f.debug_tuple("RedisBuilder").field(&self.location()).finish()
     }
 }
 
@@ -301,9 +318,12 @@ fn hosts(url: &StorageUrl, default_port: u16) -> Result<Vec<(String, u16)>> {
         };
         let port = match port {
             None => default_port,
-            Some(port) => port
-                .parse()
-                .map_err(|_| url.error(format!("`{port}` is no port")))?,
+            // It is not shown: it may be a password, as in `redis://user:password`.
+            Some(port) => port.parse().map_err(|_| {
+                url.error(
+                    "has no number for a port; write `host:6379`, and `@` between a password and the host",
+                )
+            })?,
         };
         if host.is_empty() {
             return Err(url.error("names no host; write for example `localhost`"));

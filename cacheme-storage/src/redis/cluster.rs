@@ -12,10 +12,9 @@ use tokio::sync::Mutex;
 
 use super::connector::{Access, Connector, ask, connect};
 use super::error::is_lost;
-use super::lease::Scripts;
+use super::facts::Facts;
 use super::link::{Link, OneAtATime, Request};
 use super::slots::{SLOTS, slot_of};
-use crate::ServerClock;
 
 /// How often commands are sent again because the cluster is changing.
 const ATTEMPTS: usize = 6;
@@ -33,8 +32,7 @@ pub(super) struct Cluster {
 struct Shared {
     seeds: Vec<(String, u16)>,
     access: Access,
-    clock: Arc<ServerClock>,
-    scripts: Arc<Scripts>,
+    facts: Arc<Facts>,
     map: ArcSwapOption<Map>,
     /// Held while the slots are asked for, by those who cannot go on without the answer.
     asking: Mutex<()>,
@@ -59,18 +57,12 @@ struct Part {
 }
 
 impl Cluster {
-    pub(super) fn new(
-        seeds: Vec<(String, u16)>,
-        access: Access,
-        clock: Arc<ServerClock>,
-        scripts: Arc<Scripts>,
-    ) -> Self {
+    pub(super) fn new(seeds: Vec<(String, u16)>, access: Access, facts: Arc<Facts>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 seeds,
                 access,
-                clock,
-                scripts,
+                facts,
                 map: ArcSwapOption::empty(),
                 asking: Mutex::new(()),
                 refreshing: OneAtATime::default(),
@@ -298,11 +290,7 @@ fn changing() -> RedisError {
 impl Shared {
     fn link(&self, (host, port): &(String, u16)) -> RedisResult<Link> {
         let client = self.access.server(host, *port)?;
-        Ok(Link::new(
-            Connector::Client(client),
-            Arc::clone(&self.clock),
-            Arc::clone(&self.scripts),
-        ))
+        Ok(Link::new(Connector::Client(client), Arc::clone(&self.facts)))
     }
 
     async fn current(&self) -> RedisResult<Arc<Map>> {

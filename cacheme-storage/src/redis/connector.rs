@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::{ConnectionLike, ConnectionManager, MultiplexedConnection};
 use redis::io::tcp::{TcpSettings, socket2};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo,
-    RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
+    RedisConnectionInfo, RedisResult, Value,
 };
 
 use super::sentinel::Sentinels;
@@ -25,19 +25,35 @@ pub(super) enum Connector {
     Sentinels(Sentinels),
     /// A connection that the application made; there is no other when it breaks.
     Given(MultiplexedConnection),
+    /// A connection of the application that finds another by itself.
+    Managed(ConnectionManager),
 }
 
 impl Connector {
-    pub(super) async fn connect(&self) -> RedisResult<MultiplexedConnection> {
-        match self {
-            Self::Client(client) => connect(client, CONNECT_LIMIT).await,
-            Self::Sentinels(sentinels) => connect(&sentinels.master().await?, CONNECT_LIMIT).await,
+    pub(super) async fn connect(&self) -> RedisResult<Wire> {
+        Ok(Wire::Direct(match self {
+            Self::Client(client) => connect(client, CONNECT_LIMIT).await?,
+            Self::Sentinels(sentinels) => connect(&sentinels.master().await?, CONNECT_LIMIT).await?,
             Self::Given(connection) => {
                 let mut connection = connection.clone();
                 // Callers bound their time themselves; another bound within theirs would only cut it short.
                 connection.set_response_timeout(Duration::MAX);
-                Ok(connection)
+                connection
             }
+            Self::Managed(manager) => return Ok(Wire::Managed(manager.clone())),
+        }))
+    }
+
+    /// A connection that listens to channels.
+    pub(super) async fn pubsub(&self) -> RedisResult<redis::aio::PubSub> {
+        match self {
+            Self::Client(client) => client.get_async_pubsub().await,
+            Self::Sentinels(sentinels) => sentinels.master().await?.get_async_pubsub().await,
+            Self::Given(_) | Self::Managed(_) => Err((
+                redis::ErrorKind::InvalidClientConfig,
+                "a connection of the application listens to no channels",
+            )
+                .into()),
         }
     }
 
@@ -52,6 +68,31 @@ impl Connector {
             (Self::Sentinels(_), Value::Array(answers)) => answers.iter().any(demoted),
             (Self::Sentinels(_), answer) => demoted(answer),
             _ => false,
+        }
+    }
+}
+
+/// A connection that callers share: requests of all are written one behind the other, and answered in order.
+#[derive(Clone)]
+pub(super) enum Wire {
+    Direct(MultiplexedConnection),
+    Managed(ConnectionManager),
+}
+
+impl Wire {
+    pub(super) async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
+        match self {
+            Self::Direct(connection) => connection.req_packed_command(command).await,
+            Self::Managed(manager) => manager.req_packed_command(command).await,
+        }
+    }
+
+    /// An answer for each command of the pipeline.
+    pub(super) async fn send_all(&mut self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
+        let count = pipeline.len();
+        match self {
+            Self::Direct(connection) => connection.req_packed_commands(pipeline, 0, count).await,
+            Self::Managed(manager) => manager.req_packed_commands(pipeline, 0, count).await,
         }
     }
 }

@@ -4,10 +4,13 @@ use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind};
 
 use crate::Error;
 
-/// How a server that answers says that it takes no writes at the moment: full, a replica, cannot save, too few
-/// replicas. Reads may still work.
+/// How a server that answers says that it takes no writes at the moment, or none from us: full, a replica, cannot save,
+/// too few replicas, a user who may only read. Reads may still work.
 pub(super) fn refuses_writes(error: &ServerError) -> bool {
-    matches!(error.code(), "OOM" | "READONLY" | "MISCONF" | "NOREPLICAS")
+    matches!(
+        error.code(),
+        "OOM" | "READONLY" | "MISCONF" | "NOREPLICAS" | "NOPERM"
+    )
 }
 
 /// The key holds a list, a hash or the like: nothing of ours.

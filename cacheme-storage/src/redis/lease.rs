@@ -4,20 +4,19 @@ use std::time::Duration;
 
 use redis::Cmd;
 
-use crate::LeaseToken;
+use super::wakes::CHANNEL;
+use crate::{LEASE_MAGIC, LeaseToken};
 
-/// A lease lies where the value would: `MAGIC`, the holder's token, and when it ends by the server's clock.
+/// A lease lies where the value would: its magic, the holder's token, and when it ends by the server's clock.
 ///
-/// `PX` ends it on the server; the time in it only tells others how long to wait. The magic cannot begin a value that
-/// Cacheme writes, since an envelope has a magic of its own.
+/// `PX` ends it on the server; the time in it only tells others how long to wait, if it is not renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lease {
     pub(super) token: LeaseToken,
     pub(super) until_ms: u64,
 }
 
-const MAGIC: [u8; 8] = *b"\0lease\x001";
-const CLAIM: usize = MAGIC.len() + 16;
+const CLAIM: usize = LEASE_MAGIC.len() + 16;
 
 impl Lease {
     pub(super) fn to_bytes(self) -> Vec<u8> {
@@ -26,7 +25,7 @@ impl Lease {
 
     /// The lease in `bytes`, unless they are a value.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (token, until_ms) = bytes.strip_prefix(&MAGIC)?.split_at_checked(16)?;
+        let (token, until_ms) = bytes.strip_prefix(&LEASE_MAGIC)?.split_at_checked(16)?;
         Some(Self {
             token: LeaseToken(u128::from_be_bytes(token.try_into().ok()?)),
             until_ms: u64::from_be_bytes(until_ms.try_into().ok()?),
@@ -42,8 +41,8 @@ impl Lease {
 /// The part of a lease that its holder knows: all but its end.
 pub(super) fn claim(token: LeaseToken) -> [u8; CLAIM] {
     let mut claim = [0; CLAIM];
-    claim[..MAGIC.len()].copy_from_slice(&MAGIC);
-    claim[MAGIC.len()..].copy_from_slice(&token.0.to_be_bytes());
+    claim[..LEASE_MAGIC.len()].copy_from_slice(&LEASE_MAGIC);
+    claim[LEASE_MAGIC.len()..].copy_from_slice(&token.0.to_be_bytes());
     claim
 }
 
@@ -87,25 +86,37 @@ pub(super) struct Scripts {
     pub(super) fill: Script,
     /// `KEYS[1]`, claim.
     pub(super) release: Script,
+    /// `KEYS[1]`, claim, time in milliseconds.
+    pub(super) renew: Script,
     /// `KEYS[1]`, lease, time in milliseconds: what was there, or nil when the lease was written. For servers before
     /// Redis 7, where `SET` does not take `NX` and `GET` together.
     pub(super) acquire: Script,
 }
 
 impl Scripts {
-    pub(super) fn new() -> Self {
+    /// With `tells`, who waits for a key is told when its lease is given up.
+    pub(super) fn new(tells: bool) -> Self {
+        // A user without the right to publish fills all the same.
+        let tell = match tells {
+            true => format!("redis.pcall('PUBLISH', '{CHANNEL}' .. KEYS[1], '') "),
+            false => String::new(),
+        };
         let head = format!("redis.call('GETRANGE', KEYS[1], 0, {}) == ARGV[1]", CLAIM - 1);
         Self {
             fill: Script::new(format!(
                 "if {head} then \
                    if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2]) \
                    else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end \
+                   {tell}\
                    return 1 \
                  end \
                  return 0"
             )),
             release: Script::new(format!(
-                "if {head} then return redis.call('DEL', KEYS[1]) end return 0"
+                "if {head} then redis.call('DEL', KEYS[1]) {tell}return 1 end return 0"
+            )),
+            renew: Script::new(format!(
+                "if {head} then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
             )),
             acquire: Script::new(
                 "local found = redis.call('GET', KEYS[1]) \
@@ -116,8 +127,8 @@ impl Scripts {
         }
     }
 
-    pub(super) fn all(&self) -> [&Script; 3] {
-        [&self.fill, &self.release, &self.acquire]
+    pub(super) fn all(&self) -> [&Script; 4] {
+        [&self.fill, &self.release, &self.renew, &self.acquire]
     }
 }
 
@@ -136,7 +147,7 @@ mod tests {
         assert!(bytes.starts_with(&claim(lease.token)));
         assert_eq!(Lease::from_bytes(&bytes[..bytes.len() - 1]), None);
         assert_eq!(Lease::from_bytes(&[&bytes[..], b"x"].concat()), None);
-        for value in [&b""[..], b"\0", b"\0lease", &MAGIC, b"a value"] {
+        for value in [&b""[..], b"\xF7", &LEASE_MAGIC, b"a value"] {
             assert_eq!(Lease::from_bytes(value), None);
         }
     }

@@ -7,14 +7,12 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, Pipeline, RedisResult, Value};
 use tokio::sync::watch;
 
-use super::connector::Connector;
+use super::connector::{Connector, Wire};
 use super::error::is_lost;
-use super::lease::Scripts;
-use crate::ServerClock;
+use super::facts::Facts;
 
 /// How long a failed attempt to connect speaks for those that follow, so that a server that is down or refuses us is
 /// not asked by every caller.
@@ -43,9 +41,8 @@ pub(super) struct Link {
 
 struct Shared {
     connector: Connector,
-    clock: Arc<ServerClock>,
-    scripts: Arc<Scripts>,
-    live: ArcSwapOption<MultiplexedConnection>,
+    facts: Arc<Facts>,
+    live: ArcSwapOption<Wire>,
     /// Held for a moment, and only by those who find no connection.
     attempt: Mutex<Option<Attempt>>,
     probing: OneAtATime,
@@ -54,7 +51,7 @@ struct Shared {
     born: Instant,
 }
 
-type Connected = RedisResult<Arc<MultiplexedConnection>>;
+type Connected = RedisResult<Arc<Wire>>;
 
 /// An attempt to connect, under way or failed a moment ago.
 #[derive(Clone)]
@@ -75,12 +72,11 @@ impl Attempt {
 }
 
 impl Link {
-    pub(super) fn new(connector: Connector, clock: Arc<ServerClock>, scripts: Arc<Scripts>) -> Self {
+    pub(super) fn new(connector: Connector, facts: Arc<Facts>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 connector,
-                clock,
-                scripts,
+                facts,
                 live: ArcSwapOption::empty(),
                 attempt: Mutex::new(None),
                 probing: OneAtATime::default(),
@@ -113,13 +109,10 @@ impl Link {
                 shared: &self.shared,
                 live: &live,
             };
-            let mut connection = MultiplexedConnection::clone(&live);
+            let mut connection = Wire::clone(&live);
             let answer = match request {
-                Request::One(command) => connection.req_packed_command(command).await,
-                Request::Many(pipeline) => connection
-                    .req_packed_commands(pipeline, 0, pipeline.len())
-                    .await
-                    .map(Value::Array),
+                Request::One(command) => connection.send(command).await,
+                Request::Many(pipeline) => connection.send_all(pipeline).await.map(Value::Array),
             };
             std::mem::forget(unanswered);
             let broken = match &answer {
@@ -135,6 +128,11 @@ impl Link {
                 return answer;
             }
         }
+    }
+
+    /// A connection that listens to channels.
+    pub(super) async fn pubsub(&self) -> RedisResult<redis::aio::PubSub> {
+        self.shared.connector.pubsub().await
     }
 
     /// Lets go of the connection. The next request makes a new one.
@@ -185,27 +183,17 @@ impl Link {
 }
 
 impl Shared {
-    /// A new connection that has been asked the time and knows our scripts.
+    /// A new connection that has been greeted.
     async fn connect(&self) -> Connected {
         let mut connection = self.connector.connect().await?;
-        let mut setup = redis::pipe();
-        setup.cmd("TIME");
-        for script in self.scripts.all() {
-            setup.add_command(script.load());
-        }
         let asked = Instant::now();
-        let count = setup.len();
-        let answers = connection.req_packed_commands(&setup, 0, count).await?;
-        // A user without the right to load scripts may still run them, and one without the right to ask for the time
-        // gets ours.
-        if let Some(time) = answers.first() {
-            self.observe(time, asked);
-        }
+        let answers = connection.send_all(&self.facts.greeting()).await?;
+        self.facts.learn(&answers, asked);
         Ok(Arc::new(connection))
     }
 
     /// Asks the server's time now and then, without anybody waiting for it.
-    fn refresh_clock(self: &Arc<Self>, live: &MultiplexedConnection) {
+    fn refresh_clock(self: &Arc<Self>, live: &Wire) {
         let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
         let last = self.clock_asked.load(Ordering::Relaxed);
         let due = last.saturating_add(CLOCK_REFRESH.as_millis() as u64);
@@ -219,24 +207,16 @@ impl Shared {
             let (shared, mut connection) = (Arc::clone(self), live.clone());
             tokio::spawn(async move {
                 let (asked, question) = (Instant::now(), redis::cmd("TIME"));
-                let time = tokio::time::timeout(PROBE_LIMIT, connection.req_packed_command(&question));
+                let time = tokio::time::timeout(PROBE_LIMIT, connection.send(&question));
                 if let Ok(Ok(time)) = time.await {
-                    shared.observe(&time, asked);
+                    shared.facts.observe(&time, asked);
                 }
             });
         }
     }
 
-    /// Takes note of an answer to `TIME`.
-    fn observe(&self, time: &Value, asked: Instant) {
-        match redis::from_redis_value_ref::<(u64, u64)>(time) {
-            Ok((seconds, micros)) => self.clock.observe(seconds * 1_000 + micros / 1_000, asked),
-            Err(error) => tracing::debug!(%error, "no time from the server"),
-        }
-    }
-
     /// Lets go of this connection, unless another one took its place already.
-    fn discard(&self, live: &Arc<MultiplexedConnection>) {
+    fn discard(&self, live: &Arc<Wire>) {
         self.live.compare_and_swap(live, None);
     }
 }
@@ -248,7 +228,7 @@ impl Shared {
 /// that stays silent is let go, with all that is queued for it.
 struct Unanswered<'a> {
     shared: &'a Arc<Shared>,
-    live: &'a Arc<MultiplexedConnection>,
+    live: &'a Arc<Wire>,
 }
 
 impl Drop for Unanswered<'_> {
@@ -262,9 +242,9 @@ impl Drop for Unanswered<'_> {
         let (shared, live) = (Arc::clone(self.shared), Arc::clone(self.live));
         runtime.spawn(async move {
             let _turn = turn;
-            let mut connection = MultiplexedConnection::clone(&live);
+            let mut connection = Wire::clone(&live);
             let ping = redis::cmd("PING");
-            let answer = tokio::time::timeout(PROBE_LIMIT, connection.req_packed_command(&ping)).await;
+            let answer = tokio::time::timeout(PROBE_LIMIT, connection.send(&ping)).await;
             if !matches!(answer, Ok(Ok(_))) {
                 shared.discard(&live);
             }

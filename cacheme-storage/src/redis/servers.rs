@@ -37,6 +37,14 @@ impl Servers {
         }
     }
 
+    /// The server, where there is one.
+    pub(super) fn one(&self) -> Option<&Link> {
+        match self {
+            Self::One(link) => Some(link),
+            Self::Cluster(_) => None,
+        }
+    }
+
     /// Sends each command to the server of its key; the answers are in the order of the commands, and may be
     /// [`Value::ServerError`]s.
     pub(super) async fn send(&self, mut commands: Vec<(&[u8], Cmd)>) -> RedisResult<Vec<Value>> {

@@ -7,7 +7,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Connection, Row, Sqlite as Driver, SqliteConnection};
 
-use crate::database::{KeySet, PieceLimits, after_prefix, pieces, ttl_millis};
+use crate::database::{KeySet, PieceLimits, after_prefix, pieces, repeat, ttl_millis};
 use crate::{RemoteEntry, Result};
 
 use super::{Inner, now_ms};
@@ -178,16 +178,4 @@ pub(super) fn entry_pieces(
         let entry = &entries[places[index]];
         entry.key.len() + entry.value.len()
     })
-}
-
-/// `what, what, …` as often as told.
-pub(super) fn repeat(what: &str, times: usize) -> String {
-    let mut list = String::with_capacity((what.len() + 2) * times);
-    for at in 0..times {
-        if at > 0 {
-            list.push_str(", ");
-        }
-        list.push_str(what);
-    }
-    list
 }

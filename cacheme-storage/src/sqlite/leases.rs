@@ -5,10 +5,10 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use sqlx::Row;
 
-use crate::database::{KeySet, LEASE_LIMIT_MS, millis};
+use crate::database::{KeySet, LEASE_LIMIT_MS, millis, repeat};
 use crate::{Acquired, Filled, LeaseToken, RemoteEntry, Result};
 
-use super::entries::{begin, bind_entries, bind_keys, entry_pieces, key_pieces, query, repeat};
+use super::entries::{begin, bind_entries, bind_keys, entry_pieces, key_pieces, query};
 use super::{Inner, now_ms};
 
 impl Inner {
@@ -169,6 +169,26 @@ impl Inner {
                 repeat("?", piece.len()),
             );
             bind_keys(query(sql).bind(token_bytes(token)), &keys[piece])
+        });
+        self.write(statements).await
+    }
+}
+
+impl Inner {
+    pub(super) async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        let keys = KeySet::new(keys.iter().copied(), None);
+        let keys = keys.distinct();
+        let time = millis(time).unwrap_or(LEASE_LIMIT_MS);
+        let statements = key_pieces(keys).map(|piece| {
+            let now = now_ms();
+            let sql = format!(
+                "UPDATE {} SET expires_at_ms = ? \
+                 WHERE value IS NULL AND lease = ? AND expires_at_ms > ? AND key IN ({})",
+                self.table.quoted,
+                repeat("?", piece.len()),
+            );
+            let query = query(sql).bind(now + time).bind(token_bytes(token)).bind(now);
+            bind_keys(query, &keys[piece])
         });
         self.write(statements).await
     }

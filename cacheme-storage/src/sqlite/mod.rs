@@ -161,7 +161,7 @@ impl RemoteStorage for Sqlite {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::none().with_leases()
+        Capabilities::none().with_renewals()
     }
 
     async fn connect(&self) -> Result<()> {
@@ -211,6 +211,11 @@ impl RemoteStorage for Sqlite {
     async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
         let _pass = self.enter().await?;
         self.inner.release(keys, token).await
+    }
+
+    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.renew(keys, token, time).await
     }
 
     /// Waits for calls under way and closes the connections, unless the pool is the application's.

@@ -9,59 +9,61 @@ use tests::{Server, postgres};
 
 use super::{entry, eventually, open};
 
-fn url(server: &Server, options: &str) -> String {
+pub(super) fn url(server: &Server, options: &str) -> String {
     format!(
         "postgres://postgres@127.0.0.1:{}/postgres{options}",
         server.port()
     )
 }
 
-async fn run(pool: &PgPool, sql: &str) {
+pub(super) async fn run(pool: &PgPool, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
         .execute(pool)
         .await
         .unwrap();
 }
 
+/// Makes users who need the password `sEcReT` and may do nothing else; gives a pool of the administrator's.
+pub(super) async fn with_passwords(server: &Server, users: &[&str]) -> PgPool {
+    let pool = PgPool::connect(&url(server, "")).await.unwrap();
+    let access = server.dir().join("data/pg_hba.conf");
+    let mut rules = String::new();
+    for user in users {
+        run(&pool, &format!("CREATE ROLE {user} LOGIN PASSWORD 'sEcReT'")).await;
+        rules += &format!("host all {user} 127.0.0.1/32 scram-sha-256\n");
+    }
+    let others = std::fs::read_to_string(&access).unwrap();
+    std::fs::write(&access, rules + &others).unwrap();
+    run(&pool, "SELECT pg_reload_conf()").await;
+    for user in users {
+        let wrong = format!("postgres://{user}:not@127.0.0.1:{}/postgres", server.port());
+        eventually("the server asks for passwords", async || {
+            PgPool::connect(&wrong).await.is_err()
+        })
+        .await;
+    }
+    pool
+}
+
 async fn reason(url: &str) -> String {
     let error = open(url).connect().await.unwrap_err();
-    assert!(!format!("{error} {error:?}").contains("s3cret"));
+    assert!(!format!("{error} {error:?}").contains("sEcReT"));
     error.to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_says_what_is_wrong() {
     let server = postgres();
-    let pool = PgPool::connect(&url(&server, "")).await.unwrap();
-
-    // A user who needs a password, and may make no table.
-    let access = server.dir().join("data/pg_hba.conf");
-    let all = std::fs::read_to_string(&access).unwrap();
-    std::fs::write(
-        &access,
-        format!("host all poor 127.0.0.1/32 scram-sha-256\n{all}"),
-    )
-    .unwrap();
-    run(
-        &pool,
-        "CREATE ROLE poor LOGIN PASSWORD 's3cret'; SELECT pg_reload_conf()",
-    )
-    .await;
+    let pool = with_passwords(&server, &["poor"]).await;
     let port = server.port();
-    eventually("the server asks for passwords", async || {
-        PgPool::connect(&format!("postgres://poor:not@127.0.0.1:{port}/postgres"))
-            .await
-            .is_err()
-    })
-    .await;
-    let wrong = reason(&format!("postgres://poor:s3cretly@127.0.0.1:{port}/postgres")).await;
+    let wrong = reason(&format!("postgres://poor:not-sEcReT@127.0.0.1:{port}/postgres")).await;
     assert!(
         wrong.contains("refused") && wrong.contains("password authentication failed"),
         "{wrong}"
     );
-    let wrong = reason(&format!("postgres://poor:s3cret@127.0.0.1:{port}/other")).await;
+    let wrong = reason(&format!("postgres://poor:sEcReT@127.0.0.1:{port}/other")).await;
     assert!(wrong.contains("database \"other\" does not exist"), "{wrong}");
-    let wrong = reason("postgres://app:s3cret@127.0.0.1:1/app").await;
+    let wrong = reason("postgres://app:sEcReT@127.0.0.1:1/app").await;
     assert!(
         wrong.contains("cannot be reached") && wrong.contains("refused"),
         "{wrong}"
@@ -90,7 +92,7 @@ async fn postgres_says_what_is_wrong() {
         "{wrong}"
     );
 
-    let wrong = reason(&format!("postgres://poor:s3cret@127.0.0.1:{port}/postgres")).await;
+    let wrong = reason(&format!("postgres://poor:sEcReT@127.0.0.1:{port}/postgres")).await;
     assert!(
         wrong.contains("cannot be made") && wrong.contains("permission denied"),
         "{wrong}"

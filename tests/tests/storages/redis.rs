@@ -7,6 +7,7 @@ use cacheme_storage::{
     Acquired, Bytes, Error, Filled, LeaseToken, Redis, RemoteEntry, RemoteStorage, Storage, conformance,
 };
 use redis::AsyncConnectionConfig;
+use redis::aio::ConnectionManagerConfig;
 use tests::{Proxy, Server};
 
 use super::{entry, eventually, open};
@@ -14,12 +15,12 @@ use super::{entry, eventually, open};
 const TOKEN: LeaseToken = LeaseToken(7);
 const TIME: Duration = Duration::from_secs(30);
 
-fn url(server: &Server) -> String {
+pub(super) fn url(server: &Server) -> String {
     format!("redis://127.0.0.1:{}", server.port())
 }
 
 /// Runs commands on a server as another client does.
-async fn ask<T: redis::FromRedisValue>(port: u16, command: &[&str]) -> T {
+pub(super) async fn ask<T: redis::FromRedisValue>(port: u16, command: &[&str]) -> T {
     let client = redis::Client::open(("127.0.0.1", port)).unwrap();
     let config = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(20)));
     let mut connection = client
@@ -52,18 +53,31 @@ async fn a_unix_socket_a_database_and_a_login_work_from_the_url() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_or_connection_of_the_application_serves() {
-    let server = tests::redis(&[]);
+    let mut server = tests::redis(&[]);
     let client = redis::Client::open(("127.0.0.1", server.port())).unwrap();
     let connection = client.get_multiplexed_async_connection().await.unwrap();
+    let patient = ConnectionManagerConfig::new().set_response_timeout(Some(Duration::from_secs(60)));
+    let manager = client.get_connection_manager_with_config(patient).await.unwrap();
     for redis in [
         Redis::builder().client(client),
         Redis::builder().connection(connection),
+        Redis::builder().manager(manager.clone()),
     ] {
         let redis = redis.build().unwrap();
         redis.connect().await.unwrap();
         redis.set(&[entry(b"k", "v", None)]).await.unwrap();
         assert_eq!(redis.get(&[b"k"]).await.unwrap(), [Some(Bytes::from("v"))]);
+        redis.close().await.unwrap();
     }
+    // It is the application's, and finds the server again by itself.
+    let redis = Redis::builder().manager(manager.clone()).build().unwrap();
+    redis.connect().await.unwrap();
+    server.restart();
+    eventually("the server is found", async || redis.get(&[b"k"]).await.is_ok()).await;
+    let mut manager = manager;
+    let pong: String = redis::cmd("PING").query_async(&mut manager).await.unwrap();
+    assert_eq!(pong, "PONG");
+    conformance::remote(Arc::new(redis)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,6 +180,50 @@ async fn a_restart_or_a_cut_costs_no_call() {
         redis.fill(&[entry(b"k", "w", None)], TOKEN).await.unwrap(),
         [Filled::Stored]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_over_the_limit_of_the_server_is_refused_with_the_limit() {
+    let server = tests::redis(&["--proto-max-bulk-len", "2mb"]);
+    let redis = open(&url(&server));
+    redis.connect().await.unwrap();
+    let large = || Bytes::from(vec![1; (2 << 20) + 1]);
+    let error = redis.set(&[entry(b"k", large(), None)]).await.unwrap_err();
+    let said = error.to_string();
+    assert!(
+        matches!(
+            error,
+            Error::TooLarge {
+                size: 2_097_153,
+                limit: 2_097_152,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert!(said.contains("127.0.0.1") && said.contains("2097152"), "{said}");
+    let granted = redis.acquire(&[b"k"], TOKEN, TIME, false).await.unwrap();
+    assert_eq!(granted, [Acquired::Granted]);
+    let error = redis
+        .fill(&[entry(b"k", large(), None)], TOKEN)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error:?}");
+    // One byte less is taken, on the same connection.
+    let fits = large().slice(1..);
+    redis.set(&[entry(b"k", fits.clone(), None)]).await.unwrap();
+    assert_eq!(redis.get(&[b"k"]).await.unwrap(), [Some(fits)]);
+    conformance::remote(redis).await;
+
+    // Who may not ask for the limit is told by the server.
+    let no_settings = tests::redis(&["--proto-max-bulk-len", "2mb", "--rename-command", "CONFIG", ""]);
+    let redis = open(&url(&no_settings));
+    let error = redis.set(&[entry(b"k", large(), None)]).await.unwrap_err();
+    assert!(
+        matches!(error, Error::Refused { .. } | Error::Unreachable { .. }),
+        "{error:?}"
+    );
+    assert_eq!(redis.get(&[b"k"]).await.unwrap(), [None]);
 }
 
 #[test]
@@ -371,17 +429,17 @@ async fn ask_as(port: u16, password: &str, command: &[&str]) {
 async fn a_server_without_the_newest_command_leases_by_script() {
     // A user that may not run `SET` with `GET` cannot be had; a server that answers as Redis 6 does can.
     let server = tests::redis(&["--rename-command", "GETRANGE", "GETRANGE"]);
-    let old = super::old_redis::before(server.port());
+    let old = super::other_redis::old(server.port());
     let redis = open(&format!("redis://127.0.0.1:{}", old.port()));
     conformance::remote(redis).await;
-    assert!(old.refused() > 0, "the command was never tried");
+    assert!(old.altered() > 0, "the command was never tried");
 }
 
 #[test]
 fn mistakes_in_the_url_name_themselves() {
     let cases = [
         ("redis://h/x", "`/x` is no database"),
-        ("redis://h:port", "`port` is no port"),
+        ("redis://h:port", "has no number for a port"),
         ("redis://", "names no host"),
         ("redis://a,b", "`redis+cluster://`"),
         ("redis://h?tls=1", "unknown option `tls`; known are: timeout"),
@@ -400,4 +458,41 @@ fn mistakes_in_the_url_name_themselves() {
     let storage = Storage::open("redis://ann:sEcReT@[::1]:7/1").unwrap();
     assert_eq!(storage.location(), "redis://[::1]:7/1");
     assert!(!format!("{storage:?}").contains("sEcReT"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_key_is_told_when_its_lease_is_given_up() {
+    let server = tests::redis(&[]);
+    let (ours, theirs) = (open(&url(&server)), open(&url(&server)));
+    let key: &[u8] = b"waited for";
+    let others = LeaseToken(77);
+    for turn in 0..2 {
+        theirs.acquire(&[key], TOKEN, TIME, false).await.unwrap();
+        theirs.acquire(&[b"other"], others, TIME, true).await.unwrap();
+        let waiting = tokio::spawn({
+            let ours = Arc::clone(&ours);
+            async move { ours.changed(&[b"never", b"waited for"]).await }
+        });
+        eventually("it listens", async || {
+            let counted: (String, u64) =
+                ask(server.port(), &["PUBSUB", "NUMSUB", "cacheme.filled:waited for"]).await;
+            counted.1 == 1
+        })
+        .await;
+        theirs.fill(&[entry(b"other", "v", None)], others).await.unwrap();
+        assert!(!waiting.is_finished(), "another key is none of its business");
+        if turn == 0 {
+            theirs.fill(&[entry(key, "v", None)], TOKEN).await.unwrap();
+            theirs.remove(&[key]).await.unwrap();
+        } else {
+            theirs.release(&[key], TOKEN).await.unwrap();
+        }
+        let told = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+        told.expect("it is told").unwrap();
+        eventually("it listens no more", async || {
+            let channels: Vec<String> = ask(server.port(), &["PUBSUB", "CHANNELS"]).await;
+            channels.is_empty()
+        })
+        .await;
+    }
 }

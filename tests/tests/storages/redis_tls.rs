@@ -9,13 +9,13 @@ use tests::Server;
 
 use super::open;
 
-struct Certificates {
-    dir: TempDir,
+pub(super) struct Certificates {
+    pub(super) dir: TempDir,
     authority: String,
 }
 
 /// An authority, and a server's certificate for `localhost` by it.
-fn certificates() -> Certificates {
+pub(super) fn certificates() -> Certificates {
     let dir = tempfile::tempdir().unwrap();
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -85,4 +85,22 @@ async fn certificates_that_do_not_fit_are_refused() {
         matches!(no_pem, Error::Config { .. } | Error::Unreachable { .. }),
         "{no_pem:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_goes_over_tls() {
+    let (certificates, port) = (certificates(), tests::free_port());
+    let server = server(&certificates, port);
+    let user = ["ACL", "SETUSER", "app", "on", ">pa@ss", "~*", "+@all"];
+    super::redis::ask::<()>(server.port(), &user).await;
+    super::redis::ask::<()>(server.port(), &["ACL", "SETUSER", "default", "off"]).await;
+    let ca = certificates.dir.path().join("ca.pem");
+    let at = |login: &str| open(&format!("rediss://{login}localhost:{port}/2?ca={}", ca.display()));
+    let app = at("app:pa%40ss@");
+    app.set(&[super::entry(b"k", "v", None)]).await.unwrap();
+    assert_eq!(app.get(&[b"k"]).await.unwrap(), [Some("v".into())]);
+    for login in ["app:wrong@", ""] {
+        let error = at(login).connect().await.unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{login}: {error:?}");
+    }
 }

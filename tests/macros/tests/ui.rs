@@ -1,4 +1,4 @@
-//! What the macros make of right and wrong items. `TRYBUILD=overwrite cargo test -p tests --test ui` writes the
+//! What the macros make of right and wrong items. `TRYBUILD=overwrite cargo test -p macro-tests` writes the
 //! expected messages anew.
 
 #[test]

@@ -1,0 +1,519 @@
+//! What Cacheme costs over a remote storage, next to the same commands written by hand on the raw driver.
+//!
+//! `cargo run --release -p benches --bin remote [-- --storage NAME,NAME… --rounds N --out FILE]`
+//!
+//! Both sides serialise the same value in the same way, and talk to one private server. By hand, as with us, the one
+//! who finds nothing takes a lease before it loads and fills under it; where no command does both, it looks first.
+//! Ratios are the time by hand over ours: above 1, ours is faster.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use benches::args::Args;
+use benches::stats::Spread;
+use benches::table::Table;
+use cacheme::{BoxError, Cacheme, LoadContext, Node, Storage};
+use futures_util::TryStreamExt;
+use mongodb::bson::{Binary, Bson, DateTime, Document, doc, spec::BinarySubtype};
+use redis::AsyncCommands;
+use serde::{Deserialize, Serialize};
+use sqlx::{MySqlPool, PgPool, Row, SqlitePool};
+use tests::Kind;
+
+/// How many entries there are to be hit.
+const ENTRIES: u64 = 1_000;
+/// How many keys a bulk call has.
+const BULK: u64 = 20;
+/// How many tasks call at once.
+const TASKS: u64 = 64;
+/// How long a lease is, in milliseconds.
+const LEASE_MS: i64 = 10_000;
+const TTL_MS: i64 = 600_000;
+
+/// About a hundred bytes.
+#[derive(Serialize, Deserialize, Clone, Debug)]
+struct Info {
+    id: u64,
+    name: String,
+    mail: String,
+}
+
+impl Info {
+    fn of(id: u64) -> Self {
+        Self {
+            id,
+            name: format!("user number {id:>30}"),
+            mail: format!("user-{id:>20}@mail.example"),
+        }
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        bincode::serde::encode_to_vec(self, bincode::config::standard()).expect("it can be written")
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Self {
+        let read = bincode::serde::decode_from_slice(bytes, bincode::config::standard());
+        read.expect("it was written by us").0
+    }
+}
+
+#[derive(Node, Clone, Debug)]
+#[node(
+    key = "user:{id}:info",
+    value = Info,
+    tier(storage = "remote", ttl = "10m"),
+    load = load,
+)]
+struct InfoNode {
+    id: u64,
+}
+
+async fn load(node: &InfoNode, _: &mut LoadContext<InfoNode>) -> Result<Info, BoxError> {
+    Ok(Info::of(node.id))
+}
+
+/// The jobs, by one side or the other.
+trait Side: Send + Sync + 'static {
+    /// Reads an entry that is there.
+    fn hit(&self, id: u64) -> impl Future<Output = Info> + Send;
+    /// Reads entries that are there.
+    fn hits(&self, ids: Vec<u64>) -> impl Future<Output = Vec<Info>> + Send;
+    /// Finds nothing, loads, and fills.
+    fn fill(&self, id: u64) -> impl Future<Output = Info> + Send;
+}
+
+impl Side for Cacheme {
+    async fn hit(&self, id: u64) -> Info {
+        self.get(&InfoNode { id }).await.expect("the server answers")
+    }
+
+    async fn hits(&self, ids: Vec<u64>) -> Vec<Info> {
+        let nodes: Vec<_> = ids.into_iter().map(|id| InfoNode { id }).collect();
+        self.get_all(&nodes).await.expect("the server answers")
+    }
+
+    async fn fill(&self, id: u64) -> Info {
+        self.get(&InfoNode { id }).await.expect("the server answers")
+    }
+}
+
+fn key(id: u64) -> Vec<u8> {
+    format!("raw:user:{id}:info").into_bytes()
+}
+
+fn keys(ids: &[u64]) -> Vec<Vec<u8>> {
+    ids.iter().map(|&id| key(id)).collect()
+}
+
+/// A lease's token, another one each time.
+fn token() -> Vec<u8> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    u128::from(NEXT.fetch_add(1, Ordering::Relaxed))
+        .to_be_bytes()
+        .to_vec()
+}
+
+struct RawRedis(redis::aio::MultiplexedConnection);
+
+impl Side for RawRedis {
+    async fn hit(&self, id: u64) -> Info {
+        let found: Vec<u8> = self.0.clone().get(key(id)).await.expect("the server answers");
+        Info::from_bytes(&found)
+    }
+
+    async fn hits(&self, ids: Vec<u64>) -> Vec<Info> {
+        let found: Vec<Vec<u8>> = self.0.clone().mget(keys(&ids)).await.expect("the server answers");
+        found.iter().map(|found| Info::from_bytes(found)).collect()
+    }
+
+    async fn fill(&self, id: u64) -> Info {
+        let mut connection = self.0.clone();
+        let mut set = redis::cmd("SET");
+        set.arg(key(id))
+            .arg(token())
+            .arg("NX")
+            .arg("GET")
+            .arg("PX")
+            .arg(LEASE_MS);
+        let found: Option<Vec<u8>> = set
+            .query_async(&mut connection)
+            .await
+            .expect("the server answers");
+        assert!(found.is_none(), "{id} is there");
+        let info = Info::of(id);
+        let mut set = redis::cmd("SET");
+        set.arg(key(id)).arg(info.to_bytes()).arg("PX").arg(TTL_MS);
+        let () = set
+            .query_async(&mut connection)
+            .await
+            .expect("the server answers");
+        info
+    }
+}
+
+struct RawPostgres(PgPool);
+
+impl Side for RawPostgres {
+    async fn hit(&self, id: u64) -> Info {
+        let found =
+            sqlx::query("SELECT value FROM raw WHERE key = $1 AND value IS NOT NULL AND expires > now()")
+                .bind(key(id))
+                .fetch_one(&self.0)
+                .await;
+        Info::from_bytes(found.expect("it is there").get(0))
+    }
+
+    async fn hits(&self, ids: Vec<u64>) -> Vec<Info> {
+        let found = sqlx::query(
+            "SELECT value FROM raw WHERE key = ANY($1) AND value IS NOT NULL AND expires > now()",
+        )
+        .bind(keys(&ids))
+        .fetch_all(&self.0)
+        .await;
+        let found = found.expect("the server answers");
+        found.iter().map(|row| Info::from_bytes(row.get(0))).collect()
+    }
+
+    async fn fill(&self, id: u64) -> Info {
+        let (key, token) = (key(id), token());
+        let leased = sqlx::query(
+            "INSERT INTO raw (key, lease, expires) VALUES ($1, $2, now() + $3 * interval '1 ms') \
+             ON CONFLICT (key) DO NOTHING",
+        );
+        let leased = leased
+            .bind(&key)
+            .bind(&token)
+            .bind(LEASE_MS as f64)
+            .execute(&self.0)
+            .await;
+        assert_eq!(
+            leased.expect("the server answers").rows_affected(),
+            1,
+            "{id} is there"
+        );
+        let info = Info::of(id);
+        let filled = sqlx::query(
+            "UPDATE raw SET value = $1, expires = now() + $2 * interval '1 ms', lease = NULL \
+             WHERE key = $3 AND lease = $4",
+        );
+        let filled = filled
+            .bind(info.to_bytes())
+            .bind(TTL_MS as f64)
+            .bind(&key)
+            .bind(&token);
+        let filled = filled.execute(&self.0).await.expect("the server answers");
+        assert_eq!(filled.rows_affected(), 1);
+        info
+    }
+}
+
+/// MySQL and SQLite, whose statements differ in their clocks only.
+macro_rules! raw_sql {
+    ($name:ident, $pool:ty, $now:literal, $insert:literal) => {
+        struct $name($pool);
+
+        impl Side for $name {
+            async fn hit(&self, id: u64) -> Info {
+                let found = sqlx::query(concat!(
+                    "SELECT value FROM raw WHERE id = ? AND value IS NOT NULL AND expires > ",
+                    $now
+                ));
+                let found = found.bind(key(id)).fetch_one(&self.0).await.expect("it is there");
+                Info::from_bytes(found.get(0))
+            }
+
+            async fn hits(&self, ids: Vec<u64>) -> Vec<Info> {
+                let mut found = sqlx::query(concat!(
+                    "SELECT value FROM raw WHERE id IN (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ",
+                    "AND value IS NOT NULL AND expires > ",
+                    $now
+                ));
+                for key in keys(&ids) {
+                    found = found.bind(key);
+                }
+                let found = found.fetch_all(&self.0).await.expect("the server answers");
+                found.iter().map(|row| Info::from_bytes(row.get(0))).collect()
+            }
+
+            async fn fill(&self, id: u64) -> Info {
+                let (key, token) = (key(id), token());
+                let found = sqlx::query(concat!(
+                    "SELECT value FROM raw WHERE id = ? AND value IS NOT NULL AND expires > ",
+                    $now
+                ));
+                let found = found.bind(&key).fetch_optional(&self.0).await;
+                assert!(found.expect("the server answers").is_none(), "{id} is there");
+                let leased = sqlx::query(concat!(
+                    $insert,
+                    " INTO raw (id, lease, expires) VALUES (?, ?, ",
+                    $now,
+                    " + ?)"
+                ));
+                let leased = leased.bind(&key).bind(&token).bind(LEASE_MS).execute(&self.0).await;
+                assert_eq!(leased.expect("the server answers").rows_affected(), 1);
+                let info = Info::of(id);
+                let filled = sqlx::query(concat!(
+                    "UPDATE raw SET value = ?, expires = ",
+                    $now,
+                    " + ?, lease = NULL WHERE id = ? AND lease = ?"
+                ));
+                let filled = filled.bind(info.to_bytes()).bind(TTL_MS).bind(&key).bind(&token);
+                let filled = filled.execute(&self.0).await.expect("the server answers");
+                assert_eq!(filled.rows_affected(), 1);
+                info
+            }
+        }
+    };
+}
+
+raw_sql!(
+    RawMySql,
+    MySqlPool,
+    "UNIX_TIMESTAMP(NOW(3)) * 1000",
+    "INSERT IGNORE"
+);
+raw_sql!(
+    RawSqlite,
+    SqlitePool,
+    "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+    "INSERT OR IGNORE"
+);
+
+struct RawMongoDb(mongodb::Collection<Document>);
+
+impl RawMongoDb {
+    fn value(found: &Document) -> Info {
+        Info::from_bytes(found.get_binary_generic("value").expect("it is a value"))
+    }
+}
+
+fn binary(bytes: Vec<u8>) -> Bson {
+    Bson::Binary(Binary {
+        subtype: BinarySubtype::Generic,
+        bytes,
+    })
+}
+
+fn text(id: u64) -> String {
+    format!("raw:user:{id}:info")
+}
+
+fn in_millis(ms: i64) -> DateTime {
+    DateTime::from_millis(DateTime::now().timestamp_millis() + ms)
+}
+
+impl Side for RawMongoDb {
+    async fn hit(&self, id: u64) -> Info {
+        let found = self.0.find_one(doc! { "_id": text(id) }).await;
+        Self::value(&found.expect("the server answers").expect("it is there"))
+    }
+
+    async fn hits(&self, ids: Vec<u64>) -> Vec<Info> {
+        let names: Vec<_> = ids.into_iter().map(text).collect();
+        let found = self
+            .0
+            .find(doc! { "_id": { "$in": names } })
+            .await
+            .expect("the server answers");
+        let found: Vec<Document> = found.try_collect().await.expect("the server answers");
+        found.iter().map(Self::value).collect()
+    }
+
+    async fn fill(&self, id: u64) -> Info {
+        let found = self.0.find_one(doc! { "_id": text(id) }).await;
+        assert!(found.expect("the server answers").is_none(), "{id} is there");
+        let token = binary(token());
+        let lease = doc! { "$set": { "lease": token.clone(), "expires_at": in_millis(LEASE_MS) } };
+        let leased = self
+            .0
+            .update_one(doc! { "_id": text(id) }, lease)
+            .upsert(true)
+            .await;
+        assert!(leased.expect("the server answers").upserted_id.is_some());
+        let info = Info::of(id);
+        let value = doc! { "$set": { "value": binary(info.to_bytes()), "expires_at": in_millis(TTL_MS) } };
+        let filled = self
+            .0
+            .update_one(doc! { "_id": text(id), "lease": token }, value)
+            .await;
+        assert_eq!(filled.expect("the server answers").modified_count, 1);
+        info
+    }
+}
+
+/// A job: how often it is done in a round, and by how many at once.
+struct Job {
+    name: &'static str,
+    times: u64,
+    tasks: u64,
+}
+
+/// Runs a job; microseconds for one time.
+async fn run(side: &Arc<impl Side>, job: &Job, fresh: &AtomicU64) -> f64 {
+    let each = job.times / job.tasks;
+    let name = job.name;
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..job.tasks)
+        .map(|task| {
+            let (side, first) = (Arc::clone(side), fresh.fetch_add(each, Ordering::Relaxed));
+            tokio::spawn(async move {
+                for time in 0..each {
+                    // Neighbours in time are no neighbours in the storage.
+                    let id = (task * 389 + time * 7_919) % ENTRIES;
+                    match name {
+                        "get hit" => assert_eq!(side.hit(id).await.id, id),
+                        "get_all of 20" => {
+                            let ids: Vec<_> = (0..BULK).map(|at| (id + at * 37) % ENTRIES).collect();
+                            assert_eq!(side.hits(ids).await.len() as u64, BULK);
+                        }
+                        _ => assert_eq!(side.fill(first + time).await.id, first + time),
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("no task panics");
+    }
+    start.elapsed().as_secs_f64() * 1e6 / (each * job.tasks) as f64
+}
+
+/// All jobs over one storage, a line each.
+async fn compare(name: &str, storage: Storage, raw: impl Side, scale: u64, rounds: usize, table: &mut Table) {
+    let ours = Cacheme::builder().prefix("bench").build().expect("a prefix");
+    let storage = storage.with_timeout(Duration::from_secs(60));
+    ours.register_storage("remote", storage)
+        .await
+        .expect("the server is there");
+    let (ours, raw) = (Arc::new(ours), Arc::new(raw));
+    for id in 0..ENTRIES {
+        ours.fill(id).await;
+        raw.fill(id).await;
+    }
+    // Beyond the entries that are there, each side has numbers of its own.
+    let (fresh_ours, fresh_raw) = (AtomicU64::new(ENTRIES), AtomicU64::new(ENTRIES));
+    let job = |name, times, tasks| Job { name, times, tasks };
+    let jobs = [
+        job("get hit", scale, 1),
+        job("get hit", scale * 4, TASKS),
+        job("get_all of 20", scale / 4, 1),
+        job("fill after a miss", scale / 2, 1),
+    ];
+    for job in jobs {
+        let mut times = (Vec::new(), Vec::new());
+        // The first round warms up: connections, prepared statements.
+        for round in 0..=rounds {
+            let pair = if round % 2 == 0 {
+                let ours = run(&ours, &job, &fresh_ours).await;
+                (ours, run(&raw, &job, &fresh_raw).await)
+            } else {
+                let raw = run(&raw, &job, &fresh_raw).await;
+                (run(&ours, &job, &fresh_ours).await, raw)
+            };
+            if round > 0 {
+                times.0.push(pair.0);
+                times.1.push(pair.1);
+            }
+        }
+        let ratios = Spread::of(times.0.iter().zip(&times.1).map(|(ours, raw)| raw / ours));
+        let (ours, raw) = (Spread::of(times.0), Spread::of(times.1));
+        table.line(&format!(
+            "{name}\t{}\t{}\t{:.1}\t{:.1}\t{ratios}",
+            job.name, job.tasks, ours.median, raw.median
+        ));
+    }
+}
+
+const USAGE: &str =
+    "remote [--storage redis,postgres,mysql,mongodb,sqlite] [--rounds 7] [--scale 2000] [--out FILE]";
+
+#[tokio::main]
+async fn main() {
+    let args = Args::read(&["storage", "rounds", "scale", "out"], USAGE);
+    let mut storages: Vec<String> = args.list("storage");
+    if storages.is_empty() {
+        storages = ["redis", "postgres", "mysql", "mongodb", "sqlite"]
+            .map(Into::into)
+            .to_vec();
+    }
+    let rounds = args.one("rounds", 7);
+    let scale: u64 = args.one("scale", 2_000);
+    let titles = "storage\tjob\ttasks\tours us\traw us\tratio min\tratio median\tratio max";
+    let mut table = Table::begin(&args.one("out", String::new()), titles);
+    let open = |url: &str| Storage::open(url).expect("a URL");
+    for storage in storages {
+        match storage.as_str() {
+            "redis" => {
+                let server = tests::redis(&[]);
+                let url = Kind::Redis.url(&server);
+                let client = redis::Client::open(url.as_str()).expect("a URL");
+                let connection = client
+                    .get_multiplexed_async_connection()
+                    .await
+                    .expect("it answers");
+                compare(
+                    "redis",
+                    open(&url),
+                    RawRedis(connection),
+                    scale * 4,
+                    rounds,
+                    &mut table,
+                )
+                .await;
+            }
+            "postgres" => {
+                let server = tests::postgres();
+                let url = Kind::Postgres.url(&server);
+                let pool = PgPool::connect(&url).await.expect("it answers");
+                let made =
+                    "CREATE TABLE raw (key bytea PRIMARY KEY, value bytea, expires timestamptz, lease bytea)";
+                sqlx::query(made).execute(&pool).await.expect("it can be made");
+                compare(
+                    "postgres",
+                    open(&url),
+                    RawPostgres(pool),
+                    scale,
+                    rounds,
+                    &mut table,
+                )
+                .await;
+            }
+            "mysql" => {
+                let server = tests::mariadb();
+                let url = Kind::MySql.url(&server);
+                let pool = MySqlPool::connect(&url).await.expect("it answers");
+                let made = "CREATE TABLE raw (id varbinary(1024) PRIMARY KEY, value longblob, expires bigint, \
+                            lease varbinary(16))";
+                sqlx::query(made).execute(&pool).await.expect("it can be made");
+                compare("mysql", open(&url), RawMySql(pool), scale, rounds, &mut table).await;
+            }
+            "mongodb" => {
+                let server = tests::mongodb();
+                let url = Kind::MongoDb.url(&server);
+                let client = mongodb::Client::with_uri_str(&url).await.expect("a URL");
+                let raw = RawMongoDb(client.database("test").collection("raw"));
+                let emulated = if tests::mongodb_is_emulated() { 10 } else { 1 };
+                compare("mongodb", open(&url), raw, scale / emulated, rounds, &mut table).await;
+            }
+            "sqlite" => {
+                let folder = tempfile::tempdir().expect("a temporary folder");
+                let options = sqlx::sqlite::SqliteConnectOptions::new()
+                    .filename(folder.path().join("raw.db"))
+                    .create_if_missing(true)
+                    .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)
+                    .synchronous(sqlx::sqlite::SqliteSynchronous::Normal);
+                let pool = sqlx::sqlite::SqlitePoolOptions::new()
+                    .max_connections(4)
+                    .connect_with(options);
+                let pool = pool.await.expect("it can be opened");
+                let made = "CREATE TABLE raw (id blob NOT NULL PRIMARY KEY, value blob, expires integer, lease blob)";
+                sqlx::query(made).execute(&pool).await.expect("it can be made");
+                let url = format!("sqlite://{}/ours.db", folder.path().display());
+                compare("sqlite", open(&url), RawSqlite(pool), scale, rounds, &mut table).await;
+            }
+            other => args.refuse(&format!("no storage is called `{other}`")),
+        }
+    }
+}

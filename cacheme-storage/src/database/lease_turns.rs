@@ -1,0 +1,184 @@
+use std::borrow::Cow;
+use std::future::Future;
+use std::time::Duration;
+
+use crate::{Acquired, LeaseToken, Result};
+
+use super::KeySet;
+
+/// What a look found under a key.
+#[derive(Clone)]
+pub(crate) enum Found {
+    Nothing,
+    /// The lease, ours already.
+    Ours,
+    /// What somebody else has there, value or lease.
+    Theirs(Acquired),
+}
+
+/// Leases in databases where nothing both reads and writes.
+pub(crate) trait LeaseTurns: Sync {
+    /// What lives under each of the keys.
+    fn look(
+        &self,
+        keys: &[Cow<'_, [u8]>],
+        token: LeaseToken,
+    ) -> impl Future<Output = Result<Vec<Found>>> + Send;
+
+    /// Takes the leases of keys that are free, or of all with `steal`; says for each whether it is certain that it did.
+    fn take(
+        &self,
+        keys: &[Cow<'_, [u8]>],
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> impl Future<Output = Result<Vec<bool>>> + Send;
+}
+
+/// Takes the leases of what is free, and looks at who has the others.
+///
+/// A single key is looked at first, which locks and writes nothing: to ask for its lease is how it is read. Who asks for
+/// many has read them before and knows that they were not there.
+pub(crate) async fn acquire_by_turns(
+    storage: &impl LeaseTurns,
+    keys: KeySet<'_>,
+    token: LeaseToken,
+    time: Duration,
+    steal: bool,
+) -> Result<Vec<Acquired>> {
+    let all = keys.distinct();
+    let mut answers: Vec<Option<Acquired>> = vec![None; all.len()];
+    if steal {
+        storage.take(all, token, time, true).await?;
+        answers.fill(Some(Acquired::Granted));
+    } else if all.len() == 1 {
+        // A lease that is ours already is taken anew, for its time.
+        look(storage, all, token, &mut answers, None).await?;
+    }
+    // A key is without an answer after a turn only if it went to somebody else and was given up again within.
+    while answers.iter().any(Option::is_none) {
+        let (open, places) = open(all, &answers);
+        let taken = storage.take(&open, token, time, false).await?;
+        for (place, taken) in places.into_iter().zip(taken) {
+            answers[place] = taken.then_some(Acquired::Granted);
+        }
+        look(storage, all, token, &mut answers, Some(Acquired::Granted)).await?;
+    }
+    Ok(keys.answers(answers.into_iter().flatten().collect()))
+}
+
+/// Answers for keys without one: with what somebody else has there, and with `ours` for a lease of our own.
+async fn look(
+    storage: &impl LeaseTurns,
+    keys: &[Cow<'_, [u8]>],
+    token: LeaseToken,
+    answers: &mut [Option<Acquired>],
+    ours: Option<Acquired>,
+) -> Result<()> {
+    let (open, places) = open(keys, answers);
+    if open.is_empty() {
+        return Ok(());
+    }
+    let found = storage.look(&open, token).await?;
+    for (place, found) in places.into_iter().zip(found) {
+        answers[place] = match found {
+            Found::Nothing => None,
+            Found::Ours => ours.clone(),
+            Found::Theirs(answer) => Some(answer),
+        };
+    }
+    Ok(())
+}
+
+/// The keys that have no answer yet, and their places.
+fn open<'a>(keys: &'a [Cow<'_, [u8]>], answers: &[Option<Acquired>]) -> (Vec<Cow<'a, [u8]>>, Vec<usize>) {
+    let places = keys.iter().zip(answers).enumerate();
+    places
+        .filter(|(_, (_, answer))| answer.is_none())
+        .map(|(place, (key, _))| (Cow::Borrowed(&**key), place))
+        .unzip()
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    const TIME: Duration = Duration::from_secs(1);
+
+    /// Answers as told, and writes down what was asked.
+    #[derive(Default)]
+    struct Script {
+        looks: Mutex<Vec<Vec<Found>>>,
+        takes: Mutex<Vec<Vec<bool>>>,
+        asked: Mutex<Vec<String>>,
+    }
+
+    impl Script {
+        fn ask(&self, what: &str, keys: &[Cow<'_, [u8]>]) {
+            let keys: Vec<_> = keys.iter().map(|key| String::from_utf8_lossy(key)).collect();
+            self.asked.lock().push(format!("{what} {}", keys.join("")));
+        }
+    }
+
+    impl LeaseTurns for Script {
+        async fn look(&self, keys: &[Cow<'_, [u8]>], _: LeaseToken) -> Result<Vec<Found>> {
+            self.ask("look", keys);
+            Ok(self.looks.lock().remove(0))
+        }
+
+        async fn take(
+            &self,
+            keys: &[Cow<'_, [u8]>],
+            _: LeaseToken,
+            _: Duration,
+            steal: bool,
+        ) -> Result<Vec<bool>> {
+            self.ask(if steal { "steal" } else { "take" }, keys);
+            Ok(self.takes.lock().remove(0))
+        }
+    }
+
+    async fn acquire(script: &Script, keys: &[&str], steal: bool) -> Vec<Acquired> {
+        let keys = KeySet::new(keys.iter().map(|key| key.as_bytes()), None);
+        acquire_by_turns(script, keys, LeaseToken(1), TIME, steal)
+            .await
+            .unwrap()
+    }
+
+    fn value() -> Acquired {
+        Acquired::Value("v".into())
+    }
+
+    #[tokio::test]
+    async fn one_key_is_looked_at_first() {
+        let script = Script::default();
+        script.looks.lock().push(vec![Found::Theirs(value())]);
+        assert_eq!(acquire(&script, &["a", "a"], false).await, [value(), value()]);
+        script.looks.lock().push(vec![Found::Ours]);
+        script.takes.lock().push(vec![true]);
+        assert_eq!(acquire(&script, &["a"], false).await, [Acquired::Granted]);
+        assert_eq!(*script.asked.lock(), ["look a", "look a", "take a"]);
+    }
+
+    #[tokio::test]
+    async fn of_many_keys_those_in_doubt_are_looked_at() {
+        let script = Script::default();
+        script
+            .takes
+            .lock()
+            .extend([vec![true, false, false, false], vec![true]]);
+        script
+            .looks
+            .lock()
+            .push(vec![Found::Theirs(value()), Found::Ours, Found::Nothing]);
+        let answers = acquire(&script, &["d", "a", "c", "b"], false).await;
+        let granted = Acquired::Granted;
+        assert_eq!(answers, [granted.clone(), granted.clone(), granted, value()]);
+        assert_eq!(*script.asked.lock(), ["take abcd", "look bcd", "take d"]);
+        script.takes.lock().push(vec![false, false]);
+        acquire(&script, &["a", "b"], true).await;
+        assert_eq!(script.asked.lock()[3], "steal ab");
+    }
+}

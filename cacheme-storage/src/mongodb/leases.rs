@@ -1,0 +1,208 @@
+use std::borrow::Cow;
+use std::ops::Range;
+use std::time::Duration;
+
+use mongodb::bson::{Bson, Document, doc};
+
+use crate::database::{
+    Found, KeySet, LEASE_LIMIT_MS, LeaseTurns, acquire_by_turns, millis, receipt, ttl_millis,
+};
+use crate::{Acquired, Filled, LeaseToken, RemoteEntry, Result};
+
+use super::Inner;
+use super::entries::{KEY_LIMIT, Keys, Row, binary, date, key_set, text, texts};
+
+impl LeaseTurns for Inner {
+    async fn look(&self, keys: &Keys<'_>, token: LeaseToken) -> Result<Vec<Found>> {
+        let look = |piece: Range<usize>| self.living_rows(&keys[piece], None);
+        let rows = self.in_pieces(keys, look).await?;
+        let now = self.now();
+        let found = |row: Row| {
+            if row.has_value() {
+                return row
+                    .into_value()
+                    .map(|value| Found::Theirs(Acquired::Value(value)));
+            }
+            // What has neither value nor lease is not ours, and free.
+            let lease = row.lease()?;
+            if lease == token.0.to_be_bytes() {
+                return Some(Found::Ours);
+            }
+            let left = u64::try_from(row.expires_at()? - now).unwrap_or(0);
+            Some(Found::Theirs(Acquired::Busy {
+                left: Duration::from_millis(left.max(1)),
+            }))
+        };
+        let found = rows
+            .into_iter()
+            .map(|row| row.and_then(found).unwrap_or(Found::Nothing));
+        Ok(found.collect())
+    }
+
+    async fn take(
+        &self,
+        keys: &Keys<'_>,
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<bool>> {
+        self.in_pieces(keys, |piece| self.take_piece(&keys[piece], token, time, steal))
+            .await
+    }
+}
+
+impl Inner {
+    pub(super) async fn acquire(
+        &self,
+        keys: &[&[u8]],
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<Acquired>> {
+        acquire_by_turns(self, key_set(keys), token, time, steal).await
+    }
+
+    async fn take_piece(
+        &self,
+        keys: &Keys<'_>,
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<bool>> {
+        let time = millis(time).unwrap_or(LEASE_LIMIT_MS);
+        let token = binary(&token.0.to_be_bytes());
+        let updates = || -> Vec<_> {
+            let now = self.now();
+            let mut lease = doc! { "lease": token.clone(), "expires_at": date(now + time) };
+            if !steal {
+                lease.insert("_id", "$_id");
+            }
+            // Found by the key alone; the condition is in what becomes of it.
+            let change = |key: &Cow<'_, [u8]>| {
+                let filter = doc! { "_id": text(key) };
+                if steal {
+                    return doc! { "q": filter, "u": lease.clone(), "upsert": true };
+                }
+                let taken = doc! { "$cond": [held(now, &token), "$$ROOT", lease.clone()] };
+                doc! { "q": filter, "u": [{ "$replaceWith": taken }], "upsert": true }
+            };
+            keys.iter().map(change).collect()
+        };
+        let answer = self.update(updates).await?;
+        let inserted = answer.get_array("upserted").map_or(0, Vec::len);
+        Ok(vec![inserted + modified(&answer) == keys.len(); keys.len()])
+    }
+
+    pub(super) async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
+        self.check_size(entries)?;
+        let keys = KeySet::new(entries.iter().map(|entry| entry.key), Some(KEY_LIMIT));
+        let fill = |piece: Range<usize>| {
+            let rows: Vec<_> = keys.last()[piece.clone()]
+                .iter()
+                .map(|&at| &entries[at])
+                .collect();
+            self.fill_piece(&keys.distinct()[piece], rows, token)
+        };
+        let filled = self.entries_in_pieces(entries, &keys, fill).await?;
+        Ok(keys.answers(filled))
+    }
+
+    /// Fills, and leaves a receipt where the lease was: it says afterwards which values are from this call.
+    async fn fill_piece(
+        &self,
+        keys: &Keys<'_>,
+        entries: Vec<&RemoteEntry<'_>>,
+        token: LeaseToken,
+    ) -> Result<Vec<Filled>> {
+        let receipt = receipt();
+        let token = binary(&token.0.to_be_bytes());
+        let updates = || -> Vec<_> {
+            let now = self.now();
+            let change = |(key, entry): (&Cow<'_, [u8]>, &&RemoteEntry<'_>)| {
+                let mut value =
+                    doc! { "_id": "$_id", "value": binary(&entry.value), "lease": binary(&receipt) };
+                if let Some(ttl) = ttl_millis(entry.ttl) {
+                    value.insert("expires_at", date(now + ttl));
+                }
+                let ours = doc! { "$and": [
+                    { "$eq": ["$lease", token.clone()] },
+                    { "$ne": [{ "$type": "$value" }, "binData"] },
+                    { "$gt": ["$expires_at", date(now)] },
+                ] };
+                let filled = doc! { "$cond": [ours, value, "$$ROOT"] };
+                doc! { "q": { "_id": text(key) }, "u": [{ "$replaceWith": filled }] }
+            };
+            keys.iter().zip(&entries).map(change).collect()
+        };
+        let answer = self.update(updates).await?;
+        if modified(&answer) == keys.len() {
+            return Ok(vec![Filled::Stored; keys.len()]);
+        }
+        // Without the values, and by the receipt alone: what has expired at once was stored all the same.
+        let rows = self.living_rows(keys, Some(doc! { "lease": 1 })).await?;
+        let has_receipt = |row: Option<Row>| row.is_some_and(|row| row.lease() == Some(&receipt));
+        let filled = |is_ours| if is_ours { Filled::Stored } else { Filled::Lost };
+        Ok(rows.into_iter().map(has_receipt).map(filled).collect())
+    }
+
+    pub(super) async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
+        let keys = key_set(keys);
+        let token = binary(&token.0.to_be_bytes());
+        let release = async |piece: Range<usize>| {
+            let keys = &keys.distinct()[piece];
+            let ours = || {
+                vec![doc! {
+                    "lease": token.clone(),
+                    "value": { "$exists": false },
+                    "_id": { "$in": texts(keys) },
+                }]
+            };
+            self.delete(ours).await?;
+            Ok(Vec::<()>::new())
+        };
+        self.in_pieces(keys.distinct(), release).await.map(drop)
+    }
+}
+
+impl Inner {
+    pub(super) async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        let keys = key_set(keys);
+        let token = binary(&token.0.to_be_bytes());
+        let time = millis(time).unwrap_or(LEASE_LIMIT_MS);
+        let renew = async |piece: Range<usize>| {
+            let keys = &keys.distinct()[piece];
+            let renewal = || {
+                let now = self.now();
+                let ours = doc! {
+                    "lease": token.clone(),
+                    "value": { "$exists": false },
+                    "expires_at": { "$gt": date(now) },
+                    "_id": { "$in": texts(keys) },
+                };
+                vec![doc! { "q": ours, "u": { "$set": { "expires_at": date(now + time) } }, "multi": true }]
+            };
+            self.update(renewal).await?;
+            Ok(Vec::<()>::new())
+        };
+        self.in_pieces(keys.distinct(), renew).await.map(drop)
+    }
+}
+
+/// Whether a document is a value that lives, or a lease that somebody else has: by the same rules as [`Row`] sees them.
+fn held(now: i64, token: &Bson) -> Document {
+    let ends = doc! { "$eq": [{ "$type": "$expires_at" }, "date"] };
+    let lives = doc! { "$gt": ["$expires_at", date(now)] };
+    doc! { "$cond": [
+        { "$eq": [{ "$type": "$value" }, "binData"] },
+        { "$or": [lives.clone(), { "$not": [ends.clone()] }] },
+        { "$and": [
+            ends, lives, { "$eq": [{ "$type": "$lease" }, "binData"] }, { "$ne": ["$lease", token.clone()] },
+        ] },
+    ] }
+}
+
+/// How many documents an update changed.
+fn modified(answer: &Document) -> usize {
+    let modified = answer.get_i32("nModified").map_or(0, i64::from);
+    usize::try_from(modified).unwrap_or(0)
+}

@@ -1,0 +1,204 @@
+//! MongoDB: entries in a collection.
+
+mod builder;
+mod collection;
+mod connection;
+mod entries;
+mod fault;
+mod leases;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use builder::MongoDbBuilder;
+
+use crate::database::{Gate, Pass, Ready, Upkeep, UpkeepTask};
+use crate::{Acquired, Capabilities, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result, ServerClock};
+use connection::Connector;
+
+/// A [`RemoteStorage`] in a collection of a MongoDB database, from version 4.2 on.
+///
+/// Opened by URL or with [`builder`](Self::builder). A call is one command, and atomic for each key; calls of more than
+/// 1000 keys or 16 MiB are sent in parts, some of them side by side. Asking for the lease of one key is one command if
+/// it has a value, and two if not: the first one writes nothing, and so waits for no replica.
+///
+/// # URL
+///
+/// `mongodb://[user[:password]@]host[:port][,host[:port]…]/database[?options]`, percent-encoded where needed.
+///
+/// | option | meaning | default |
+/// |---|---|---|
+/// | `collection` | the collection | `cacheme` |
+/// | `create` | `false`: the index is not made; an absent one is an error that says what to run | `true` |
+/// | `connections` | how many commands run at once | `10` |
+/// | `acquire_timeout` | how long a call waits for a server, and for a connection when all are in use | `2s` |
+/// | `timeout` | see [`Storage::with_timeout`](crate::Storage::with_timeout) | `500ms` |
+///
+/// These go to the driver, and mean what its documentation says: `appName`, `authMechanism`, `authMechanismProperties`,
+/// `authSource`, `connectTimeoutMS`, `directConnection`, `heartbeatFrequencyMS`, `journal`, `loadBalanced`,
+/// `localThresholdMS`, `minPoolSize`, `replicaSet`, `serverSelectionTimeoutMS`, `tls`, `tlsAllowInvalidCertificates`,
+/// `tlsCAFile`, `tlsCertificateKeyFile`, `w`, `wTimeoutMS`. As the driver has it, a user is looked for in the database
+/// that the path names unless `authSource` says otherwise. `tls=true` needs no feature: the driver brings TLS along.
+///
+/// Reads go to the primary: a secondary may not yet know of an invalidation. With less than `w=majority`, a fail-over
+/// may bring back what was invalidated just before. Names of `mongodb+srv://` need a name server; pass a client that
+/// has looked them up to the builder.
+///
+/// # Documents
+///
+/// ```js
+/// db.cacheme.createIndex({ expires_at: 1 }, { name: "cacheme_expiry", expireAfterSeconds: 0 })
+/// // a value and a lease:
+/// { _id: "cacheme:user:1:v1", value: BinData(0, "…"), expires_at: ISODate("…") }
+/// { _id: "cacheme:user:2:v1", lease: BinData(0, "…"), expires_at: ISODate("…") }
+/// ```
+///
+/// In `_id` each byte of the key is the character with its number: ASCII is what it is. What has expired is not seen
+/// any more, by the server's clock, and the server removes it within a minute or so. The user needs the role
+/// `readWrite`.
+///
+/// # Limits
+///
+/// Keys from 1024 bytes on are [shortened](crate::shorten_key); values have up to 16 MiB less 16 KiB.
+///
+/// # Runtimes
+///
+/// The storage may be used from several tokio runtimes, one after the other; a client of the application's only from
+/// the one that it was made in. Calls must be made, and their futures dropped, within one.
+///
+/// # Examples
+///
+/// ```no_run
+/// use cacheme_storage::{MongoDb, RemoteStorage, Storage};
+///
+/// # async fn example(client: mongodb::Client) -> cacheme_storage::Result<()> {
+/// let by_url = Storage::open("mongodb://app:secret@db1.example,db2.example/app?replicaSet=rs0")?;
+/// let with_the_client_of_the_application =
+///     MongoDb::builder().client(client).database("app").collection("sessions").build()?;
+/// with_the_client_of_the_application.connect().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct MongoDb {
+    inner: Arc<Inner>,
+}
+
+/// Shared with the upkeep task, which holds it weakly.
+#[derive(Debug)]
+struct Inner {
+    location: String,
+    connector: Connector,
+    database: String,
+    collection: String,
+    create: bool,
+    ready: Ready,
+    gate: Gate,
+    clock: ServerClock,
+    upkeep: UpkeepTask,
+}
+
+impl MongoDb {
+    /// A builder, which also takes a client that the application has.
+    pub fn builder() -> MongoDbBuilder {
+        MongoDbBuilder::new()
+    }
+
+    /// Begins an operation: not closed, table there, upkeep running.
+    async fn enter(&self) -> Result<Pass<'_>> {
+        let pass = self.inner.gate.enter(&self.inner.location).await?;
+        self.inner.ready.ensure(|| self.inner.prepare()).await?;
+        self.inner.upkeep.ensure(&self.inner);
+        Ok(pass)
+    }
+}
+
+#[async_trait]
+impl RemoteStorage for MongoDb {
+    fn location(&self) -> String {
+        self.inner.location.clone()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::none().with_renewals()
+    }
+
+    async fn connect(&self) -> Result<()> {
+        self.enter().await.map(drop)
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.inner.clock.now_ms()
+    }
+
+    async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
+        let _pass = self.enter().await?;
+        self.inner.get(keys).await
+    }
+
+    async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.set(entries).await
+    }
+
+    async fn remove(&self, keys: &[&[u8]]) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.remove(keys).await
+    }
+
+    async fn clear(&self, prefix: &[u8]) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.clear(prefix).await
+    }
+
+    async fn acquire(
+        &self,
+        keys: &[&[u8]],
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<Acquired>> {
+        let _pass = self.enter().await?;
+        self.inner.acquire(keys, token, time, steal).await
+    }
+
+    async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
+        let _pass = self.enter().await?;
+        self.inner.fill(entries, token).await
+    }
+
+    async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.release(keys, token).await
+    }
+
+    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.renew(keys, token, time).await
+    }
+
+    /// Waits for calls under way and closes the connections, unless the client is the application's.
+    async fn close(&self) -> Result<()> {
+        self.inner.upkeep.stop();
+        self.inner.gate.close().await;
+        self.inner.connector.close().await;
+        Ok(())
+    }
+}
+
+impl Upkeep for Inner {
+    async fn round(&self) -> Result<bool> {
+        let _pass = self.gate.enter(&self.location).await?;
+        self.ready.ensure(|| self.prepare()).await?;
+        // Expired documents are the business of the server.
+        self.look_at_clock().await?;
+        Ok(false)
+    }
+
+    fn location(&self) -> &str {
+        &self.location
+    }
+}

@@ -1,0 +1,192 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use sqlx::MySqlPool;
+use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
+
+use crate::database::{Gate, Ready, ServerPool, TableName, TableOptions, UpkeepTask, host_and_port};
+use crate::url::StorageUrl;
+use crate::{Error, Result, ServerClock};
+
+use super::entries::LEAST_PACKET;
+use super::table::Table;
+use super::{Inner, MySql};
+
+/// Says how a [`MySql`] storage is to be; the meaning of settings and their defaults are those of its URL.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct MySqlBuilder {
+    server: Server,
+    options: TableOptions,
+}
+
+#[derive(Clone)]
+enum Server {
+    Options(Box<MySqlConnectOptions>),
+    Pool(MySqlPool),
+}
+
+impl MySqlBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            server: Server::Options(Box::default()),
+            options: TableOptions::new(10),
+        }
+    }
+
+    /// The settings in a URL.
+    pub(crate) fn from_url(url: &mut StorageUrl) -> Result<Self> {
+        let mut server = MySqlConnectOptions::new();
+        if let Some((host, port)) = host_and_port(url)? {
+            server = server.host(&host);
+            if let Some(port) = port {
+                server = server.port(port);
+            }
+        }
+        if let Some(user) = url.user() {
+            server = server.username(user);
+        }
+        if let Some(password) = url.password() {
+            server = server.password(password);
+        }
+        let database = url.path().trim_start_matches('/');
+        if !database.is_empty() {
+            server = server.database(database);
+        }
+        if let Some(socket) = url.take::<PathBuf>("socket", "the path of a socket")? {
+            server = server.socket(socket);
+        }
+        let modes = "`disabled`, `preferred`, `required`, `verify_ca` or `verify_identity`";
+        if let Some(mode) = url.take::<MySqlSslMode>("sslmode", modes)? {
+            server = server.ssl_mode(mode);
+        }
+        if let Some(file) = url.take::<PathBuf>("sslca", "a file")? {
+            server = server.ssl_ca(file);
+        }
+        let mut builder = Self::new().options(server);
+        builder.options.take(url, true)?;
+        Ok(builder)
+    }
+
+    /// Connects with these options of the driver.
+    pub fn options(mut self, options: MySqlConnectOptions) -> Self {
+        self.server = Server::Options(Box::new(options));
+        self
+    }
+
+    /// Uses a pool that the application has. Its own settings hold: `connections` and `acquire_timeout` of this
+    /// builder mean nothing then, and [`close`](crate::RemoteStorage::close) leaves it open.
+    pub fn pool(mut self, pool: MySqlPool) -> Self {
+        self.server = Server::Pool(pool);
+        self
+    }
+
+    /// The name of the table, `table` or `database.table`, of ASCII letters, digits and `_`.
+    pub fn table(mut self, name: impl Into<String>) -> Self {
+        self.options.table = name.into();
+        self
+    }
+
+    /// Whether the table is made when it is absent.
+    pub fn create(mut self, create: bool) -> Self {
+        self.options.create = create;
+        self
+    }
+
+    /// How many statements run at once.
+    pub fn connections(mut self, connections: u32) -> Self {
+        self.options.connections = connections.max(1);
+        self
+    }
+
+    /// How long a call waits for a connection when all are in use.
+    pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
+        self.options.acquire_timeout = timeout;
+        self
+    }
+
+    /// The time between two collections of expired rows.
+    pub fn purge_every(mut self, every: Duration) -> Self {
+        self.options.purge_every = every;
+        self
+    }
+
+    /// The storage. Nothing is reached yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if the name of the table cannot be one, or if nothing names its database.
+    pub fn build(self) -> Result<MySql> {
+        let location = self.location();
+        let config = |reason: String| Error::Config {
+            storage: location.clone(),
+            reason,
+        };
+        let Some(table) = TableName::parse(&self.options.table, true) else {
+            return Err(config(format!("`table` must be {}", TableName::SYNTAX)));
+        };
+        if !table.has_schema() && self.database().is_none() {
+            return Err(config(
+                "names no database; write `mysql://host/database`, or `database.table` for the table".into(),
+            ));
+        }
+        let pool = match self.server {
+            Server::Pool(pool) => ServerPool::foreign(pool),
+            Server::Options(options) => ServerPool::open(
+                // Each length of a list is a statement of its own, up to a point.
+                options.statement_cache_capacity(256),
+                self.options.connections,
+                self.options.acquire_timeout,
+            ),
+        };
+        Ok(MySql {
+            inner: Arc::new(Inner {
+                location,
+                pool,
+                table: Table::new(table),
+                create: self.options.create,
+                packet: AtomicUsize::new(LEAST_PACKET),
+                ready: Ready::default(),
+                gate: Gate::new(),
+                clock: ServerClock::new(),
+                upkeep: UpkeepTask::new(self.options.purge_every),
+            }),
+        })
+    }
+
+    fn database(&self) -> Option<String> {
+        match &self.server {
+            Server::Options(options) => options.get_database().map(Into::into),
+            Server::Pool(pool) => pool.connect_options().get_database().map(Into::into),
+        }
+    }
+
+    fn location(&self) -> String {
+        match &self.server {
+            Server::Options(options) => location(options),
+            Server::Pool(pool) => location(&pool.connect_options()),
+        }
+    }
+}
+
+/// Where the options lead, without secrets.
+fn location(options: &MySqlConnectOptions) -> String {
+    let database = options.get_database().unwrap_or_default();
+    match options.get_socket() {
+        Some(socket) => format!("mysql:///{database} at {}", socket.display()),
+        None => format!("mysql://{}:{}/{database}", options.get_host(), options.get_port()),
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The driver's options would print the password.
+        let (kind, options) = match self {
+            Self::Options(options) => ("Options", location(options)),
+            Self::Pool(pool) => ("Pool", location(&pool.connect_options())),
+        };
+        f.debug_tuple(kind).field(&options).finish()
+    }
+}

@@ -1,0 +1,44 @@
+use sqlx::mysql::MySqlDatabaseError;
+
+use crate::database::Trouble;
+use crate::{Error, Result};
+
+use super::Inner;
+
+/// The number of an error that the server sent.
+/// <https://mariadb.com/docs/server/reference/error-codes>, the same in MySQL where both have it.
+fn number(error: &sqlx::Error) -> Option<u16> {
+    let error = error.as_database_error()?;
+    Some(error.try_downcast_ref::<MySqlDatabaseError>()?.number())
+}
+
+impl Inner {
+    /// The server knows no such table.
+    pub(super) fn is_absent(&self, error: &sqlx::Error) -> bool {
+        number(error) == Some(1146)
+    }
+
+    /// What an error of the driver means to us.
+    pub(super) fn fault(&self, error: sqlx::Error) -> Error {
+        let storage = self.location.clone();
+        // Somebody dropped the table while we ran, or made the server take shorter messages: the next call looks anew.
+        if matches!(number(&error), Some(1146 | 1153)) {
+            self.ready.reset();
+        }
+        match Trouble::of(&error) {
+            Trouble::DeadConnection | Trouble::Unreachable => Error::Unreachable {
+                storage,
+                source: error.into(),
+            },
+            Trouble::Conflict | Trouble::Refusal => Error::Refused {
+                storage,
+                source: error.into(),
+            },
+        }
+    }
+
+    /// The same over a result.
+    pub(super) fn checked<T>(&self, result: sqlx::Result<T>) -> Result<T> {
+        result.map_err(|error| self.fault(error))
+    }
+}

@@ -1,0 +1,234 @@
+//! MySQL and MariaDB: entries in a table.
+
+mod builder;
+mod entries;
+mod fault;
+mod leases;
+mod table;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sqlx::MySql as Driver;
+
+pub use builder::MySqlBuilder;
+
+use crate::database::{Gate, Pass, Ready, ServerPool, Upkeep, UpkeepTask};
+use crate::{
+    Acquired, Capabilities, Error, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result, ServerClock,
+};
+use table::Table;
+
+/// A [`RemoteStorage`] in a MySQL database, from version 5.7 on, or in one of MariaDB, from version 10.2 on.
+///
+/// Opened by URL or with [`builder`](Self::builder). A call is one statement, and atomic for each key; calls of more
+/// than 512 keys or 16 MiB are sent in parts, some of them side by side. Asking for the lease of one key is one
+/// statement if it has a value, and two if not: the first one locks nothing, and is answered by a server that takes no
+/// writes, too.
+///
+/// # URL
+///
+/// `mysql://[user[:password]@][host[:port]]/database[?options]`, percent-encoded where needed; `mariadb://` means the
+/// same. Without a host it is `localhost`, without a user `root`.
+///
+/// | option | meaning | default |
+/// |---|---|---|
+/// | `table` | the table, also as `database.table` | `cacheme` |
+/// | `create` | `false`: the table is not made; an absent one is an error that says what to run | `true` |
+/// | `connections` | how many statements run at once | `10` |
+/// | `acquire_timeout` | how long a call waits for a connection when all are in use | `2s` |
+/// | `purge` | time between two collections of expired rows | `30s` |
+/// | `socket` | path of a Unix socket to use in place of host and port | – |
+/// | `sslmode` | `disabled`, `preferred`, `required`, `verify_ca` or `verify_identity` | `preferred` |
+/// | `sslca` | file with the certificate that the server's must be signed with | well-known ones |
+/// | `timeout` | see [`Storage::with_timeout`](crate::Storage::with_timeout) | `500ms` |
+///
+/// The modes from `required` on need the feature `tls`; without it, `preferred` connects in the clear. From version 8
+/// on, MySQL takes passwords over TLS or a socket only, unless told otherwise.
+///
+/// # Table
+///
+/// ```sql
+/// CREATE TABLE IF NOT EXISTS `cacheme` (
+///     `key` varbinary(1024) NOT NULL PRIMARY KEY,
+///     `value` longblob,
+///     expires_at_ms bigint,
+///     lease varbinary(16),
+///     INDEX `cacheme_expiry` (expires_at_ms)
+/// ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+/// ```
+///
+/// A row without a value is a lease. Times are milliseconds since the Unix epoch by the server's clock, whatever time
+/// zone a session has. The user needs the rights `SELECT`, `INSERT`, `UPDATE` and `DELETE`, and `CREATE` and `INDEX`
+/// unless the table is there.
+///
+/// # Limits
+///
+/// Keys from 1024 bytes on are [shortened](crate::shorten_key). A value must fit with its key into a message of the
+/// server, whose `max_allowed_packet` is looked up: less 18 KiB, that is the limit that
+/// [`Error::TooLarge`](crate::Error::TooLarge) names.
+///
+/// # Runtimes
+///
+/// The storage may be used from several tokio runtimes, one after the other. Calls must be made, and their futures
+/// dropped, within one.
+///
+/// # Examples
+///
+/// ```no_run
+/// use cacheme_storage::{MySql, RemoteStorage, Storage};
+///
+/// # async fn example(pool: sqlx::MySqlPool) -> cacheme_storage::Result<()> {
+/// let by_url = Storage::open("mysql://app:secret@db.example/app?table=sessions")?;
+/// let with_the_pool_of_the_application = MySql::builder().pool(pool).table("sessions").build()?;
+/// with_the_pool_of_the_application.connect().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct MySql {
+    inner: Arc<Inner>,
+}
+
+/// Shared with the upkeep task, which holds it weakly.
+#[derive(Debug)]
+struct Inner {
+    location: String,
+    pool: ServerPool<Driver>,
+    table: Table,
+    create: bool,
+    /// The longest message that the server takes, in bytes.
+    packet: AtomicUsize,
+    ready: Ready,
+    gate: Gate,
+    clock: ServerClock,
+    upkeep: UpkeepTask,
+}
+
+impl MySql {
+    /// A builder, which also takes a pool that the application has.
+    pub fn builder() -> MySqlBuilder {
+        MySqlBuilder::new()
+    }
+
+    /// Begins an operation: not closed, table there, upkeep running.
+    async fn enter(&self) -> Result<Pass<'_>> {
+        let pass = self.inner.gate.enter(&self.inner.location).await?;
+        self.inner.ready.ensure(|| self.inner.prepare()).await?;
+        self.inner.upkeep.ensure(&self.inner);
+        Ok(pass)
+    }
+}
+
+impl Inner {
+    /// Reaches the server, makes sure of the table and looks at clock and settings.
+    async fn prepare(&self) -> Result<()> {
+        self.prepare_table().await?;
+        self.look_at_server().await
+    }
+
+    async fn look_at_server(&self) -> Result<()> {
+        let asked = Instant::now();
+        let settings = self.checked(self.settings().await)?;
+        self.clock
+            .observe(u64::try_from(settings.now).unwrap_or(0), asked);
+        let packet = usize::try_from(settings.packet).unwrap_or(usize::MAX);
+        self.packet.store(packet, Ordering::Relaxed);
+        if settings.commits_by_itself {
+            return Ok(());
+        }
+        Err(Error::Config {
+            storage: self.location.clone(),
+            reason: "has sessions with `autocommit` off, so no write would ever be seen; switch it on".into(),
+        })
+    }
+}
+
+#[async_trait]
+impl RemoteStorage for MySql {
+    fn location(&self) -> String {
+        self.inner.location.clone()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::none().with_renewals()
+    }
+
+    async fn connect(&self) -> Result<()> {
+        self.enter().await.map(drop)
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.inner.clock.now_ms()
+    }
+
+    async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
+        let _pass = self.enter().await?;
+        self.inner.get(keys).await
+    }
+
+    async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.set(entries).await
+    }
+
+    async fn remove(&self, keys: &[&[u8]]) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.remove(keys).await
+    }
+
+    async fn clear(&self, prefix: &[u8]) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.clear(prefix).await
+    }
+
+    async fn acquire(
+        &self,
+        keys: &[&[u8]],
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<Acquired>> {
+        let _pass = self.enter().await?;
+        self.inner.acquire(keys, token, time, steal).await
+    }
+
+    async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
+        let _pass = self.enter().await?;
+        self.inner.fill(entries, token).await
+    }
+
+    async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.release(keys, token).await
+    }
+
+    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        let _pass = self.enter().await?;
+        self.inner.renew(keys, token, time).await
+    }
+
+    /// Waits for calls under way and closes the connections, unless the pool is the application's.
+    async fn close(&self) -> Result<()> {
+        self.inner.upkeep.stop();
+        self.inner.gate.close().await;
+        self.inner.pool.close().await;
+        Ok(())
+    }
+}
+
+impl Upkeep for Inner {
+    async fn round(&self) -> Result<bool> {
+        let _pass = self.gate.enter(&self.location).await?;
+        self.ready.ensure(|| self.prepare()).await?;
+        self.look_at_server().await?;
+        self.purge().await
+    }
+
+    fn location(&self) -> &str {
+        &self.location
+    }
+}

@@ -1,0 +1,14 @@
+//! Guides.
+
+/// Consistency: the promises, their limits, their tests.
+#[doc = include_str!("../docs/consistency.md")]
+pub mod consistency {}
+
+/// Storages: which there are, their URLs and options.
+#[doc = include_str!("../docs/storages.md")]
+pub mod storages {}
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -1,0 +1,1 @@
+//! What the macros make of right and wrong items: see `tests/ui.rs`.

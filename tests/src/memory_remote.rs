@@ -1,0 +1,402 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cacheme_storage::{
+    Acquired, Bytes, Capabilities, Error, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result,
+};
+use tokio::time::Instant;
+
+use crate::Gate;
+
+/// What a storage is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the operations of `RemoteStorage`, one by one")]
+pub enum Operation {
+    Connect,
+    Get,
+    Set,
+    Remove,
+    Clear,
+    Acquire,
+    Fill,
+    Release,
+}
+
+/// What is wrong with a storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It answers with an error.
+    Refuses,
+    /// It never answers.
+    Hangs,
+}
+
+/// A remote storage in this process that counts what it is asked, and that a test can hold and bring into trouble.
+///
+/// Its time is tokio's, so that it stands still in tests that pause that. Clones are the same storage: several
+/// instances of Cacheme that have one stand for several processes.
+#[derive(Clone)]
+pub struct MemoryRemote {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    leases: bool,
+    start: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    slots: BTreeMap<Vec<u8>, Slot>,
+    calls: Vec<(Operation, usize)>,
+    holds: Vec<Hold>,
+    trouble: Option<Trouble>,
+    trouble_with: Vec<(Operation, Trouble)>,
+    keeps_expired: bool,
+}
+
+struct Slot {
+    kept: Kept,
+    until: Option<Instant>,
+}
+
+enum Kept {
+    Value(Bytes),
+    Lease(LeaseToken),
+}
+
+/// Holds the next call of an operation.
+struct Hold {
+    operation: Operation,
+    after: bool,
+    gate: Arc<Gate>,
+}
+
+impl MemoryRemote {
+    /// An empty storage with leases.
+    pub fn new() -> Self {
+        Self::build(true)
+    }
+
+    /// An empty storage that only keeps bytes.
+    pub fn without_leases() -> Self {
+        Self::build(false)
+    }
+
+    fn build(leases: bool) -> Self {
+        let shared = Shared {
+            leases,
+            start: Instant::now(),
+            state: Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Holds the next call of `operation` before it is carried out.
+    pub fn hold_before(&self, operation: Operation) -> Arc<Gate> {
+        self.hold(operation, false)
+    }
+
+    /// Holds the next call of `operation` after it was carried out, before its answer is seen.
+    pub fn hold_after(&self, operation: Operation) -> Arc<Gate> {
+        self.hold(operation, true)
+    }
+
+    fn hold(&self, operation: Operation, after: bool) -> Arc<Gate> {
+        let gate = Arc::new(Gate::new());
+        self.state().holds.push(Hold {
+            operation,
+            after,
+            gate: Arc::clone(&gate),
+        });
+        gate
+    }
+
+    /// Brings every operation into trouble, or out of it.
+    pub fn set_trouble(&self, trouble: impl Into<Option<Trouble>>) {
+        self.state().trouble = trouble.into();
+    }
+
+    /// Brings one operation into trouble, until [`set_trouble`](Self::set_trouble) takes that away from all.
+    pub fn set_trouble_with(&self, operation: Operation, trouble: Trouble) {
+        self.state().trouble_with.push((operation, trouble));
+    }
+
+    /// Takes all trouble away.
+    pub fn recover(&self) {
+        let mut state = self.state();
+        state.trouble = None;
+        state.trouble_with.clear();
+    }
+
+    /// Answers with values whose time is over, as a server does whose clock is slow.
+    pub fn keep_expired(&self) {
+        self.state().keeps_expired = true;
+    }
+
+    /// The operations since the last call of this, with their number of keys.
+    pub fn take_calls(&self) -> Vec<(Operation, usize)> {
+        std::mem::take(&mut self.state().calls)
+    }
+
+    /// How often it was asked for `operation` since the last [`take_calls`](Self::take_calls).
+    pub fn count(&self, operation: Operation) -> usize {
+        let state = self.state();
+        state
+            .calls
+            .iter()
+            .filter(|(called, _)| *called == operation)
+            .count()
+    }
+
+    /// What is kept under `key`, looked at from outside.
+    pub fn value(&self, key: &str) -> Option<Bytes> {
+        match &self.live(&self.state(), key.as_bytes())?.kept {
+            Kept::Value(value) => Some(value.clone()),
+            Kept::Lease(_) => None,
+        }
+    }
+
+    /// How long what is under `key` has to live.
+    pub fn ttl(&self, key: &str) -> Option<Duration> {
+        self.live(&self.state(), key.as_bytes())?
+            .until
+            .map(|until| until - Instant::now())
+    }
+
+    /// Puts bytes under `key` from outside.
+    pub fn put(&self, key: &str, value: impl Into<Bytes>) {
+        let slot = Slot {
+            kept: Kept::Value(value.into()),
+            until: None,
+        };
+        self.state().slots.insert(key.into(), slot);
+    }
+
+    /// Whether it keeps nothing, not even a lease.
+    pub fn is_empty(&self) -> bool {
+        let state = self.state();
+        !state.slots.keys().any(|key| self.live(&state, key).is_some())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live<'a>(&self, state: &'a State, key: &[u8]) -> Option<&'a Slot> {
+        let slot = state.slots.get(key)?;
+        let is_over = slot.until.is_some_and(|until| until <= Instant::now());
+        (!is_over || state.keeps_expired).then_some(slot)
+    }
+
+    fn holds(&self, state: &State, key: &[u8], token: LeaseToken) -> bool {
+        let slot = self.live(state, key);
+        matches!(slot.map(|slot| &slot.kept), Some(Kept::Lease(holder)) if *holder == token)
+    }
+
+    async fn enter(&self, operation: Operation, keys: usize) -> Result<()> {
+        let (gate, trouble) = {
+            let mut state = self.state();
+            state.calls.push((operation, keys));
+            let of_all = state.trouble;
+            let of_this = state.trouble_with.iter().find(|(with, _)| *with == operation);
+            let trouble = of_all.or(of_this.map(|(_, trouble)| *trouble));
+            (state.take_hold(operation, false), trouble)
+        };
+        if let Some(gate) = gate {
+            gate.pass().await;
+        }
+        match trouble {
+            None => Ok(()),
+            Some(Trouble::Hangs) => std::future::pending().await,
+            Some(Trouble::Refuses) => Err(Error::Refused {
+                storage: self.location(),
+                source: "told to by a test".into(),
+            }),
+        }
+    }
+
+    async fn leave(&self, operation: Operation) {
+        let gate = self.state().take_hold(operation, true);
+        if let Some(gate) = gate {
+            gate.pass().await;
+        }
+    }
+}
+
+impl Default for MemoryRemote {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl State {
+    fn take_hold(&mut self, operation: Operation, after: bool) -> Option<Arc<Gate>> {
+        let is_it = |hold: &Hold| hold.operation == operation && hold.after == after;
+        let at = self.holds.iter().position(is_it)?;
+        Some(self.holds.remove(at).gate)
+    }
+
+    fn put(&mut self, entry: &RemoteEntry<'_>) {
+        let slot = Slot {
+            kept: Kept::Value(entry.value.clone()),
+            until: until(entry.ttl),
+        };
+        self.slots.insert(entry.key.to_vec(), slot);
+    }
+}
+
+/// A ttl that is past what the clock can count is for ever.
+fn until(ttl: Option<Duration>) -> Option<Instant> {
+    ttl.and_then(|ttl| Instant::now().checked_add(ttl))
+}
+
+#[async_trait]
+impl RemoteStorage for MemoryRemote {
+    fn location(&self) -> String {
+        "memory://remote".into()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let none = Capabilities::none();
+        if self.shared.leases {
+            none.with_leases()
+        } else {
+            none
+        }
+    }
+
+    async fn connect(&self) -> Result<()> {
+        self.enter(Operation::Connect, 0).await
+    }
+
+    fn now_ms(&self) -> u64 {
+        const SOME_DAY_MS: u64 = 1_700_000_000_000;
+        SOME_DAY_MS + u64::try_from(self.shared.start.elapsed().as_millis()).expect("tests are short")
+    }
+
+    async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
+        self.enter(Operation::Get, keys.len()).await?;
+        let values = {
+            let state = self.state();
+            let value = |key: &&[u8]| match &self.live(&state, key)?.kept {
+                Kept::Value(value) => Some(value.clone()),
+                Kept::Lease(_) => None,
+            };
+            keys.iter().map(value).collect()
+        };
+        self.leave(Operation::Get).await;
+        Ok(values)
+    }
+
+    async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
+        self.enter(Operation::Set, entries.len()).await?;
+        entries.iter().for_each(|entry| self.state().put(entry));
+        self.leave(Operation::Set).await;
+        Ok(())
+    }
+
+    async fn remove(&self, keys: &[&[u8]]) -> Result<()> {
+        self.enter(Operation::Remove, keys.len()).await?;
+        keys.iter().for_each(|key| _ = self.state().slots.remove(*key));
+        self.leave(Operation::Remove).await;
+        Ok(())
+    }
+
+    async fn clear(&self, prefix: &[u8]) -> Result<()> {
+        self.enter(Operation::Clear, 0).await?;
+        self.state().slots.retain(|key, _| !key.starts_with(prefix));
+        self.leave(Operation::Clear).await;
+        Ok(())
+    }
+
+    async fn acquire(
+        &self,
+        keys: &[&[u8]],
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<Acquired>> {
+        if !self.shared.leases {
+            return Err(self.without_leases_error());
+        }
+        self.enter(Operation::Acquire, keys.len()).await?;
+        let answers = keys
+            .iter()
+            .map(|key| {
+                let mut state = self.state();
+                match self.live(&state, key).filter(|_| !steal) {
+                    Some(Slot {
+                        kept: Kept::Value(value),
+                        ..
+                    }) => return Acquired::Value(value.clone()),
+                    Some(Slot {
+                        kept: Kept::Lease(holder),
+                        until,
+                    }) if *holder != token => {
+                        let left = until.map_or(time, |until| until - Instant::now());
+                        return Acquired::Busy { left };
+                    }
+                    _ => {}
+                }
+                let slot = Slot {
+                    kept: Kept::Lease(token),
+                    until: until(Some(time)),
+                };
+                state.slots.insert(key.to_vec(), slot);
+                Acquired::Granted
+            })
+            .collect();
+        self.leave(Operation::Acquire).await;
+        Ok(answers)
+    }
+
+    async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
+        if !self.shared.leases {
+            return Err(self.without_leases_error());
+        }
+        self.enter(Operation::Fill, entries.len()).await?;
+        let filled = entries
+            .iter()
+            .map(|entry| {
+                let mut state = self.state();
+                if !self.holds(&state, entry.key, token) {
+                    return Filled::Lost;
+                }
+                state.put(entry);
+                Filled::Stored
+            })
+            .collect();
+        self.leave(Operation::Fill).await;
+        Ok(filled)
+    }
+
+    async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
+        if !self.shared.leases {
+            return Err(self.without_leases_error());
+        }
+        self.enter(Operation::Release, keys.len()).await?;
+        for key in keys {
+            let mut state = self.state();
+            if self.holds(&state, key, token) {
+                state.slots.remove(*key);
+            }
+        }
+        self.leave(Operation::Release).await;
+        Ok(())
+    }
+}
+
+impl MemoryRemote {
+    fn without_leases_error(&self) -> Error {
+        Error::Config {
+            storage: self.location(),
+            reason: "has no leases".into(),
+        }
+    }
+}

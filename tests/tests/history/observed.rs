@@ -1,0 +1,207 @@
+//! Storages that are slow at random, write down what they did, and make a mistake when told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cacheme_storage::{
+    Acquired, Bytes, Capabilities, Fence, Filled, LeaseToken, LocalEntry, LocalStorage, RemoteEntry,
+    RemoteStorage, Result,
+};
+use tokio::time::sleep;
+
+use crate::random::Random;
+use crate::world::{At, Contact, Stamp, World};
+
+/// A guard that is taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    FillIgnoresLease,
+    RemoveDoesNothing,
+    LocalIgnoresFence,
+    LocalIgnoresTtl,
+}
+
+/// The remote storage as one process reaches it.
+pub(crate) struct Observed {
+    pub(crate) inner: Arc<dyn RemoteStorage>,
+    pub(crate) world: Arc<World>,
+    pub(crate) process: usize,
+    pub(crate) fault: Fault,
+}
+
+impl Observed {
+    /// The way to the server or back.
+    async fn way(&self) {
+        let mut random: Random = self.world.random();
+        sleep(random.pause(Duration::from_millis(3))).await;
+    }
+
+    /// Writes down what the server did at once, since the answer may find nobody; and that it was answered when it is.
+    async fn note(&self, origins: impl IntoIterator<Item = Option<usize>> + Send, begin: At, stored: bool) {
+        let numbers: Vec<usize> = {
+            let end = self.world.now();
+            let mut log = self.world.log();
+            let contacts = origins.into_iter().flatten().map(|origin| Contact {
+                process: self.process,
+                origin,
+                begin,
+                end,
+                stored,
+            });
+            let first = log.contacts.len();
+            log.contacts.extend(contacts);
+            (first..log.contacts.len()).collect()
+        };
+        self.way().await;
+        let end = self.world.now();
+        let mut log = self.world.log();
+        for number in numbers {
+            log.contacts[number].end = end;
+        }
+    }
+}
+
+#[async_trait]
+impl RemoteStorage for Observed {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn connect(&self) -> Result<()> {
+        self.inner.connect().await
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.inner.now_ms()
+    }
+
+    async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
+        let begin = self.world.now();
+        self.way().await;
+        let found = self.inner.get(keys).await?;
+        let origins: Vec<_> = found.iter().flatten().map(|bytes| Stamp::find(bytes)).collect();
+        self.note(origins, begin, false).await;
+        Ok(found)
+    }
+
+    async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
+        let begin = self.world.now();
+        self.way().await;
+        self.inner.set(entries).await?;
+        let origins: Vec<_> = entries.iter().map(|entry| Stamp::find(&entry.value)).collect();
+        self.note(origins, begin, true).await;
+        Ok(())
+    }
+
+    async fn remove(&self, keys: &[&[u8]]) -> Result<()> {
+        self.way().await;
+        if self.fault != Fault::RemoveDoesNothing {
+            self.inner.remove(keys).await?;
+        }
+        self.way().await;
+        Ok(())
+    }
+
+    async fn clear(&self, prefix: &[u8]) -> Result<()> {
+        self.inner.clear(prefix).await
+    }
+
+    async fn acquire(
+        &self,
+        keys: &[&[u8]],
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<Acquired>> {
+        let begin = self.world.now();
+        self.way().await;
+        let answers = self.inner.acquire(keys, token, time, steal).await?;
+        let origin = |answer: &Acquired| match answer {
+            Acquired::Value(bytes) => Stamp::find(bytes),
+            _ => None,
+        };
+        let origins: Vec<_> = answers.iter().map(origin).collect();
+        self.note(origins, begin, false).await;
+        Ok(answers)
+    }
+
+    async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
+        let begin = self.world.now();
+        self.way().await;
+        let filled = match self.fault {
+            Fault::FillIgnoresLease => {
+                self.inner.set(entries).await?;
+                vec![Filled::Stored; entries.len()]
+            }
+            _ => self.inner.fill(entries, token).await?,
+        };
+        let stored = entries.iter().zip(&filled);
+        let stored = stored.filter(|(_, filled)| **filled == Filled::Stored);
+        let origins: Vec<_> = stored.map(|(entry, _)| Stamp::find(&entry.value)).collect();
+        self.note(origins, begin, true).await;
+        Ok(filled)
+    }
+
+    async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
+        self.way().await;
+        self.inner.release(keys, token).await
+    }
+
+    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        self.way().await;
+        self.inner.renew(keys, token, time).await
+    }
+
+    async fn changed(&self, keys: &[&[u8]]) {
+        self.inner.changed(keys).await;
+    }
+}
+
+/// A local storage with a mistake in it.
+pub(crate) struct Faulty {
+    pub(crate) inner: Arc<dyn LocalStorage>,
+    pub(crate) fault: Fault,
+    /// Takes a while to insert, for threads to meet.
+    pub(crate) slow: Option<Arc<World>>,
+}
+
+impl LocalStorage for Faulty {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn entry(&self, key: &[u8]) -> Option<LocalEntry> {
+        self.inner.entry(key)
+    }
+
+    fn insert(&self, key: &[u8], mut entry: LocalEntry, fence: &Fence) -> bool {
+        if self.fault == Fault::LocalIgnoresTtl {
+            entry.ttl = None;
+        }
+        if let Some(world) = &self.slow {
+            std::thread::sleep(world.random().pause(Duration::from_millis(1)));
+        }
+        match self.fault {
+            Fault::LocalIgnoresFence => self.inner.insert(key, entry, &Fence::new()),
+            _ => self.inner.insert(key, entry, fence),
+        }
+    }
+
+    fn remove(&self, key: &[u8]) -> bool {
+        self.inner.remove(key)
+    }
+
+    fn clear(&self) {
+        self.inner.clear();
+    }
+
+    fn len(&self) -> usize {
+        self.inner.len()
+    }
+}

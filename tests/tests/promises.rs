@@ -1,0 +1,26 @@
+//! The promises by their numbers, as a user sees them. One binary, since linking is slow.
+//!
+//! Time is tokio's and stands still; whatever must happen in between is held at a gate. Nothing sleeps.
+
+#[path = "promises/bad_input.rs"]
+mod bad_input;
+#[path = "promises/consistency.rs"]
+mod consistency;
+#[path = "promises/fences.rs"]
+mod fences;
+#[path = "promises/loading.rs"]
+mod loading;
+#[path = "promises/memoized.rs"]
+mod memoized;
+#[path = "promises/original.rs"]
+mod original;
+#[path = "promises/reading.rs"]
+mod reading;
+#[path = "promises/surface.rs"]
+mod surface;
+#[path = "promises/told.rs"]
+mod told;
+#[path = "promises/trouble.rs"]
+mod trouble;
+#[path = "promises/world.rs"]
+mod world;

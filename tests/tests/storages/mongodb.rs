@@ -1,0 +1,498 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cacheme_storage::{Acquired, Bytes, Error, Filled, LeaseToken, MongoDb, RemoteStorage, Storage};
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, Document, Timestamp, doc};
+use mongodb::event::EventHandler;
+use mongodb::event::command::CommandEvent;
+use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria};
+use mongodb::{Client, Collection};
+
+use tests::{Kind, Server, mongodb_on_disk, shared_url};
+
+use super::{entry, eventually, open};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+pub(super) fn url(server: &Server, options: &str) -> String {
+    format!("mongodb://127.0.0.1:{}/test{options}", server.port())
+}
+
+/// The shared server with a collection of its own for each test.
+fn shared(collection: &str) -> String {
+    format!(
+        "{}?collection={collection}&timeout=10s",
+        shared_url(Kind::MongoDb)
+    )
+}
+
+async fn documents(collection: &str) -> Collection<Document> {
+    let client = Client::with_uri_str(shared_url(Kind::MongoDb)).await.unwrap();
+    client.database("test").collection(collection)
+}
+
+async fn reason(url: &str) -> String {
+    let storage = Storage::open(url).unwrap();
+    let error = storage.as_remote().unwrap().connect().await.unwrap_err();
+    let printed = format!("{error} {error:?} {storage:?} {}", storage.location());
+    assert!(!printed.contains("s3cret"), "{printed}");
+    error.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_says_what_is_wrong() {
+    let mut server = mongodb_on_disk();
+    let client = Client::with_uri_str(url(&server, "")).await.unwrap();
+    let admin = client.database("admin");
+    for (user, role) in [("app", "readWrite"), ("reader", "read")] {
+        admin
+            .run_command(doc! {
+                "createUser": user, "pwd": "s3cret", "roles": [{ "role": role, "db": "test" }],
+            })
+            .await
+            .unwrap();
+    }
+    client.shutdown().await;
+    std::fs::write(server.dir().join("auth"), "").unwrap();
+    server.restart();
+    let port = server.port();
+    let at = |login: &str| format!("mongodb://{login}127.0.0.1:{port}/test?authSource=admin&timeout=10s");
+    open(&at("app:s3cret@"))
+        .set(&[entry(b"a", "v", None)])
+        .await
+        .unwrap();
+    let wrong = reason(&at("app:s3cretly@")).await;
+    assert!(
+        wrong.contains("refused") && wrong.to_lowercase().contains("authentication failed"),
+        "{wrong}"
+    );
+    let wrong = reason(&at("")).await;
+    assert!(
+        wrong.contains("refused") && wrong.contains("requires authentication"),
+        "{wrong}"
+    );
+    let wrong = reason(&(at("reader:s3cret@") + "&collection=absent")).await;
+    assert!(
+        wrong.contains("collection `absent` cannot be made") && wrong.contains("not authorized"),
+        "{wrong}"
+    );
+    assert!(
+        wrong.contains("make it with: db.getCollection(\"absent\").createIndex("),
+        "{wrong}"
+    );
+
+    // Who may only read, reads.
+    let reader = open(&at("reader:s3cret@"));
+    let found = reader.acquire(&[b"a"], LeaseToken(1), MINUTE, false).await;
+    assert_eq!(found.unwrap(), [Acquired::Value("v".into())]);
+    let error = reader.set(&[entry(b"a", "w", None)]).await.unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    assert_eq!(reader.get(&[b"a"]).await.unwrap(), [Some("v".into())]);
+
+    let wrong = reason("mongodb://app:s3cret@127.0.0.1:1/app?acquire_timeout=200ms").await;
+    assert!(
+        wrong.contains("mongodb://127.0.0.1:1/app cannot be reached") && wrong.contains("refused"),
+        "{wrong}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_collections_of_another_shape_are_refused() {
+    let found = reason(&(shared("not_made") + "&create=false")).await;
+    assert!(
+        found.ends_with(
+            "collection `not_made` lacks its index; run: db.getCollection(\"not_made\").createIndex(\
+             { expires_at: 1 }, { name: \"cacheme_expiry\", expireAfterSeconds: 0 })"
+        ),
+        "{found}"
+    );
+    let database = documents("x").await.client().database("test");
+    let index = |collection: &str, after: i32| {
+        doc! {
+            "createIndexes": collection,
+            "indexes": [{ "key": { "expires_at": 1 }, "name": "own", "expireAfterSeconds": after }],
+        }
+    };
+    database.run_command(index("other_index", 3600)).await.unwrap();
+    let found = reason(&shared("other_index")).await;
+    assert!(found.contains("has another index of `expires_at`"), "{found}");
+    // An index by another name does the same.
+    database.run_command(index("own_index", 0)).await.unwrap();
+    open(&(shared("own_index") + "&create=false"))
+        .connect()
+        .await
+        .unwrap();
+    database
+        .run_command(doc! { "create": "folding", "collation": { "locale": "en", "strength": 2 } })
+        .await
+        .unwrap();
+    let found = reason(&shared("folding")).await;
+    assert!(found.contains("has the option `collation`"), "{found}");
+}
+
+#[test]
+fn mongodb_urls_are_checked() {
+    let wrong = |url: &str| {
+        let error = Storage::open(url).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
+        error.to_string()
+    };
+    for (url, expected) in [
+        ("mongodb://app:s3cret@db/", "names no database"),
+        ("mongodb:///app", "names no host"),
+        ("mongodb://app:s3cret", "has a port that is no number"),
+        ("mongodb://a,b:x/app", "has a port that is no number"),
+        (
+            "mongodb://app:s3cret@db/app?w=0",
+            "cannot do without acknowledgement",
+        ),
+        (
+            "mongodb://db/app?authMechanism=s3cret",
+            "`authMechanism` must be the name of a mechanism",
+        ),
+        (
+            "mongodb://db/app?connectTimeoutMS=s3cret",
+            "must be a number of milliseconds",
+        ),
+        (
+            "mongodb://db/app?collection=system.x",
+            "`collection` must be the name of a collection",
+        ),
+        (
+            "mongodb://db/app?readPreference=secondary",
+            "unknown option `readPreference`; known are: ",
+        ),
+        ("mongodb+srv://app:s3cret@db.example/app", "needs a name server"),
+    ] {
+        let said = wrong(url);
+        assert!(said.contains(expected), "{url}: {said}");
+    }
+    let good = Storage::open(
+        "mongodb://ann:p%40ss%2F@h1:1,h2/app?replicaSet=rs&authSource=admin&w=majority&appName=a%20b",
+    );
+    assert_eq!(good.unwrap().location(), "mongodb://h1:1,h2:27017/app");
+    for mechanism in ["SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN"] {
+        let url = format!("mongodb://ann:secret@h/app?authMechanism={mechanism}");
+        Storage::open(&url).expect(&url);
+    }
+}
+
+/// Counts the commands that reach a server.
+struct Counted {
+    storage: MongoDb,
+    commands: Arc<Mutex<Vec<String>>>,
+}
+
+impl Counted {
+    async fn new(collection: &str) -> Self {
+        let mut options = ClientOptions::parse(shared_url(Kind::MongoDb)).await.unwrap();
+        let commands = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&commands);
+        options.command_event_handler = Some(EventHandler::callback(move |event| {
+            if let CommandEvent::Started(started) = event {
+                seen.lock().unwrap().push(started.command_name);
+            }
+        }));
+        // Not what we read with.
+        options.selection_criteria = Some(SelectionCriteria::ReadPreference(
+            ReadPreference::SecondaryPreferred { options: None },
+        ));
+        let client = Client::with_options(options).unwrap();
+        let builder = MongoDb::builder()
+            .client(client)
+            .database("test")
+            .collection(collection);
+        Self {
+            storage: builder.build().unwrap(),
+            commands,
+        }
+    }
+
+    fn were(&self, expected: &[&str], what: &str) {
+        let commands = std::mem::take(&mut *self.commands.lock().unwrap());
+        assert_eq!(commands, expected, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_answers_each_call_with_one_command() {
+    let counted = Counted::new("counted").await;
+    let storage = &counted.storage;
+    storage.connect().await.unwrap();
+    counted.were(
+        &["hello", "hello", "hello", "listCollections", "createIndexes"],
+        "connect",
+    );
+    let names: Vec<_> = (0..200_u32).map(u32::to_be_bytes).collect();
+    let all: Vec<&[u8]> = names.iter().map(|name| &name[..]).collect();
+    let (mine, theirs) = (LeaseToken(1), LeaseToken(2));
+    for count in [1, 20, 200] {
+        let keys = &all[..count];
+        let entries: Vec<_> = keys.iter().map(|key| entry(key, "value", None)).collect();
+        let of = |single: &'static [&'static str], many: &'static [&'static str]| {
+            if count == 1 { single } else { many }
+        };
+
+        let granted = storage.acquire(keys, mine, MINUTE, false).await.unwrap();
+        assert!(granted.iter().all(|answer| *answer == Acquired::Granted));
+        counted.were(of(&["find", "update"], &["update"]), "a lease that is free");
+        let busy = storage.acquire(keys, theirs, MINUTE, false).await.unwrap();
+        assert!(busy.iter().all(|answer| matches!(answer, Acquired::Busy { .. })));
+        counted.were(of(&["find"], &["update", "find"]), "a lease that somebody has");
+        let filled = storage.fill(&entries, mine).await.unwrap();
+        assert!(filled.iter().all(|filled| *filled == Filled::Stored));
+        counted.were(&["update"], "fill");
+        let found = storage.get(keys).await.unwrap();
+        assert!(found.iter().all(Option::is_some));
+        counted.were(&["find"], "get");
+        let found = storage.acquire(keys, theirs, MINUTE, false).await.unwrap();
+        assert!(found.iter().all(|answer| matches!(answer, Acquired::Value(_))));
+        counted.were(of(&["find"], &["update", "find"]), "a lease where a value is");
+        storage.acquire(keys, theirs, MINUTE, true).await.unwrap();
+        counted.were(&["update"], "a lease stolen");
+        storage.release(keys, theirs).await.unwrap();
+        counted.were(&["delete"], "release");
+        storage.set(&entries).await.unwrap();
+        counted.were(&["update"], "set");
+        storage.remove(keys).await.unwrap();
+        counted.were(&["delete"], "remove");
+    }
+    storage.clear(b"").await.unwrap();
+    counted.were(&["delete"], "clear");
+    storage.close().await.unwrap();
+    // The client is the application's.
+    let other = Counted::new("counted").await;
+    other.storage.connect().await.unwrap();
+    other.were(
+        &["hello", "hello", "hello", "listCollections", "listIndexes"],
+        "connect to what is there",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_fills_tell_what_was_lost() {
+    let storage = open(&shared("fills"));
+    let names: Vec<_> = (0..60_u8).map(|name| [name]).collect();
+    let keys: Vec<&[u8]> = names.iter().map(|name| &name[..]).collect();
+    let token = LeaseToken(7);
+    storage.acquire(&keys, token, MINUTE, false).await.unwrap();
+    // Taken away in four ways.
+    storage.remove(&keys[10..20]).await.unwrap();
+    let set: Vec<_> = keys[30..40].iter().map(|key| entry(key, "set", None)).collect();
+    storage.set(&set).await.unwrap();
+    storage
+        .acquire(&keys[50..55], LeaseToken(8), MINUTE, true)
+        .await
+        .unwrap();
+    storage.release(&keys[59..], token).await.unwrap();
+    let entries: Vec<_> = keys.iter().map(|key| entry(key, key.to_vec(), None)).collect();
+    let filled = storage.fill(&entries, token).await.unwrap();
+    let found = storage.get(&keys).await.unwrap();
+    for (at, key) in keys.iter().enumerate() {
+        let is_set = (30..40).contains(&at);
+        let is_lost = is_set || (10..20).contains(&at) || (50..55).contains(&at) || at == 59;
+        let expected = match (is_lost, is_set) {
+            (false, _) => Some(Bytes::copy_from_slice(key)),
+            (true, true) => Some("set".into()),
+            (true, false) => None,
+        };
+        assert_eq!(filled[at] == Filled::Lost, is_lost, "fill of {at}");
+        assert_eq!(found[at], expected, "value of {at}");
+    }
+    let rows = documents("fills").await.count_documents(doc! {}).await.unwrap();
+    assert_eq!(rows, 60 - 11, "nothing is left of what was lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_foreign_documents_are_no_values() {
+    let storage = open(&shared("foreign"));
+    storage.connect().await.unwrap();
+    let documents = documents("foreign").await;
+    let binary = Bson::Binary(Binary {
+        subtype: BinarySubtype::Generic,
+        bytes: b"0123456789abcdef".to_vec(),
+    });
+    let odd = [
+        doc! { "_id": "text", "value": "text" },
+        doc! { "_id": "number", "value": 7, "expires_at": 9e15 },
+        doc! { "_id": "nothing" },
+        doc! { "_id": "lease", "lease": "ours" },
+        doc! { "_id": "odd end", "lease": binary.clone(), "expires_at": Timestamp { time: u32::MAX, increment: 1 } },
+        doc! { "_id": "no end", "lease": binary },
+        doc! { "_id": "nested", "value": { "$binary": 1 }, "expires_at": "never" },
+    ];
+    documents.insert_many(&odd).await.unwrap();
+    let keys: Vec<&[u8]> = odd
+        .iter()
+        .map(|odd| odd.get_str("_id").unwrap().as_bytes())
+        .collect();
+    assert_eq!(storage.get(&keys).await.unwrap(), vec![None; odd.len()]);
+    // They stand in nobody's way.
+    for key in &keys {
+        let granted = storage
+            .acquire(&[*key], LeaseToken(1), MINUTE, false)
+            .await
+            .unwrap();
+        assert_eq!(granted, [Acquired::Granted], "{}", String::from_utf8_lossy(key));
+        let filled = storage
+            .fill(&[entry(key, "v", None)], LeaseToken(1))
+            .await
+            .unwrap();
+        assert_eq!(filled, [Filled::Stored]);
+    }
+    assert_eq!(
+        storage.get(&keys).await.unwrap(),
+        vec![Some("v".into()); odd.len()]
+    );
+    let found = documents
+        .find_one(doc! { "_id": "nested" })
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(!found.contains_key("expires_at"), "{found}");
+    // Other types of keys are no text of ours, and not in the way of clearing.
+    documents
+        .insert_one(doc! { "_id": 5, "value": Bson::Null })
+        .await
+        .unwrap();
+    storage.clear(b"").await.unwrap();
+    assert_eq!(documents.count_documents(doc! {}).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_takes_values_as_long_as_its_documents() {
+    let storage = open(&shared("large"));
+    let error = storage.set(&[entry(b"a", vec![9; 16 << 20], None)]).await;
+    let Err(Error::TooLarge { size, limit, .. }) = error else {
+        panic!("{error:?}")
+    };
+    assert!(size == 16 << 20 && limit > 16_000_000, "{size} {limit}");
+    let (key, token) = (vec![0xFE; 2000], LeaseToken(1));
+    let value = Bytes::from(vec![9; limit]);
+    storage.acquire(&[&key], token, MINUTE, false).await.unwrap();
+    let filled = storage
+        .fill(&[entry(&key, value.clone(), Some(MINUTE))], token)
+        .await;
+    assert_eq!(filled.unwrap(), [Filled::Stored]);
+    assert!(storage.get(&[&key]).await.unwrap() == [Some(value.clone())]);
+    // More than one command holds, in one call.
+    storage
+        .set(&[entry(b"a", value.clone(), None), entry(b"b", value.clone(), None)])
+        .await
+        .unwrap();
+    assert!(storage.get(&[b"a", b"b"]).await.unwrap() == vec![Some(value); 2]);
+    storage.clear(b"").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_removes_what_has_expired_by_itself() {
+    let storage = open(&shared("expiring"));
+    storage
+        .set(&[
+            entry(b"short", "v", Some(Duration::from_millis(1))),
+            entry(b"long", "v", Some(MINUTE)),
+            entry(b"stays", "v", None),
+        ])
+        .await
+        .unwrap();
+    let documents = documents("expiring").await;
+    let indexes = documents.list_index_names().await.unwrap();
+    assert!(indexes.contains(&"cacheme_expiry".into()), "{indexes:?}");
+    let long = documents.find_one(doc! { "_id": "long" }).await.unwrap().unwrap();
+    let at = long.get_datetime("expires_at").unwrap().timestamp_millis();
+    let left = at - i64::try_from(storage.now_ms()).unwrap();
+    assert!((50_000..=60_000).contains(&left), "{left}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_comes_back_after_a_restart_and_a_freeze() {
+    let mut server = mongodb_on_disk();
+    let storage = open(&url(&server, "?connections=3"));
+    let keys: Vec<&[u8]> = vec![b"a"];
+    storage.set(&[entry(b"a", "v", None)]).await.unwrap();
+    let reads = (0..6).map(|_| {
+        let storage = Arc::clone(&storage);
+        tokio::spawn(async move { storage.get(&[b"a"]).await })
+    });
+    for read in reads.collect::<Vec<_>>() {
+        read.await.unwrap().unwrap();
+    }
+    server.restart();
+    // The driver finds out by itself when the server is back.
+    eventually("the server answers", async || storage.get(&keys).await.is_ok()).await;
+
+    server.freeze();
+    for _ in 0..6 {
+        let read = tokio::time::timeout(Duration::from_millis(50), storage.get(&keys)).await;
+        assert!(read.is_err(), "a frozen server answers nothing");
+    }
+    server.thaw();
+    eventually("the server answers", async || storage.get(&keys).await.is_ok()).await;
+
+    server.kill();
+    let error = storage.get(&keys).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    server.restart();
+    eventually("the server answers", async || {
+        storage.set(&[entry(b"a", "w", None)]).await.is_ok()
+    })
+    .await;
+    assert_eq!(storage.get(&keys).await.unwrap(), [Some("w".into())]);
+}
+
+#[test]
+fn mongodb_serves_several_runtimes_one_after_the_other() {
+    let storage = open(&shared("runtimes"));
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    for turn in 0..3 {
+        runtime().block_on(async {
+            if turn == 0 {
+                storage.set(&[entry(b"a", "v", None)]).await.unwrap();
+            }
+            let found = storage.get(&[b"a"]).await.unwrap();
+            assert_eq!(found, [Some("v".into())], "turn {turn}");
+        });
+    }
+    runtime().block_on(async {
+        storage.close().await.unwrap();
+        let error = storage.get(&[b"a"]).await.unwrap_err();
+        assert!(error.to_string().contains("was closed"), "{error}");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_callers_wait_a_bounded_time_for_a_connection() {
+    let server = mongodb_on_disk();
+    let storage = open(&url(&server, "?connections=1&acquire_timeout=100ms"));
+    storage.connect().await.unwrap();
+    server.freeze();
+    let refused = AtomicUsize::new(0);
+    let ask = async || {
+        let asked = tokio::time::timeout(MINUTE, storage.get(&[b"a"]));
+        if let Err(error) = asked.await.unwrap() {
+            assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+            refused.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    let first = async {
+        // Holds the only connection until the others were told.
+        tokio::select! {
+            found = storage.get(&[b"a"]) => panic!("a frozen server answers: {found:?}"),
+            () = async {
+                while refused.load(Ordering::SeqCst) < 3 {
+                    tokio::task::yield_now().await;
+                }
+            } => {}
+        }
+    };
+    tokio::join!(first, ask(), ask(), ask());
+    server.thaw();
+    eventually("the server answers", async || storage.get(&[b"a"]).await.is_ok()).await;
+}

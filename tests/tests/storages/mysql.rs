@@ -1,0 +1,374 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use cacheme_storage::{Acquired, Bytes, Error, Filled, LeaseToken, MySql, RemoteEntry, RemoteStorage};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::{AssertSqlSafe, Executor, MySqlPool};
+
+use tests::{Proxy, Server, mariadb};
+
+use super::{entry, open};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+pub(super) fn url(server: &Server, options: &str) -> String {
+    format!("mysql://root@127.0.0.1:{}/test{options}", server.port())
+}
+
+pub(super) async fn run(pool: &MySqlPool, sql: &str) {
+    pool.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned())))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_says_what_is_wrong() {
+    let server = mariadb();
+    let pool = MySqlPool::connect(&url(&server, "")).await.unwrap();
+    let reason = async |url: &str| open(url).connect().await.unwrap_err().to_string();
+    let wrong = reason("mysql://app:s3cret@127.0.0.1:1/app").await;
+    assert!(
+        wrong.contains("mysql://127.0.0.1:1/app cannot be reached") && wrong.contains("refused"),
+        "{wrong}"
+    );
+    let wrong = reason(&url(&server, "?sslmode=required")).await;
+    assert!(wrong.contains("TLS"), "{wrong}");
+
+    let wrong = reason(&url(&server, "?create=false&table=test.absent")).await;
+    let (_, ddl) = wrong
+        .split_once("table `test.absent` does not exist; run: ")
+        .unwrap();
+    run(&pool, ddl).await;
+    open(&url(&server, "?create=false&table=test.absent"))
+        .connect()
+        .await
+        .unwrap();
+
+    run(
+        &pool,
+        "CREATE TABLE older (`key` varchar(512) PRIMARY KEY, value blob, expire datetime)",
+    )
+    .await;
+    let wrong = reason(&url(&server, "?table=older")).await;
+    assert!(
+        wrong.contains("has another shape (expire datetime, key varchar(512), value blob)"),
+        "{wrong}"
+    );
+
+    run(
+        &pool,
+        "CREATE USER poor@'127.0.0.1'; GRANT ALL ON test.* TO poor@'127.0.0.1'; \
+         SET GLOBAL init_connect = 'SET autocommit = 0'",
+    )
+    .await;
+    let wrong = reason(&format!("mysql://poor@127.0.0.1:{}/test", server.port())).await;
+    assert!(wrong.contains("`autocommit` off"), "{wrong}");
+}
+
+#[test]
+fn mysql_urls_are_checked() {
+    let wrong = |url: &str| cacheme_storage::Storage::open(url).unwrap_err().to_string();
+    assert!(
+        wrong("mysql://app:s3cret@db/").contains("names no database"),
+        "{}",
+        wrong("mysql://app:s3cret@db/")
+    );
+    let unknown = wrong("mysql://app:s3cret@db/app?tabel=x");
+    assert!(unknown.starts_with("storage url `mysql://db/app`: unknown option `tabel`; known are: "));
+    for name in [
+        "acquire_timeout",
+        "connections",
+        "create",
+        "purge",
+        "socket",
+        "sslca",
+        "sslmode",
+        "table",
+    ] {
+        assert!(unknown.contains(name), "{unknown}");
+    }
+    assert!(wrong("mysql://db/app?sslmode=maybe").contains("must be `disabled`, `preferred`"));
+    assert!(wrong("mysql://db/app?table=a`b").contains("must be a table name"));
+}
+
+/// What the server was asked meanwhile, in round trips.
+struct RoundTrips<'a> {
+    proxy: &'a Proxy,
+    before: u64,
+}
+
+impl RoundTrips<'_> {
+    fn were(&mut self, expected: u64, what: &str) {
+        let now = self.proxy.traffic().round_trips;
+        assert_eq!(now - self.before, expected, "{what}");
+        self.before = now;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_answers_each_call_in_one_round_trip() {
+    let server = mariadb();
+    let proxy = Proxy::to(server.port());
+    let storage = open(&format!(
+        "mysql://root@127.0.0.1:{}/test?connections=1",
+        proxy.port()
+    ));
+    let names: Vec<_> = (0..300_u32).map(u32::to_be_bytes).collect();
+    let all: Vec<&[u8]> = names.iter().map(|name| &name[..]).collect();
+    let (mine, theirs) = (LeaseToken(1), LeaseToken(2));
+    for turn in 0..2 {
+        let mut trips = RoundTrips {
+            before: proxy.traffic().round_trips,
+            proxy: &proxy,
+        };
+        // The first turn connects and prepares statements.
+        let mut were = |expected: u64, what: &str| {
+            if turn == 1 {
+                trips.were(expected, what);
+            }
+        };
+        for count in [1, 20, 300] {
+            let keys = &all[..count];
+            let entries: Vec<_> = keys.iter().map(|key| entry(key, "value", None)).collect();
+            let is_single = count == 1;
+
+            let granted = storage.acquire(keys, mine, MINUTE, false).await.unwrap();
+            assert!(granted.iter().all(|answer| *answer == Acquired::Granted));
+            were(if is_single { 2 } else { 1 }, "a lease that is free");
+            let busy = storage.acquire(keys, theirs, MINUTE, false).await.unwrap();
+            assert!(busy.iter().all(|answer| matches!(answer, Acquired::Busy { .. })));
+            were(if is_single { 1 } else { 2 }, "a lease that somebody has");
+            let filled = storage.fill(&entries, mine).await.unwrap();
+            assert!(filled.iter().all(|filled| *filled == Filled::Stored));
+            // Parts of 128, one after the other over the one connection.
+            were(if count == 300 { 3 } else { 1 }, "fill");
+            let found = storage.get(keys).await.unwrap();
+            assert!(found.iter().all(Option::is_some));
+            were(1, "get");
+            let found = storage.acquire(keys, theirs, MINUTE, false).await.unwrap();
+            assert!(found.iter().all(|answer| matches!(answer, Acquired::Value(_))));
+            were(if is_single { 1 } else { 2 }, "a lease where a value is");
+            storage.acquire(keys, theirs, MINUTE, true).await.unwrap();
+            were(1, "a lease stolen");
+            storage.release(keys, theirs).await.unwrap();
+            were(1, "release");
+            storage.set(&entries).await.unwrap();
+            were(1, "set");
+            storage.remove(keys).await.unwrap();
+            were(1, "remove");
+        }
+        storage.clear(b"").await.unwrap();
+        were(1, "clear");
+    }
+    assert_eq!(proxy.traffic().connections, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_fills_tell_what_was_lost() {
+    let server = mariadb();
+    let storage = open(&url(&server, ""));
+    let names: Vec<_> = (0..300_u32).map(u32::to_be_bytes).collect();
+    let keys: Vec<&[u8]> = names.iter().map(|name| &name[..]).collect();
+    let token = LeaseToken(7);
+    storage.acquire(&keys, token, MINUTE, false).await.unwrap();
+    // Taken away in four ways.
+    storage.remove(&keys[10..20]).await.unwrap();
+    let set: Vec<_> = keys[30..40].iter().map(|key| entry(key, "set", None)).collect();
+    storage.set(&set).await.unwrap();
+    storage
+        .acquire(&keys[150..160], LeaseToken(8), MINUTE, true)
+        .await
+        .unwrap();
+    storage.release(&keys[299..], token).await.unwrap();
+    let entries: Vec<_> = keys.iter().map(|key| entry(key, key.to_vec(), None)).collect();
+    let filled = storage.fill(&entries, token).await.unwrap();
+    let found = storage.get(&keys).await.unwrap();
+    for (at, key) in keys.iter().enumerate() {
+        let is_lost =
+            (10..20).contains(&at) || (30..40).contains(&at) || (150..160).contains(&at) || at == 299;
+        let expected = match (is_lost, (30..40).contains(&at)) {
+            (false, _) => Some(Bytes::copy_from_slice(key)),
+            (true, true) => Some("set".into()),
+            (true, false) => None,
+        };
+        assert_eq!(filled[at] == Filled::Lost, is_lost, "fill of {at}");
+        assert_eq!(found[at], expected, "value of {at}");
+    }
+    // Nothing is left of what was lost, not even an expired row.
+    let pool = MySqlPool::connect(&url(&server, "")).await.unwrap();
+    let rows: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM cacheme")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(rows, 300 - 11);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_takes_values_as_long_as_its_messages() {
+    let server = mariadb();
+    let pool = MySqlPool::connect(&url(&server, "")).await.unwrap();
+    run(&pool, "SET GLOBAL max_allowed_packet = 2097152").await;
+    let storage = open(&url(&server, ""));
+    let value = |size: usize| Bytes::from(vec![9; size]);
+    let error = storage.set(&[entry(b"a", value(4 << 20), None)]).await;
+    let Err(Error::TooLarge { size, limit, .. }) = error else {
+        panic!("{error:?}")
+    };
+    assert!(
+        size == 4 << 20 && limit > (2 << 20) - (20 << 10),
+        "{size} {limit}"
+    );
+    let key = vec![b'k'; 2000];
+    let mine = LeaseToken(1);
+    storage.set(&[entry(&key, value(limit), None)]).await.unwrap();
+    assert_eq!(storage.get(&[&key]).await.unwrap(), [Some(value(limit))]);
+    let found = storage.acquire(&[&key], mine, MINUTE, false).await.unwrap();
+    assert_eq!(found, [Acquired::Value(value(limit))]);
+    storage.acquire(&[&key], mine, MINUTE, true).await.unwrap();
+    let filled = storage.fill(&[entry(&key, value(limit), None)], mine).await;
+    assert_eq!(filled.unwrap(), [Filled::Stored]);
+    // More than one message holds, in one call.
+    let names: Vec<_> = (0..8_u8).map(|name| [name]).collect();
+    let entries: Vec<_> = names
+        .iter()
+        .map(|name| entry(name, value(1 << 20), None))
+        .collect();
+    storage.set(&entries).await.unwrap();
+    let keys: Vec<&[u8]> = names.iter().map(|name| &name[..]).collect();
+    assert!(
+        storage
+            .get(&keys)
+            .await
+            .unwrap()
+            .iter()
+            .all(|found| found == &Some(value(1 << 20)))
+    );
+    let refused = storage.set(&[entry(b"a", value(limit + 1), None)]).await;
+    assert!(matches!(refused, Err(Error::TooLarge { .. })), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_sessions_of_the_application_may_be_odd() {
+    let server = mariadb();
+    let options: MySqlConnectOptions = url(&server, "").parse().unwrap();
+    let pool = MySqlPoolOptions::new()
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                connection
+                    .execute(
+                        "SET time_zone = '-11:00', sql_mode = 'ANSI,NO_BACKSLASH_ESCAPES', sql_safe_updates = 1, \
+                         collation_connection = 'utf8mb4_general_ci'",
+                    )
+                    .await?;
+                Ok(())
+            })
+        })
+        .connect_with(options)
+        .await
+        .unwrap();
+    let odd = || MySql::builder().pool(pool.clone()).build().unwrap();
+    cacheme_storage::conformance::remote(Arc::new(odd())).await;
+    let odd = odd();
+
+    // They share entries with sessions as the driver makes them, and mean the same time.
+    let plain = open(&url(&server, ""));
+    odd.set(&[entry(b"Key ", "v", Some(MINUTE))]).await.unwrap();
+    let found = plain.get(&[b"Key ", b"key ", b"Key"]).await.unwrap();
+    assert_eq!(found, [Some("v".into()), None, None]);
+    assert!(odd.now_ms().abs_diff(plain.now_ms()) < 60_000);
+    odd.close().await.unwrap();
+    assert!(!pool.is_closed());
+
+    // Another table is another world.
+    let other = open(&url(&server, "?table=other"));
+    assert_eq!(other.get(&[b"Key "]).await.unwrap(), [None]);
+    other.clear(b"").await.unwrap();
+    assert_eq!(plain.get(&[b"Key "]).await.unwrap(), [Some("v".into())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_comes_back_after_a_restart_and_a_freeze() {
+    let mut server = mariadb();
+    let storage = open(&url(&server, "?connections=3"));
+    let keys: Vec<&[u8]> = vec![b"a"];
+    storage.set(&[entry(b"a", "v", None)]).await.unwrap();
+    // Several idle connections, all of which the restart breaks.
+    let reads = (0..6).map(|_| {
+        let storage = Arc::clone(&storage);
+        tokio::spawn(async move { storage.get(&[b"a"]).await })
+    });
+    for read in reads.collect::<Vec<_>>() {
+        read.await.unwrap().unwrap();
+    }
+    server.restart();
+    assert_eq!(storage.get(&keys).await.unwrap(), [Some("v".into())]);
+
+    server.freeze();
+    for _ in 0..6 {
+        let read = tokio::time::timeout(Duration::from_millis(50), storage.get(&keys)).await;
+        assert!(read.is_err(), "a frozen server answers nothing");
+    }
+    server.thaw();
+    assert_eq!(storage.get(&keys).await.unwrap(), [Some("v".into())]);
+
+    server.kill();
+    let error = storage.get(&keys).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    server.restart();
+    assert_eq!(storage.get(&keys).await.unwrap(), [Some("v".into())]);
+}
+
+#[test]
+fn mysql_serves_several_runtimes_one_after_the_other() {
+    let server = mariadb();
+    let storage = open(&url(&server, ""));
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    for turn in 0..3 {
+        runtime().block_on(async {
+            if turn == 0 {
+                storage.set(&[entry(b"a", "v", None)]).await.unwrap();
+            }
+            let found = storage.get(&[b"a"]).await.unwrap();
+            assert_eq!(found, [Some("v".into())], "turn {turn}");
+        });
+    }
+    runtime().block_on(storage.close()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_collects_expired_rows_and_makes_its_table_anew() {
+    let server = mariadb();
+    let pool = MySqlPool::connect(&url(&server, "")).await.unwrap();
+    let storage = open(&url(&server, "?purge=50ms"));
+    let names: Vec<_> = (0..2000_u32).map(u32::to_be_bytes).collect();
+    let mut entries: Vec<RemoteEntry<'_>> = names
+        .iter()
+        .map(|name| entry(name, "v", Some(Duration::from_millis(1))))
+        .collect();
+    entries.push(entry(b"stays", "v", None));
+    storage.set(&entries).await.unwrap();
+    let rows = async || {
+        sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM cacheme")
+            .fetch_one(&pool)
+            .await
+            .unwrap()
+    };
+    super::eventually("only what lives is left", async || rows().await == 1).await;
+
+    run(&pool, "DROP TABLE cacheme").await;
+    let error = storage.get(&[b"stays"]).await.unwrap_err();
+    assert!(error.to_string().contains("doesn't exist"), "{error}");
+    assert_eq!(
+        storage.get(&[b"stays"]).await.unwrap(),
+        [None],
+        "the table is made anew"
+    );
+    storage.close().await.unwrap();
+    let error = storage.get(&[b"stays"]).await.unwrap_err();
+    assert!(error.to_string().contains("was closed"), "{error}");
+}

@@ -1,0 +1,89 @@
+//! MySQL and MongoDB over TLS, with an authority and a certificate made here.
+
+use std::fs;
+
+use tests::{Server, mariadb, mongodb_on_disk};
+
+use super::redis_tls::certificates;
+use super::{entry, open};
+
+/// Starts the server again with a certificate for `localhost`; the options of a URL that trusts it, or another authority.
+fn with_certificate(server: &mut Server, option: &str) -> (String, String) {
+    let made = certificates();
+    for file in ["cert.pem", "key.pem", "ca.pem"] {
+        fs::copy(made.dir.path().join(file), server.dir().join(file)).unwrap();
+    }
+    let other = certificates();
+    fs::copy(other.dir.path().join("ca.pem"), server.dir().join("other.pem")).unwrap();
+    server.restart();
+    let trusting = |file: &str| format!("{option}={}", server.dir().join(file).display());
+    (trusting("ca.pem"), trusting("other.pem"))
+}
+
+async fn works(url: &str) {
+    let storage = open(url);
+    storage.set(&[entry(b"a", "v", None)]).await.unwrap();
+    assert_eq!(storage.get(&[b"a"]).await.unwrap(), [Some("v".into())]);
+    storage.close().await.unwrap();
+}
+
+async fn is_refused(url: &str, why: &str) {
+    let error = open(url).connect().await.unwrap_err().to_string();
+    assert!(error.contains(why), "{url}: {error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql_over_tls_checks_who_answers() {
+    let mut server = mariadb();
+    let (trusted, other) = with_certificate(&mut server, "sslca");
+    let at = |host: &str, mode: &str, ca: &str| {
+        format!("mysql://root@{host}:{}/test?sslmode={mode}&{ca}", server.port())
+    };
+    for mode in ["preferred", "required", "verify_ca", "verify_identity"] {
+        works(&at("localhost", mode, &trusted)).await;
+    }
+    works(&at("127.0.0.1", "verify_ca", &trusted)).await;
+    is_refused(&at("localhost", "verify_ca", &other), "invalid peer certificate").await;
+    is_refused(
+        &at("127.0.0.1", "verify_identity", &trusted),
+        "not valid for name",
+    )
+    .await;
+    // What was asked for is what is spoken.
+    let pool = sqlx::MySqlPool::connect(&super::mysql::url(&server, ""))
+        .await
+        .unwrap();
+    super::mysql::run(
+        &pool,
+        "CREATE USER strict@'127.0.0.1' REQUIRE SSL; GRANT ALL ON test.* TO strict@'127.0.0.1'",
+    )
+    .await;
+    let strict = |mode: &str| format!("mysql://strict@127.0.0.1:{}/test?sslmode={mode}", server.port());
+    works(&strict("required")).await;
+    is_refused(&strict("disabled"), "Access denied").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_over_tls_checks_who_answers() {
+    let mut server = mongodb_on_disk();
+    let (trusted, other) = with_certificate(&mut server, "tlsCAFile");
+    // The emulator says that it is at 127.0.0.1, where its certificate is not for.
+    let at = |host: &str, options: &str| {
+        format!(
+            "mongodb://{host}:{}/test?directConnection=true&acquire_timeout=1s&{options}",
+            server.port()
+        )
+    };
+    works(&at("localhost", &format!("tls=true&{trusted}"))).await;
+    is_refused(
+        &at("localhost", &format!("tls=true&{other}")),
+        "invalid peer certificate",
+    )
+    .await;
+    is_refused(
+        &at("127.0.0.1", &format!("tls=true&{trusted}")),
+        "not valid for name",
+    )
+    .await;
+    is_refused(&at("localhost", "tls=false"), "cannot be reached").await;
+}
