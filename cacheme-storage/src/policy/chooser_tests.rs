@@ -147,11 +147,11 @@ fn a_loop_and_a_shifting_hot_set_are_told_apart() {
 fn samples_are_few_where_there_are_many_keys() {
     for (capacity, rate) in [
         (1, 1),
-        (63, 1),
-        (64, 2),
-        (1000, 8),
+        (255, 1),
+        (256, 2),
+        (1000, 4),
+        (2048, 8),
         (4096, 8),
-        (4097, 8),
         (8192, 16),
         (1 << 20, 2048),
     ] {
