@@ -110,7 +110,27 @@ impl Server {
         self.running = None;
     }
 
-    /// Starts it again after [`kill`](Self::kill), on the same port and data.
+    /// Lets it end by itself, with all it was told written.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end.
+    pub fn stop(&mut self) {
+        let pid = self.running.as_ref().expect("the server runs").pid;
+        self.signal(Signal::SIGTERM);
+        let start = Instant::now();
+        while !has_ended(pid) {
+            assert!(
+                start.elapsed() < START_LIMIT,
+                "the server does not end:\n{}",
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.running = None;
+    }
+
+    /// Starts it again after [`kill`](Self::kill) or [`stop`](Self::stop), on the same port and data.
     ///
     /// # Panics
     ///

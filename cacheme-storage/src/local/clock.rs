@@ -23,15 +23,28 @@ pub struct Clock(Kind);
 
 #[derive(Clone, Debug)]
 enum Kind {
-    Real(Instant),
+    Real {
+        start: Instant,
+        /// What the coarse clock said at `start`, in nanoseconds.
+        coarse: u64,
+    },
     Manual(Arc<AtomicU64>),
 }
+
+/// How far the coarse clock is taken to lag behind at most. It is moved by the kernel's tick, every 1 to 10 ms; the rest is
+/// for a machine that was held up.
+const LAG: u64 = 1_000_000_000;
 
 impl Clock {
     /// The machine's monotonic clock.
     #[must_use]
     pub fn real() -> Self {
-        Self(Kind::Real(Instant::now()))
+        // The coarse one first: its time never seems later than it is.
+        let coarse = coarse();
+        Self(Kind::Real {
+            start: Instant::now(),
+            coarse: coarse.unwrap_or(0),
+        })
     }
 
     /// A clock that stands still until [`advance`](Self::advance) is called.
@@ -47,7 +60,7 @@ impl Clock {
     /// If the clock is the machine's.
     pub fn advance(&self, by: Duration) {
         match &self.0 {
-            Kind::Real(_) => {
+            Kind::Real { .. } => {
                 panic!("the machine's clock cannot be moved; build the cache with Clock::manual()")
             }
             Kind::Manual(now) => {
@@ -61,9 +74,27 @@ impl Clock {
     /// Nanoseconds since the clock was made.
     pub(crate) fn now(&self) -> u64 {
         match &self.0 {
-            Kind::Real(start) => nanos(start.elapsed()),
+            Kind::Real { start, .. } => nanos(start.elapsed()),
             Kind::Manual(now) => now.load(Ordering::SeqCst),
         }
+    }
+
+    /// Whether `deadline` has not come yet.
+    ///
+    /// Asked by every hit on an entry with a ttl. Where the system has a coarse clock, which costs a fraction of the exact
+    /// one, that decides unless the deadline is near.
+    #[inline]
+    pub(crate) fn is_before(&self, deadline: u64) -> bool {
+        if deadline == NEVER {
+            return true;
+        }
+        if let Kind::Real { coarse: start, .. } = &self.0
+            && let Some(coarse) = coarse()
+            && coarse.saturating_sub(*start).saturating_add(LAG) < deadline
+        {
+            return true;
+        }
+        self.now() < deadline
     }
 
     /// The time `ttl` from now; [`NEVER`] when that is past what the clock can count (584 years).
@@ -86,6 +117,54 @@ impl Default for Clock {
 /// The deadline of an entry that does not expire.
 pub(crate) const NEVER: u64 = u64::MAX;
 
+/// The time by the system's coarse monotonic clock in nanoseconds, if it has one: that of [`Instant`], a tick late at most.
+#[cfg(target_os = "linux")]
+#[inline]
+fn coarse() -> Option<u64> {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    // The time since the machine was started: never negative, and short of 584 years.
+    Some(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+}
+
+#[cfg(not(target_os = "linux"))]
+#[inline]
+fn coarse() -> Option<u64> {
+    None
+}
+
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r5_near_and_far_deadlines_are_told_alike_by_both_clocks() {
+        for clock in [Clock::real(), Clock::manual()] {
+            assert!(!clock.is_before(0));
+            assert!(clock.is_before(clock.deadline(Some(Duration::from_millis(900)))));
+            assert!(clock.is_before(clock.deadline(Some(Duration::from_secs(3600)))));
+            assert!(clock.is_before(clock.deadline(Some(Duration::MAX))));
+            assert!(clock.is_before(NEVER));
+            let near = clock.deadline(Some(Duration::from_nanos(1)));
+            if let Kind::Manual(_) = clock.0 {
+                clock.advance(Duration::from_nanos(1));
+            }
+            while clock.now() < near {}
+            assert!(!clock.is_before(near));
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_coarse_clock_lags_less_than_is_allowed_for() {
+        let Kind::Real { start, coarse: began } = Clock::real().0 else {
+            unreachable!("made real")
+        };
+        let later = coarse().expect("Linux has one") - began;
+        let lag = i128::from(nanos(start.elapsed())) - i128::from(later);
+        assert!(lag < i128::from(LAG), "{lag} ns");
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use foldhash::quality::FixedState;
 use parking_lot::ReentrantMutex;
 
-use super::clock::{Clock, NEVER};
+use super::clock::Clock;
 use super::entry::{Evicted, Leavers, Listener, Weigher};
 use super::slab::{Node, Slab};
 use crate::seed;
@@ -310,7 +310,7 @@ impl<K, V> Lru<K, V> {
     }
 
     fn is_alive(&self, node: &Node<K, V>) -> bool {
-        node.deadline == NEVER || self.clock.now() < node.deadline
+        self.clock.is_before(node.deadline)
     }
 
     /// Runs `work` under the lock, unless this very thread holds it already (user code that called back).

@@ -196,7 +196,7 @@ impl<K, V> Shard<K, V> {
             return false;
         };
         let slot = found.slot();
-        let alive = !found.is_timed() || clock.now() < self.deadlines.get(slot);
+        let alive = clock.is_before(self.deadline(&found));
         self.take(
             slot,
             if alive { Evicted::Removed } else { Evicted::Expired },
@@ -211,7 +211,7 @@ impl<K, V> Shard<K, V> {
         K: Eq,
     {
         if let Some(found) = self.store.find(hash, key) {
-            let alive = !found.is_timed() || clock.now() < self.deadlines.get(found.slot());
+            let alive = clock.is_before(self.deadline(&found));
             self.take(
                 found.slot(),
                 if alive {
@@ -235,7 +235,7 @@ impl<K, V> Shard<K, V> {
         K: Borrow<Q>,
     {
         if let Some(found) = self.store.find(hash, key)
-            && self.deadline(&found) <= clock.now()
+            && !clock.is_before(self.deadline(&found))
         {
             self.take(found.slot(), Evicted::Expired, leavers);
         }

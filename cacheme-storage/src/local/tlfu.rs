@@ -115,7 +115,7 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
                 return None;
             };
             let deadline = shard.deadline(&found);
-            if deadline == NEVER || inner.clock.now() < deadline {
+            if inner.clock.is_before(deadline) {
                 found.mark();
                 Some(see(&found.entry.1, deadline))
             } else {
@@ -140,10 +140,9 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
         let Some(shard) = inner.shard(hash).read() else {
             return false;
         };
-        shard.find(hash as u32, key).is_some_and(|found| {
-            let deadline = shard.deadline(&found);
-            deadline == NEVER || inner.clock.now() < deadline
-        })
+        shard
+            .find(hash as u32, key)
+            .is_some_and(|found| inner.clock.is_before(shard.deadline(&found)))
     }
 
     /// Stores `value` under `key`; says whether it did. It does not if the entry is heavier than the cache may be, or too

@@ -56,6 +56,8 @@ async fn mongodb_says_what_is_wrong() {
     }
     client.shutdown().await;
     std::fs::write(server.dir().join("auth"), "").unwrap();
+    // Not killed: the users are to be there afterwards.
+    server.stop();
     server.restart();
     let port = server.port();
     let at = |login: &str| format!("mongodb://{login}127.0.0.1:{port}/test?authSource=admin&timeout=10s");
