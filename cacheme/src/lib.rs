@@ -3,7 +3,7 @@
 //! A *node* is a typed key with the policy of its kind: how its key is written, what it caches, in which *tiers* and for
 //! how long, and how the value is loaded when no tier has it. Storages are registered under their names at start-up.
 //!
-//! ```
+//! ```standalone_crate
 //! use cacheme::{LoadContext, Node, Storage, memoize};
 //!
 //! #[derive(Node, Clone, Debug)]

@@ -4,6 +4,7 @@ use std::sync::{Mutex, OnceLock};
 
 use proptest::prelude::*;
 
+use super::super::clock::NEVER;
 use super::*;
 use crate::{Fence, LocalCache, LocalEntry, LocalStorage, Storage};
 

@@ -71,7 +71,7 @@ async fn fallible(cacheme: &Cacheme, db: &Db, id: u64, text: &str) -> Result<u64
 #[memoize(node = MaybeNode(id), cacheme = cacheme)]
 async fn optional(cacheme: &Cacheme, db: &Db, id: u64) -> Option<u64> {
     db.ask();
-    let even = (id % 2 == 0).then_some(id)?;
+    let even = id.is_multiple_of(2).then_some(id)?;
     Some(even)
 }
 
