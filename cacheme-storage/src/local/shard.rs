@@ -154,9 +154,6 @@ impl<K, V> Shard<K, V> {
                 Inserted::Refused
             };
         }
-        self.policy.prefetch(hash);
-        self.policy
-            .prefetch_heads(|slot, hash| self.store.prefetch_entry(slot, hash));
         let Self {
             policy,
             store,
@@ -275,10 +272,14 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Collects some of what has expired, now and then.
+    #[inline]
     fn collect(&mut self, clock: &Clock, leavers: &mut Leavers<K, V>) {
-        if self.deadlines.earliest() == NEVER {
-            return;
+        if self.deadlines.earliest() != NEVER {
+            self.collect_timed(clock, leavers);
         }
+    }
+
+    fn collect_timed(&mut self, clock: &Clock, leavers: &mut Leavers<K, V>) {
         self.writes += 1;
         if self.writes >= WRITES_A_SWEEP || self.policy.slots() <= SMALL {
             self.writes = 0;
@@ -303,12 +304,17 @@ struct Keeper<'a, K, V> {
 
 impl<K, V> Residents for Keeper<'_, K, V> {
     #[inline]
-    fn take_mark(&mut self, slot: u32, hash: u32) -> bool {
-        self.store.take_mark(slot, hash)
+    fn take_mark(&mut self, slot: u32, _hash: u32) -> bool {
+        self.store.take_mark(slot)
     }
 
     fn evict(&mut self, slot: u32, hash: u32) {
         self.leavers.push(self.store.take(slot, hash), Evicted::Size);
         self.deadlines.set(slot, NEVER);
+    }
+
+    #[inline]
+    fn prefetch(&self, slot: u32, hash: u32) {
+        self.store.prefetch_entry(slot, hash);
     }
 }

@@ -10,8 +10,6 @@
 //!
 //! Any number of lines will do (no power of two), so at seven tenths full an entry costs 7.5 bytes.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use crate::processor::{equal_bytes, prefetch};
 
 /// Words of a line.
@@ -37,7 +35,7 @@ struct Line {
     more: u32,
     /// Entries that passed here on their way to where they lie.
     past: u32,
-    words: [AtomicU32; WORDS],
+    words: [u32; WORDS],
 }
 
 /// The table. Slots and hashes are 32 bits; where the hash of a slot is needed, the caller tells it.
@@ -78,7 +76,7 @@ impl Table {
             let mut matches = line.matches(tag(hash));
             while matches != 0 {
                 let word = matches.trailing_zeros() as usize;
-                if is_it(line.words[word].load(Ordering::Relaxed) & SLOT) {
+                if is_it(line.words[word] & SLOT) {
                     return Some(Position { line: way.line, word });
                 }
                 matches &= matches - 1;
@@ -107,7 +105,7 @@ impl Table {
             if empty != 0 {
                 let place = empty.trailing_zeros() as usize;
                 line.set_tag(place, tag(hash));
-                *line.words[place].get_mut() = word;
+                line.words[place] = word;
                 self.farthest = self.farthest.max(way.steps);
                 return;
             }
@@ -128,20 +126,25 @@ impl Table {
 
     /// Slot and flags at a position.
     #[inline]
-    pub(crate) fn word(&self, position: Position) -> &AtomicU32 {
-        &self.lines[position.line].words[position.word]
+    pub(crate) fn word(&self, position: Position) -> u32 {
+        self.lines[position.line].words[position.word]
+    }
+
+    /// Changes the flags at a position; the slot stays.
+    pub(crate) fn set_word(&mut self, position: Position, word: u32) {
+        self.lines[position.line].words[position.word] = word;
     }
 
     #[inline]
     pub(crate) fn slot(&self, position: Position) -> u32 {
-        self.word(position).load(Ordering::Relaxed) & SLOT
+        self.word(position) & SLOT
     }
 
     /// All words.
     pub(crate) fn words(&self) -> impl Iterator<Item = u32> {
         self.lines.iter().flat_map(|line| {
             let occupied = (0..WORDS).filter(|at| line.tag(*at) != 0);
-            occupied.map(|at| line.words[at].load(Ordering::Relaxed))
+            occupied.map(|at| line.words[at])
         })
     }
 
@@ -151,12 +154,15 @@ impl Table {
         Way { line, steps: 0 }
     }
 
-    #[cold]
+    #[inline]
     fn step(&self, way: &mut Way, hash: u32) {
         let lines = self.lines.len();
         let wide = 1 + (((hash & 0xffff) as usize * lines) >> 16);
         way.line += if way.steps < OWN_STEPS { wide } else { 1 };
-        way.line %= lines;
+        // No step is wider than the table.
+        if way.line >= lines {
+            way.line -= lines;
+        }
         way.steps += 1;
     }
 }
