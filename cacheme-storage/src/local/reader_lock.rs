@@ -120,10 +120,12 @@ impl<T> ReaderLock<T> {
     /// Waits for readers and the other writers.
     ///
     /// `None` if this very thread reads or writes already.
+    #[inline]
     pub(crate) fn write(&self) -> Option<WriteGuard<'_, T>> {
         self.write_as(Reader::this_thread())
     }
 
+    #[inline]
     fn write_as(&self, me: Reader) -> Option<WriteGuard<'_, T>> {
         let reads = match self.own_slot(me) {
             Some(slot) => slot.0.load(Relaxed) != 0,
@@ -261,6 +263,7 @@ struct Writing<'a> {
 }
 
 impl Drop for Writing<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.writer.store(0, Release);
     }

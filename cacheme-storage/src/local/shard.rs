@@ -52,6 +52,7 @@ impl<K, V> Shard<K, V> {
         }
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.policy.len()
     }
@@ -60,6 +61,7 @@ impl<K, V> Shard<K, V> {
         self.policy.weight()
     }
 
+    #[inline]
     pub(crate) fn capacity(&self) -> u64 {
         self.policy.capacity()
     }
@@ -100,6 +102,7 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Stores the entry, or leaves it where it is if it may not stay.
+    #[inline]
     pub(crate) fn insert(
         &mut self,
         entry: &mut Option<(K, V)>,
@@ -308,6 +311,7 @@ impl<K, V> Residents for Keeper<'_, K, V> {
         self.store.take_mark(slot)
     }
 
+    #[inline]
     fn evict(&mut self, slot: u32, hash: u32) {
         self.leavers.push(self.store.take(slot, hash), Evicted::Size);
         self.deadlines.set(slot, NEVER);

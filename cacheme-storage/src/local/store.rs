@@ -126,6 +126,7 @@ impl<K, V> Store<K, V> {
     /// # Panics
     ///
     /// If the slot is occupied, or was not made usable.
+    #[inline]
     pub(crate) fn put(&mut self, slot: u32, hash: u32, entry: (K, V), timed: bool) {
         let (at, bit) = (slot as usize / 64, 1 << (slot % 64));
         assert!(self.occupied[at] & bit == 0, "a new entry's slot is free");
@@ -140,6 +141,7 @@ impl<K, V> Store<K, V> {
     /// # Panics
     ///
     /// If there is none.
+    #[inline]
     pub(crate) fn take(&mut self, slot: u32, hash: u32) -> (K, V) {
         let position = self.position(slot, hash);
         self.table.remove(position, hash);
@@ -149,6 +151,7 @@ impl<K, V> Store<K, V> {
     }
 
     /// Puts an entry in the place of one with an equal key, as used; gives the old one.
+    #[inline]
     pub(crate) fn replace(&mut self, position: Position, entry: (K, V), timed: bool) -> (K, V) {
         let slot = self.table.slot(position);
         self.table
@@ -196,6 +199,7 @@ impl<K, V> Store<K, V> {
         slots.map(|slot| (slot, unsafe { self.entry(slot) }))
     }
 
+    #[inline]
     fn position(&self, slot: u32, hash: u32) -> Position {
         let found = self.table.find(hash, |other| other == slot);
         found.expect("an occupied slot is in the table under its hash")

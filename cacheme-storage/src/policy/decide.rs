@@ -71,10 +71,12 @@ impl Policy {
         policy
     }
 
+    #[inline]
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.segments.len()
     }
@@ -84,6 +86,7 @@ impl Policy {
     }
 
     /// How many slots there are, occupied, dead and free.
+    #[inline]
     pub(crate) fn slots(&self) -> usize {
         self.segments.slots()
     }
@@ -149,6 +152,7 @@ impl Policy {
     }
 
     /// The entry in this slot weighs something else now. Makes room, for which it may have to go itself.
+    #[inline]
     pub(crate) fn reweigh(&mut self, slot: u32, weight: u32, residents: &mut impl Residents) {
         self.segments.reweigh(slot, weight);
         self.shrink(residents);
@@ -258,6 +262,7 @@ impl Policy {
     }
 
     /// The window's head against the victims of main: it stays, in probation, if there is room once it has won.
+    #[inline]
     fn contest(&mut self, candidate: u32, weight: u64, residents: &mut impl Residents) {
         let arrival = Arrival {
             hash: self.segments.hash(candidate),
@@ -273,6 +278,7 @@ impl Policy {
     }
 
     /// Lets a candidate win room for `weight` from the victims of main, one by one; `false` as soon as it loses.
+    #[inline]
     fn contend(&mut self, candidate: &Arrival, weight: u64, residents: &mut impl Residents) -> bool {
         if !self.is_full(weight) {
             return true;
