@@ -157,10 +157,13 @@ impl<T> ReaderLock<T> {
         let (shared, owned) = self.slots.split_last().expect("the shared slot is always there");
         // Whoever claims a slot later sees the word.
         let ever = slots::ever_owned().min(owned.len());
-        for slot in owned[..ever].iter().chain([shared]) {
+        for slot in &owned[..ever] {
             if slot.0.load(SeqCst) != 0 {
                 Self::wait_for(slot);
             }
+        }
+        if shared.0.load(SeqCst) != 0 {
+            Self::wait_for(shared);
         }
     }
 

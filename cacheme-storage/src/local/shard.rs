@@ -115,43 +115,25 @@ impl<K, V> Shard<K, V> {
     {
         let hash = terms.hash;
         self.collect(clock, leavers);
-        let known = entry.as_ref().and_then(|(key, _)| {
-            let found = self.store.find(hash, key)?;
-            Some((found.slot(), found.position(), found.is_timed()))
-        });
         let timed = terms.deadline != NEVER;
-        if let Some((slot, position, was_timed)) = known
-            && let Some(entry) = entry.take()
-        {
+        let Some((key, _)) = &*entry else {
+            return Inserted::Refused;
+        };
+        if let Some(found) = self.store.find(hash, key) {
+            let (slot, position, was_timed) = (found.slot(), found.position(), found.is_timed());
             let expired = was_timed && self.deadlines.get(slot) <= clock.now();
-            let old = self.store.replace(position, entry, timed);
-            if timed || was_timed {
-                self.deadlines.set(slot, terms.deadline);
-            }
-            leavers.push(
-                old,
-                if expired {
+            if let Some(entry) = entry.take() {
+                let why = if expired {
                     Evicted::Expired
                 } else {
                     Evicted::Replaced
-                },
-            );
-            let Self {
-                policy,
-                store,
-                deadlines,
-                ..
-            } = self;
-            policy.reweigh(
-                slot,
-                terms.weight,
-                &mut Keeper {
-                    store,
-                    deadlines,
-                    leavers,
-                },
-            );
-            return if self.store.is_occupied(slot) {
+                };
+                leavers.push(self.store.replace(position, entry, timed), why);
+            }
+            if timed || was_timed {
+                self.deadlines.set(slot, terms.deadline);
+            }
+            return if self.policy.weighs(slot, terms.weight) || self.reweigh(slot, terms.weight, leavers) {
                 Inserted::Replaced
             } else {
                 Inserted::Refused
@@ -179,6 +161,27 @@ impl<K, V> Shard<K, V> {
             deadlines.set(slot, terms.deadline);
         }
         Inserted::Added
+    }
+
+    /// The entry in this slot weighs something else now; says whether it is still there when there is room for that.
+    #[cold]
+    fn reweigh(&mut self, slot: u32, weight: u32, leavers: &mut Leavers<K, V>) -> bool {
+        let Self {
+            policy,
+            store,
+            deadlines,
+            ..
+        } = self;
+        policy.reweigh(
+            slot,
+            weight,
+            &mut Keeper {
+                store,
+                deadlines,
+                leavers,
+            },
+        );
+        self.store.is_occupied(slot)
     }
 
     /// Removes `key`; says whether it was there and alive at `now`.

@@ -151,6 +151,12 @@ impl Policy {
         }
     }
 
+    /// Whether the entry in this slot weighs that much.
+    #[inline]
+    pub(crate) fn weighs(&self, slot: u32, weight: u32) -> bool {
+        self.segments.weight_at(slot) == u64::from(weight)
+    }
+
     /// The entry in this slot weighs something else now. Makes room, for which it may have to go itself.
     #[inline]
     pub(crate) fn reweigh(&mut self, slot: u32, weight: u32, residents: &mut impl Residents) {
