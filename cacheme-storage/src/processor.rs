@@ -35,6 +35,35 @@ pub(crate) fn equal_bytes(words: [u64; 2], byte: u8) -> u32 {
     equal_in_word(words[0], byte) | equal_in_word(words[1], byte) << 8
 }
 
+/// A bit for each of eight numbers that is this one, the lowest for the first.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn equal_halves(halves: &[u16; 8], half: u16) -> u32 {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi16, _mm_loadu_si128, _mm_movemask_epi8, _mm_packs_epi16, _mm_set1_epi16,
+        _mm_setzero_si128,
+    };
+    // SAFETY: SSE2 is there, the load is of sixteen bytes that are borrowed and needs no alignment, the rest only computes.
+    unsafe {
+        let halves = _mm_loadu_si128(halves.as_ptr().cast());
+        let equal = _mm_cmpeq_epi16(halves, _mm_set1_epi16(half as i16));
+        _mm_movemask_epi8(_mm_packs_epi16(equal, _mm_setzero_si128())) as u32
+    }
+}
+
+/// A bit for each of eight numbers that is this one, the lowest for the first.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub(crate) fn equal_halves(halves: &[u16; 8], half: u16) -> u32 {
+    equal_one_by_one(halves, half)
+}
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn equal_one_by_one(halves: &[u16; 8], half: u16) -> u32 {
+    let equal = (0..8).filter(|at| halves[*at] == half);
+    equal.fold(0, |bits, at| bits | 1 << at)
+}
+
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn equal_in_word(word: u64, byte: u8) -> u32 {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
@@ -61,6 +90,14 @@ mod tests {
                 prop_assert_eq!(equal_bytes(words, wanted), expected);
                 let by_word = equal_in_word(words[0], wanted) | equal_in_word(words[1], wanted) << 8;
                 prop_assert_eq!(by_word, expected);
+            }
+        }
+
+        #[test]
+        fn halves_are_found_exactly(mut halves in any::<[u16; 8]>(), wanted in any::<u16>(), twice in 0usize..8) {
+            halves[twice] = halves[7 - twice];
+            for wanted in halves.into_iter().chain([wanted, 0, 1, 0x8000, 0xffff]) {
+                prop_assert_eq!(equal_halves(&halves, wanted), equal_one_by_one(&halves, wanted));
             }
         }
     }

@@ -40,12 +40,17 @@ impl Deadlines {
     }
 
     /// Sets the deadline of a slot; [`NEVER`] for none.
+    #[inline]
     pub(crate) fn set(&mut self, slot: u32, deadline: u64) {
+        // Where no entry has a deadline, that is all.
+        if deadline != NEVER || (slot as usize) < self.slots.len() {
+            self.write(slot, deadline);
+        }
+    }
+
+    fn write(&mut self, slot: u32, deadline: u64) {
         let slot = slot as usize;
         if slot >= self.slots.len() {
-            if deadline == NEVER {
-                return;
-            }
             self.slots.resize(slot + 1, NEVER);
             self.groups.resize(slot / GROUP + 1, NEVER);
         }

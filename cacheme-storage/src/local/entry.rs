@@ -30,6 +30,7 @@ pub(crate) struct Leavers<K, V> {
 }
 
 impl<K, V> Leavers<K, V> {
+    #[inline]
     pub(crate) fn new() -> Self {
         Self {
             first: None,
@@ -37,6 +38,7 @@ impl<K, V> Leavers<K, V> {
         }
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, (key, value): (K, V), why: Evicted) {
         let leaver = (key, value, why);
         if self.first.is_none() {
@@ -51,11 +53,18 @@ impl<K, V> Leavers<K, V> {
     }
 
     /// Tells the listener of each and drops it.
+    #[inline]
     pub(crate) fn leave(self, listener: Option<&Listener<K, V>>) {
-        for (key, value, why) in self.first.into_iter().chain(self.more) {
+        let tell = |(key, value, why): Leaver<K, V>| {
             if let Some(listener) = listener {
                 listener(&key, &value, why);
             }
+        };
+        if let Some(first) = self.first {
+            tell(first);
+        }
+        if !self.more.is_empty() {
+            self.more.into_iter().for_each(tell);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! ```text
 //! hash the key ─ upper half: shard ─▶ raise this thread's own slot of the shard's lock (reader_lock.rs)
 //!    ─ lower half: line of the table (table.rs) ─▶ word ─▶ key and value (store.rs) ─ equal? ─▶
-//!    if the word says so, compare the deadline (deadlines.rs) ─▶ if unmarked, mark the word ─▶
+//!    if the word says so, compare the deadline (deadlines.rs) ─▶ if its mark is not set, set it ─▶
 //!    clone the value, or show it ─▶ lower the slot ─▶ if the key is sampled, tell the shadows (sampler.rs)
 //! ```
 //!

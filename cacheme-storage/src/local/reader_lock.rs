@@ -2,12 +2,15 @@
 //!
 //! A lock word that counts readers moves between the cores with every read; so does a striped count, less often. Here
 //! each reading thread owns one cache line of the lock, its slot, and says there that it reads: with more threads reads
-//! cost no more than with one. What is saved there is paid by writers, who look at all slots.
+//! cost no more than with one. What is saved there is paid by writers, who look at all slots that were ever owned by a
+//! thread.
 //!
 //! Reader: raise the own slot, look at the writer word; if a writer is there, take the slot back and wait. Writer: set
 //! the word, look at the slots, wait until all are down. Either sees the other, since each writes before it looks and
 //! all four accesses are sequentially consistent (Dekker's algorithm). Writers come one at a time, through a mutex; a
-//! reader that waits waits for that mutex, so it sleeps instead of spinning, in turn with the writers.
+//! reader that waits waits for that mutex, so it sleeps instead of spinning, in turn with the writers. The same holds for
+//! the number of slots that were ever owned: who claims one raises it before it first reads, a writer asks for it after it has
+//! set the word.
 //!
 //! A thread that is inside already is told, instead of waiting for itself: see [`ReaderLock::read`] and
 //! [`ReaderLock::write`].
@@ -117,10 +120,12 @@ impl<T> ReaderLock<T> {
     /// Waits for readers and the other writers.
     ///
     /// `None` if this very thread reads or writes already.
+    #[inline]
     pub(crate) fn write(&self) -> Option<WriteGuard<'_, T>> {
         self.write_as(Reader::this_thread())
     }
 
+    #[inline]
     fn write_as(&self, me: Reader) -> Option<WriteGuard<'_, T>> {
         let reads = match self.own_slot(me) {
             Some(slot) => slot.0.load(Relaxed) != 0,
@@ -137,18 +142,37 @@ impl<T> ReaderLock<T> {
             writer: &self.writer,
             _turn: turn,
         };
-        for slot in &self.slots {
-            let mut patience = sync::Patience::new();
-            while slot.0.load(SeqCst) != 0 {
-                patience.wait();
-            }
-        }
+        self.wait_for_readers();
         Some(WriteGuard {
             // SAFETY of what is lent: no other writer has the turn; every reader's slot was seen down after the word
-            // was set, so whoever raises it later sees the word and takes it back.
+            // was set, or had never been owned then, so whoever raises it later sees the word and takes it back.
             value: self.value.get_mut(),
             _writing: writing,
         })
+    }
+
+    /// The writer's word is set: waits until every slot was seen down.
+    #[inline]
+    fn wait_for_readers(&self) {
+        let (shared, owned) = self.slots.split_last().expect("the shared slot is always there");
+        // Whoever claims a slot later sees the word.
+        let ever = slots::ever_owned().min(owned.len());
+        for slot in &owned[..ever] {
+            if slot.0.load(SeqCst) != 0 {
+                Self::wait_for(slot);
+            }
+        }
+        if shared.0.load(SeqCst) != 0 {
+            Self::wait_for(shared);
+        }
+    }
+
+    #[cold]
+    fn wait_for(slot: &Slot) {
+        let mut patience = sync::Patience::new();
+        while slot.0.load(SeqCst) != 0 {
+            patience.wait();
+        }
     }
 
     #[inline]
@@ -242,6 +266,7 @@ struct Writing<'a> {
 }
 
 impl Drop for Writing<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.writer.store(0, Release);
     }

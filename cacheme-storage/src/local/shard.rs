@@ -52,6 +52,7 @@ impl<K, V> Shard<K, V> {
         }
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.policy.len()
     }
@@ -60,6 +61,7 @@ impl<K, V> Shard<K, V> {
         self.policy.weight()
     }
 
+    #[inline]
     pub(crate) fn capacity(&self) -> u64 {
         self.policy.capacity()
     }
@@ -100,6 +102,7 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Stores the entry, or leaves it where it is if it may not stay.
+    #[inline]
     pub(crate) fn insert(
         &mut self,
         entry: &mut Option<(K, V)>,
@@ -112,51 +115,30 @@ impl<K, V> Shard<K, V> {
     {
         let hash = terms.hash;
         self.collect(clock, leavers);
-        let known = entry.as_ref().and_then(|(key, _)| {
-            let found = self.store.find(hash, key)?;
-            Some((found.slot(), found.position(), found.is_timed()))
-        });
         let timed = terms.deadline != NEVER;
-        if let Some((slot, position, was_timed)) = known
-            && let Some(entry) = entry.take()
-        {
+        let Some((key, _)) = &*entry else {
+            return Inserted::Refused;
+        };
+        if let Some(found) = self.store.find(hash, key) {
+            let (slot, position, was_timed) = (found.slot(), found.position(), found.is_timed());
             let expired = was_timed && self.deadlines.get(slot) <= clock.now();
-            let old = self.store.replace(position, entry, timed);
-            if timed || was_timed {
-                self.deadlines.set(slot, terms.deadline);
-            }
-            leavers.push(
-                old,
-                if expired {
+            if let Some(entry) = entry.take() {
+                let why = if expired {
                     Evicted::Expired
                 } else {
                     Evicted::Replaced
-                },
-            );
-            let Self {
-                policy,
-                store,
-                deadlines,
-                ..
-            } = self;
-            policy.reweigh(
-                slot,
-                terms.weight,
-                &mut Keeper {
-                    store,
-                    deadlines,
-                    leavers,
-                },
-            );
-            return if self.store.is_occupied(slot) {
+                };
+                leavers.push(self.store.replace(position, entry, timed), why);
+            }
+            if timed || was_timed {
+                self.deadlines.set(slot, terms.deadline);
+            }
+            return if self.policy.weighs(slot, terms.weight) || self.reweigh(slot, terms.weight, leavers) {
                 Inserted::Replaced
             } else {
                 Inserted::Refused
             };
         }
-        self.policy.prefetch(hash);
-        self.policy
-            .prefetch_heads(|slot, hash| self.store.prefetch_entry(slot, hash));
         let Self {
             policy,
             store,
@@ -179,6 +161,27 @@ impl<K, V> Shard<K, V> {
             deadlines.set(slot, terms.deadline);
         }
         Inserted::Added
+    }
+
+    /// The entry in this slot weighs something else now; says whether it is still there when there is room for that.
+    #[cold]
+    fn reweigh(&mut self, slot: u32, weight: u32, leavers: &mut Leavers<K, V>) -> bool {
+        let Self {
+            policy,
+            store,
+            deadlines,
+            ..
+        } = self;
+        policy.reweigh(
+            slot,
+            weight,
+            &mut Keeper {
+                store,
+                deadlines,
+                leavers,
+            },
+        );
+        self.store.is_occupied(slot)
     }
 
     /// Removes `key`; says whether it was there and alive at `now`.
@@ -275,10 +278,14 @@ impl<K, V> Shard<K, V> {
     }
 
     /// Collects some of what has expired, now and then.
+    #[inline]
     fn collect(&mut self, clock: &Clock, leavers: &mut Leavers<K, V>) {
-        if self.deadlines.earliest() == NEVER {
-            return;
+        if self.deadlines.earliest() != NEVER {
+            self.collect_timed(clock, leavers);
         }
+    }
+
+    fn collect_timed(&mut self, clock: &Clock, leavers: &mut Leavers<K, V>) {
         self.writes += 1;
         if self.writes >= WRITES_A_SWEEP || self.policy.slots() <= SMALL {
             self.writes = 0;
@@ -303,12 +310,18 @@ struct Keeper<'a, K, V> {
 
 impl<K, V> Residents for Keeper<'_, K, V> {
     #[inline]
-    fn take_mark(&mut self, slot: u32, hash: u32) -> bool {
-        self.store.take_mark(slot, hash)
+    fn take_mark(&mut self, slot: u32, _hash: u32) -> bool {
+        self.store.take_mark(slot)
     }
 
+    #[inline]
     fn evict(&mut self, slot: u32, hash: u32) {
         self.leavers.push(self.store.take(slot, hash), Evicted::Size);
         self.deadlines.set(slot, NEVER);
+    }
+
+    #[inline]
+    fn prefetch(&self, slot: u32, hash: u32) {
+        self.store.prefetch_entry(slot, hash);
     }
 }

@@ -7,13 +7,11 @@
 
 use std::borrow::Borrow;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::table::{Position, Table};
 use crate::processor::prefetch;
 
-/// Set in a word by a hit; taken off by the policy.
-const MARK: u32 = 1 << 31;
 /// Set in a word whose entry has a deadline.
 const TIMED: u32 = 1 << 30;
 
@@ -22,12 +20,16 @@ pub(crate) struct Store<K, V> {
     table: Table,
     slots: Vec<MaybeUninit<(K, V)>>,
     occupied: Vec<u64>,
+    /// A bit for each slot: set by a hit, taken off by the policy. Apart from the words, so that the policy's hands find a
+    /// mark by the slot alone; so dense that all marks of a shard are near.
+    marks: Vec<AtomicU64>,
 }
 
 /// An entry that was found, seen through a shared reference.
 pub(crate) struct Found<'a, K, V> {
-    word: &'a AtomicU32,
-    seen: u32,
+    /// The word of the table.
+    word: u32,
+    marks: &'a AtomicU64,
     position: Position,
     pub(crate) entry: &'a (K, V),
 }
@@ -36,12 +38,12 @@ impl<K, V> Found<'_, K, V> {
     /// Whether the entry has a deadline.
     #[inline]
     pub(crate) fn is_timed(&self) -> bool {
-        self.seen & TIMED != 0
+        self.word & TIMED != 0
     }
 
     #[inline]
     pub(crate) fn slot(&self) -> u32 {
-        self.seen & !(MARK | TIMED)
+        self.word & !TIMED
     }
 
     #[inline]
@@ -52,10 +54,10 @@ impl<K, V> Found<'_, K, V> {
     /// Marks it as used.
     #[inline]
     pub(crate) fn mark(&self) {
-        // A store only if it changes something: a hot entry's cache line stays shared between cores. Two who store at once store the
-        // same, as nobody takes marks off or moves words while readers are there.
-        if self.seen & MARK == 0 {
-            self.word.store(self.seen | MARK, Ordering::Relaxed);
+        // A write only if it changes something: the cache line of hot entries stays shared between cores.
+        let bit = 1 << (self.word % 64);
+        if self.marks.load(Ordering::Relaxed) & bit == 0 {
+            self.marks.fetch_or(bit, Ordering::Relaxed);
         }
     }
 }
@@ -66,6 +68,7 @@ impl<K, V> Store<K, V> {
             table: Table::default(),
             slots: Vec::new(),
             occupied: Vec::new(),
+            marks: Vec::new(),
         }
     }
 
@@ -81,12 +84,12 @@ impl<K, V> Store<K, V> {
             its.borrow() == key
         })?;
         let word = self.table.word(position);
-        let seen = word.load(Ordering::Relaxed);
+        let slot = word & !TIMED;
         // SAFETY: as before.
-        let entry = unsafe { self.entry(seen & !(MARK | TIMED)) };
+        let entry = unsafe { self.entry(slot) };
         Some(Found {
             word,
-            seen,
+            marks: &self.marks[slot as usize / 64],
             position,
             entry,
         })
@@ -102,13 +105,20 @@ impl<K, V> Store<K, V> {
     }
 
     /// Makes slots below `slots` usable. `hash_of` tells the hash of an occupied one.
+    #[inline]
     pub(crate) fn reserve(&mut self, slots: usize, hash_of: impl Fn(u32) -> u32) {
         if slots > self.slots.len() {
-            self.slots.reserve_exact(slots - self.slots.len());
-            self.slots.resize_with(slots, MaybeUninit::uninit);
-            self.occupied.resize(slots.div_ceil(64), 0);
-            self.table.reserve(slots, hash_of);
+            self.grow(slots, hash_of);
         }
+    }
+
+    #[cold]
+    fn grow(&mut self, slots: usize, hash_of: impl Fn(u32) -> u32) {
+        self.slots.reserve_exact(slots - self.slots.len());
+        self.slots.resize_with(slots, MaybeUninit::uninit);
+        self.occupied.resize(slots.div_ceil(64), 0);
+        self.marks.resize_with(slots.div_ceil(64), AtomicU64::default);
+        self.table.reserve(slots, hash_of);
     }
 
     /// Puts an entry whose key is not there into a slot.
@@ -116,11 +126,13 @@ impl<K, V> Store<K, V> {
     /// # Panics
     ///
     /// If the slot is occupied, or was not made usable.
+    #[inline]
     pub(crate) fn put(&mut self, slot: u32, hash: u32, entry: (K, V), timed: bool) {
         let (at, bit) = (slot as usize / 64, 1 << (slot % 64));
         assert!(self.occupied[at] & bit == 0, "a new entry's slot is free");
         self.slots[slot as usize].write(entry);
         self.occupied[at] |= bit;
+        *self.marks[at].get_mut() &= !bit;
         self.table.insert(hash, slot | if timed { TIMED } else { 0 });
     }
 
@@ -129,6 +141,7 @@ impl<K, V> Store<K, V> {
     /// # Panics
     ///
     /// If there is none.
+    #[inline]
     pub(crate) fn take(&mut self, slot: u32, hash: u32) -> (K, V) {
         let position = self.position(slot, hash);
         self.table.remove(position, hash);
@@ -138,10 +151,12 @@ impl<K, V> Store<K, V> {
     }
 
     /// Puts an entry in the place of one with an equal key, as used; gives the old one.
+    #[inline]
     pub(crate) fn replace(&mut self, position: Position, entry: (K, V), timed: bool) -> (K, V) {
         let slot = self.table.slot(position);
-        let word = slot | MARK | if timed { TIMED } else { 0 };
-        self.table.word(position).store(word, Ordering::Relaxed);
+        self.table
+            .set_word(position, slot | if timed { TIMED } else { 0 });
+        *self.marks[slot as usize / 64].get_mut() |= 1 << (slot % 64);
         // SAFETY: the slot is of a word in the table.
         let old = unsafe { self.slots[slot as usize].assume_init_mut() };
         std::mem::replace(old, entry)
@@ -149,26 +164,26 @@ impl<K, V> Store<K, V> {
 
     /// Takes the mark off the entry in a slot; says whether it was there.
     #[inline]
-    pub(crate) fn take_mark(&mut self, slot: u32, hash: u32) -> bool {
-        let word = self.table.word(self.position(slot, hash));
-        let seen = word.load(Ordering::Relaxed);
-        if seen & MARK != 0 {
-            word.store(seen & !MARK, Ordering::Relaxed);
-        }
-        seen & MARK != 0
+    pub(crate) fn take_mark(&mut self, slot: u32) -> bool {
+        let marks = self.marks[slot as usize / 64].get_mut();
+        let bit = 1 << (slot % 64);
+        let marked = *marks & bit != 0;
+        *marks &= !bit;
+        marked
     }
 
     /// Takes all entries out.
     pub(crate) fn drain(&mut self) -> Vec<(K, V)> {
         let table = std::mem::take(&mut self.table);
         self.occupied.fill(0);
-        let slots = table.words().map(|word| word & !(MARK | TIMED));
+        let slots = table.words().map(|word| word & !TIMED);
         // SAFETY: the slots were of words in the table, each of one, and are not occupied any more: nobody reads them again.
         let entries = slots
             .map(|slot| unsafe { self.slots[slot as usize].assume_init_read() })
             .collect();
         self.slots.clear();
         self.occupied.clear();
+        self.marks.clear();
         entries
     }
 
@@ -179,11 +194,12 @@ impl<K, V> Store<K, V> {
 
     /// All entries, with their slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &(K, V))> {
-        let slots = self.table.words().map(|word| word & !(MARK | TIMED));
+        let slots = self.table.words().map(|word| word & !TIMED);
         // SAFETY: the slots are of words in the table.
         slots.map(|slot| (slot, unsafe { self.entry(slot) }))
     }
 
+    #[inline]
     fn position(&self, slot: u32, hash: u32) -> Position {
         let found = self.table.find(hash, |other| other == slot);
         found.expect("an occupied slot is in the table under its hash")
@@ -206,7 +222,7 @@ impl<K, V> Drop for Store<K, V> {
             return;
         }
         for word in self.table.words() {
-            let slot = word & !(MARK | TIMED);
+            let slot = word & !TIMED;
             // SAFETY: the slot is of a word in the table, each slot of one word only, and the store is gone afterwards. If a
             // drop panics, the remaining entries are leaked.
             unsafe { self.slots[slot as usize].assume_init_drop() };

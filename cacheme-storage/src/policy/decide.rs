@@ -13,6 +13,9 @@ pub(crate) trait Residents {
 
     /// The entry in this slot leaves.
     fn evict(&mut self, slot: u32, hash: u32);
+
+    /// The entry in this slot is next in line to leave: asks for what its eviction will touch.
+    fn prefetch(&self, _slot: u32, _hash: u32) {}
 }
 
 /// Marked entries that one arrival may send back to a tail. Bounds the work under the lock when everything is marked;
@@ -68,10 +71,12 @@ impl Policy {
         policy
     }
 
+    #[inline]
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.segments.len()
     }
@@ -81,6 +86,7 @@ impl Policy {
     }
 
     /// How many slots there are, occupied, dead and free.
+    #[inline]
     pub(crate) fn slots(&self) -> usize {
         self.segments.slots()
     }
@@ -95,15 +101,6 @@ impl Policy {
         self.sketch.prefetch(hash);
         if let Some(ghost) = &self.ghost {
             ghost.prefetch(hash);
-        }
-    }
-
-    /// Asks for what is known of the entries that are first in line to leave, and tells of them.
-    #[inline]
-    pub(crate) fn prefetch_heads(&self, entry: impl Fn(u32, u32)) {
-        for (slot, hash) in self.segments.heads() {
-            self.prefetch(hash);
-            entry(slot, hash);
         }
     }
 
@@ -138,11 +135,30 @@ impl Policy {
         let segment = self.make_room(&arrival, left.is_some(), residents)?;
         self.make_slot();
         let slot = self.segments.add(segment, &arrival);
-        self.segments.prefetch_heads();
+        self.prefetch_next(residents);
         Some(slot)
     }
 
+    /// Asks for what is known of those who are next in line to leave, and for their entries: for the next arrival, so that it finds
+    /// them there. Asking as late as in that arrival hides half of it.
+    #[inline]
+    fn prefetch_next(&mut self, residents: &mut impl Residents) {
+        for segment in [Segment::Window, Segment::Probation] {
+            if let Some((slot, hash)) = self.segments.new_head(segment) {
+                self.prefetch(hash);
+                residents.prefetch(slot, hash);
+            }
+        }
+    }
+
+    /// Whether the entry in this slot weighs that much.
+    #[inline]
+    pub(crate) fn weighs(&self, slot: u32, weight: u32) -> bool {
+        self.segments.weight_at(slot) == u64::from(weight)
+    }
+
     /// The entry in this slot weighs something else now. Makes room, for which it may have to go itself.
+    #[inline]
     pub(crate) fn reweigh(&mut self, slot: u32, weight: u32, residents: &mut impl Residents) {
         self.segments.reweigh(slot, weight);
         self.shrink(residents);
@@ -161,6 +177,7 @@ impl Policy {
         self.size(self.segments.slots().min(self.most_entries()));
     }
 
+    #[inline]
     fn shrink(&mut self, residents: &mut impl Residents) {
         while self.segments.weight() > self.capacity {
             self.passes = PASSES;
@@ -192,10 +209,12 @@ impl Policy {
             .min(MOST_ENTRIES)
     }
 
+    #[inline]
     fn coarse(&self) -> u32 {
         u32::from(self.tick > 1)
     }
 
+    #[inline]
     fn idle(&self, slot: u32) -> u16 {
         self.now.wrapping_sub(self.segments.ts(slot))
     }
@@ -243,11 +262,13 @@ impl Policy {
         Some(Segment::Window)
     }
 
+    #[inline]
     fn is_full(&self, weight: u64) -> bool {
         self.segments.weight() + weight > self.capacity || self.segments.len() >= MOST_ENTRIES
     }
 
     /// The window's head against the victims of main: it stays, in probation, if there is room once it has won.
+    #[inline]
     fn contest(&mut self, candidate: u32, weight: u64, residents: &mut impl Residents) {
         let arrival = Arrival {
             hash: self.segments.hash(candidate),
@@ -263,6 +284,7 @@ impl Policy {
     }
 
     /// Lets a candidate win room for `weight` from the victims of main, one by one; `false` as soon as it loses.
+    #[inline]
     fn contend(&mut self, candidate: &Arrival, weight: u64, residents: &mut impl Residents) -> bool {
         if !self.is_full(weight) {
             return true;
@@ -287,6 +309,7 @@ impl Policy {
         true
     }
 
+    #[inline]
     fn take_from_main(&mut self, weight: u64, residents: &mut impl Residents) {
         while self.is_full(weight) {
             let Some(victim) = self.victim(residents) else {
@@ -296,6 +319,7 @@ impl Policy {
         }
     }
 
+    #[inline]
     fn take_from_window(&mut self, weight: u64, residents: &mut impl Residents) {
         while self.is_full(weight) {
             let Some(candidate) = self.candidate(residents) else {
@@ -324,6 +348,7 @@ impl Policy {
     }
 
     /// The window's head, past those that are marked: they go to its tail.
+    #[inline]
     fn candidate(&mut self, residents: &mut impl Residents) -> Option<u32> {
         loop {
             let head = self.segments.head(Segment::Window)?;
@@ -377,6 +402,7 @@ impl Policy {
     }
 
     /// Evicts a queue's head.
+    #[inline]
     fn evict_head(&mut self, slot: u32, residents: &mut impl Residents) {
         let hash = self.segments.hash(slot);
         let ts = self.segments.ts(slot);
@@ -385,6 +411,7 @@ impl Policy {
         self.remember(hash, ts);
     }
 
+    #[inline]
     fn remember(&mut self, hash: u32, ts: u16) {
         let entries = self.sized_for;
         let ghost = self.ghost.get_or_insert_with(|| Ghost::new(entries));
@@ -392,10 +419,15 @@ impl Policy {
     }
 
     /// Sees to it that a slot is free.
+    #[inline]
     fn make_slot(&mut self) {
-        if self.segments.has_free() {
-            return;
+        if !self.segments.has_free() {
+            self.make_slots();
         }
+    }
+
+    #[cold]
+    fn make_slots(&mut self) {
         let (slots, most) = (self.segments.slots(), self.most_entries());
         if slots < most {
             self.segments.grow((slots * 2).clamp(8, most.max(8)));

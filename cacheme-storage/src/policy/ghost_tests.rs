@@ -9,7 +9,7 @@ proptest! {
         steps in prop::collection::vec((any::<bool>(), 0u32..60, 0u16..400, 0u16..50), 1..500),
     ) {
         let mut ghost = Ghost::new(entries);
-        let mut buckets: Vec<Vec<(u32, u16)>> = vec![Vec::new(); ghost.buckets.len()];
+        let mut buckets: Vec<Vec<(u16, u16)>> = vec![Vec::new(); ghost.buckets.len()];
         let mut now = u16::MAX - 100;
         for (put, key, age, passed) in steps {
             now = now.wrapping_add(passed);
@@ -25,10 +25,10 @@ proptest! {
                     let oldest = ages.max();
                     // Among the equally old, any; both then hold as many of them.
                     let all: Vec<usize> = (0..WAYS).filter(|at| Some(now.wrapping_sub(bucket[*at].1)) == oldest).collect();
-                    let before: Vec<u32> = bucket.iter().map(|(tag, _)| *tag).collect();
+                    let before: Vec<u16> = bucket.iter().map(|(tag, _)| *tag).collect();
                     ghost.put(hash, ts, now);
                     let at = ((u64::from(hash) * ghost.buckets.len() as u64) >> 32) as usize;
-                    let gone = before.iter().position(|tag| !ghost.buckets[at].0.iter().any(|place| place >> 16 == *tag));
+                    let gone = before.iter().position(|tag| !ghost.buckets[at].tags.contains(tag));
                     prop_assert!(gone.is_some_and(|gone| all.contains(&gone)));
                     bucket.remove(gone.unwrap_or(0));
                 } else {

@@ -42,6 +42,8 @@ struct Meta {
 struct Queue {
     head: u32,
     tail: u32,
+    /// The head of which [`Segments::new_head`] told last.
+    asked: u32,
     /// Of the living.
     weight: u64,
 }
@@ -69,6 +71,7 @@ impl Segments {
             queues: [Queue {
                 head: NIL,
                 tail: NIL,
+                asked: NIL,
                 weight: 0,
             }; 3],
             free: NIL,
@@ -79,14 +82,17 @@ impl Segments {
     }
 
     /// Living entries.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
+    #[inline]
     pub(crate) fn slots(&self) -> usize {
         self.metas.len()
     }
 
+    #[inline]
     pub(crate) fn has_free(&self) -> bool {
         self.free != NIL
     }
@@ -96,35 +102,43 @@ impl Segments {
     }
 
     /// Weight of the living.
+    #[inline]
     pub(crate) fn weight(&self) -> u64 {
         self.weight
     }
 
+    #[inline]
     pub(crate) fn weight_of(&self, segment: Segment) -> u64 {
         self.queues[segment as usize].weight
     }
 
+    #[inline]
     pub(crate) fn hash(&self, slot: u32) -> u32 {
         self.metas[slot as usize].hash
     }
 
+    #[inline]
     pub(crate) fn ts(&self, slot: u32) -> u16 {
         self.metas[slot as usize].ts
     }
 
+    #[inline]
     pub(crate) fn irr(&self, slot: u32) -> u16 {
         self.metas[slot as usize].irr
     }
 
+    #[inline]
     pub(crate) fn renew(&mut self, slot: u32, ts: u16) {
         self.metas[slot as usize].ts = ts;
     }
 
+    #[inline]
     pub(crate) fn segment(&self, slot: u32) -> Segment {
         SEGMENTS[((self.metas[slot as usize].link & SEGMENT) >> SEGMENT_SHIFT) as usize]
     }
 
     /// What the entry in a slot weighs.
+    #[inline]
     pub(crate) fn weight_at(&self, slot: u32) -> u64 {
         if self.weighted {
             u64::from(self.weights[slot as usize])
@@ -163,6 +177,7 @@ impl Segments {
     /// # Panics
     ///
     /// If there is no free slot.
+    #[inline]
     pub(crate) fn add(&mut self, segment: Segment, arrival: &Arrival) -> u32 {
         let slot = self.free;
         let meta = &mut self.metas[slot as usize];
@@ -199,23 +214,20 @@ impl Segments {
         }
     }
 
-    /// Slots and hashes at the heads of window and probation; they may be dead.
+    /// Slot and hash at the head of a queue, if it was not there when this was last asked; it may be dead. Asks for what is
+    /// known of the one behind it.
     #[inline]
-    pub(crate) fn heads(&self) -> impl Iterator<Item = (u32, u32)> {
-        let heads = [Segment::Window, Segment::Probation].map(|segment| self.queues[segment as usize].head);
-        heads
-            .into_iter()
-            .filter_map(|slot| self.metas.get(slot as usize).map(|meta| (slot, meta.hash)))
-    }
-
-    /// Asks for what is known of the heads.
-    #[inline]
-    pub(crate) fn prefetch_heads(&self) {
-        for segment in [Segment::Window, Segment::Probation] {
-            if let Some(meta) = self.metas.get(self.queues[segment as usize].head as usize) {
-                prefetch(meta);
-            }
+    pub(crate) fn new_head(&mut self, segment: Segment) -> Option<(u32, u32)> {
+        let queue = &mut self.queues[segment as usize];
+        if queue.head == queue.asked {
+            return None;
         }
+        queue.asked = queue.head;
+        let meta = self.metas.get(queue.head as usize)?;
+        if let Some(next) = self.metas.get((meta.link & NEXT) as usize) {
+            prefetch(next);
+        }
+        Some((queue.head, meta.hash))
     }
 
     /// Moves a queue's head to the tail of a queue.
@@ -304,6 +316,7 @@ impl Segments {
         living
     }
 
+    #[inline]
     fn pop(&mut self, segment: Segment) {
         let head = self.queues[segment as usize].head;
         let next = self.metas[head as usize].link & NEXT;
@@ -314,6 +327,7 @@ impl Segments {
         }
     }
 
+    #[inline]
     fn push_tail(&mut self, segment: Segment, slot: u32) {
         self.metas[slot as usize].link = NIL | (segment as u32) << SEGMENT_SHIFT;
         let weight = self.weight_at(slot);
@@ -327,11 +341,13 @@ impl Segments {
         }
     }
 
+    #[inline]
     fn set_next(&mut self, slot: u32, next: u32) {
         let link = &mut self.metas[slot as usize].link;
         *link = *link & !NEXT | next;
     }
 
+    #[inline]
     fn release(&mut self, slot: u32) {
         self.metas[slot as usize].link = self.free | SEGMENT;
         self.free = slot;

@@ -69,13 +69,14 @@ impl Sketch {
         let at = self.block(hash);
         let block = &mut self.blocks[at];
         let places = places(hash);
-        let counts = places.map(|(word, shift)| block.0[word] >> shift & 15);
-        let least = counts.into_iter().fold(u64::from(MOST), u64::min);
+        let counts = block.counts(places);
+        let least = least(counts);
         if least == u64::from(MOST) {
             return;
         }
-        for ((word, shift), count) in places.into_iter().zip(counts) {
-            block.0[word] += u64::from(count == least) << shift;
+        for row in 0..ROWS {
+            let (word, shift) = places[row];
+            block.0[word] += u64::from(counts[row] == least) << shift;
         }
         self.since += 1;
         if self.since >= self.step {
@@ -87,8 +88,7 @@ impl Sketch {
     #[inline]
     pub(crate) fn count(&self, hash: u32) -> u32 {
         let block = &self.blocks[self.block(hash)];
-        let counts = places(hash).map(|(word, shift)| block.0[word] >> shift & 15);
-        counts.into_iter().fold(u64::from(MOST), u64::min) as u32
+        least(block.counts(places(hash))) as u32
     }
 
     /// Asks for the key's counters.
@@ -116,14 +116,35 @@ impl Sketch {
     }
 }
 
+// Plain loops over the rows, here and below: `map` on arrays is not inlined, and costs more than what it does.
+impl Block {
+    #[inline]
+    fn counts(&self, places: [(usize, u32); ROWS]) -> [u64; ROWS] {
+        let mut counts = [0; ROWS];
+        for row in 0..ROWS {
+            let (word, shift) = places[row];
+            counts[row] = self.0[word] >> shift & 15;
+        }
+        counts
+    }
+}
+
+#[inline]
+fn least(counts: [u64; ROWS]) -> u64 {
+    let [a, b, c, d] = counts;
+    a.min(b).min(c.min(d))
+}
+
 /// Words and shifts of a key's counters in its block: six bits a row, from a product that every bit of the hash reaches.
 #[inline]
 fn places(hash: u32) -> [(usize, u32); ROWS] {
     let bits = u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24;
-    std::array::from_fn(|row| {
+    let mut places = [(0, 0); ROWS];
+    for (row, place) in places.iter_mut().enumerate() {
         let bits = bits >> (6 * row);
-        (row * 2 + (bits & 1) as usize, (bits >> 1 & 15) as u32 * 4)
-    })
+        *place = (row * 2 + (bits & 1) as usize, (bits >> 1 & 15) as u32 * 4);
+    }
+    places
 }
 
 #[cfg(test)]

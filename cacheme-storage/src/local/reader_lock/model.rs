@@ -3,13 +3,16 @@
 use loom::sync::Arc;
 use loom::thread;
 
-use super::slots::Reader;
+use super::slots::{self, Reader};
 use super::*;
 
 const OWNERS: usize = 2;
 
-/// Thread number `at`, which owns a slot if there are as many.
+/// Thread number `at`, which owns a slot if there are as many, and claims it now.
 fn thread_at(at: usize) -> Reader {
+    if at < OWNERS {
+        slots::announce_owned(at);
+    }
     Reader {
         slot: at,
         name: at + 1,

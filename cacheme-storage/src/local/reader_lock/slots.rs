@@ -4,8 +4,31 @@ use std::cell::{Cell, RefCell};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::sync::{AtomicUsize, total_order_fence};
+
 /// The slots that are owned, a bit for each.
 static OWNED: AtomicU64 = AtomicU64::new(0);
+
+#[cfg(not(cacheme_loom))]
+static EVER_OWNED: AtomicUsize = AtomicUsize::new(0);
+
+// loom makes it anew for every interleaving.
+#[cfg(cacheme_loom)]
+loom::lazy_static! {
+    static ref EVER_OWNED: AtomicUsize = AtomicUsize::new(0);
+}
+
+/// How many slots were ever owned, counted from the lowest. Writers look at those alone.
+#[inline]
+pub(super) fn ever_owned() -> usize {
+    EVER_OWNED.load(Ordering::SeqCst)
+}
+
+/// A slot is owned from now on. Comes before its owner's first read.
+pub(super) fn announce_owned(slot: usize) {
+    EVER_OWNED.fetch_max(slot + 1, Ordering::SeqCst);
+    total_order_fence();
+}
 
 /// How many owners there may be: at least two threads a core, since more seldom run at once; a cache line for each in
 /// every lock. The others share one.
@@ -81,6 +104,9 @@ fn claim(cell: &Cell<usize>) -> usize {
     // A thread on its way out, whose owner is gone, gets none.
     let slot = OWNER.try_with(|owner| {
         let slot = lowest_free(&OWNED, number()).unwrap_or(NONE);
+        if slot != NONE {
+            announce_owned(slot);
+        }
         owner.0.set(slot);
         slot
     });

@@ -28,6 +28,7 @@ mod made_of {
             Self(parking_lot::Mutex::new(()))
         }
 
+        #[inline]
         pub(in super::super) fn lock(&self) -> MutexGuard<'_> {
             self.0.lock()
         }
