@@ -25,7 +25,7 @@ async fn load_name(node: &UserNameNode, _cx: &mut LoadContext<UserNameNode>) -> 
 async fn start(file: &str) -> Result<Cacheme, Box<dyn std::error::Error>> {
     let cacheme = Cacheme::builder().build()?;
     cacheme
-        .register_storage("local", Storage::open("local://lru?size=10000")?)
+        .register_storage("local", Storage::open("local://tlfu?size=10000")?)
         .await?;
     let sqlite = Storage::open(&format!("sqlite://{file}"))?.with_timeout(Duration::from_secs(5));
     cacheme.register_storage("sqlite", sqlite).await?;

@@ -10,7 +10,9 @@ use cacheme::{
     Bincode, BoxError, Cacheme, DynamicKind, DynamicNode, Error, KeyPart, KeyWriter, Load, LoadContext, Loaded, Node,
     NodeInfo, NodeStats, Policy, Serializer, Storage, memoize,
 };
-use cacheme_storage::{Clock, Fence, Flags, LocalCache, LocalEntry, LocalStorage, Lru, Sqlite};
+use cacheme_storage::{
+    BloomFilter, Clock, Fence, Flags, LocalCache, LocalEntry, LocalStorage, Lru, Sqlite, TinyLfu,
+};
 use serde::{Deserialize, Serialize};
 
 static LOADS: AtomicUsize = AtomicUsize::new(0);
@@ -49,6 +51,23 @@ impl std::error::Error for DbError {}
 )]
 struct UserInfoNode {
     user_id: i64,
+}
+
+#[derive(Node, Clone, Debug)]
+#[node(
+    key = "seldom:{0}",
+    value = Option<String>,
+    tier(storage = "local", ttl = "30s"),
+    load = load_nothing,
+    doorkeeper = 1000,
+    negative_ttl = "10s",
+    ttl_jitter = 0.1,
+)]
+struct SeldomNode(u64);
+
+async fn load_nothing(_node: &SeldomNode, _cx: &mut LoadContext<SeldomNode>) -> Result<Option<String>, DbError> {
+    LOADS.fetch_add(1, Ordering::SeqCst);
+    Ok(None)
 }
 
 async fn load_user_info(node: &UserInfoNode, _cx: &mut LoadContext<UserInfoNode>) -> Result<UserInfo, DbError> {
@@ -211,7 +230,7 @@ async fn start(file: &str) -> Result<(), Box<dyn std::error::Error>> {
     cacheme::check()?;
     let nodes: Vec<NodeInfo> = cacheme::nodes();
     let names: Vec<_> = nodes.iter().map(|node| &*node.name).collect();
-    assert_eq!(names, ["FunctionNode", "ListNode", "UserInfoNode"]);
+    assert_eq!(names, ["FunctionNode", "ListNode", "SeldomNode", "UserInfoNode"]);
     Ok(())
 }
 
@@ -315,6 +334,21 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let lru: Lru<&str, u32> = Lru::new(2);
     ["a", "b", "c"].into_iter().zip(1..).for_each(|(key, value)| _ = lru.insert(key, value));
     assert_eq!((lru.get("a"), lru.get("c"), lru.len()), (None, Some(3), 2));
+    let tlfu: TinyLfu<String, u32> = TinyLfu::new(2);
+    ["a", "b", "c"].into_iter().zip(1..).for_each(|(key, value)| _ = tlfu.insert(key.into(), value));
+    assert_eq!((tlfu.len(), tlfu.iter().count()), (2, 2));
+    tlfu.clear();
+    assert!(tlfu.is_empty());
+
+    let seen = BloomFilter::new(100, 0.01);
+    assert!(seen.insert("a") && !seen.insert("a") && !seen.contains("b"));
+
+    // A doorkeeper lets in what comes back; an absent value is remembered for a while of its own.
+    let seldom = SeldomNode(1);
+    for expected in [1, 1, 0] {
+        assert_eq!(cacheme::get(&seldom).await?, None);
+        assert_eq!(loads(), expected);
+    }
     println!("{}", cacheme::stats::<UserInfoNode>());
     Ok(())
 }
