@@ -149,12 +149,8 @@ impl Server {
         self.signal(Signal::SIGSTOP);
         // The signal is on its way when it is sent.
         let pid = self.running.as_ref().expect("the server runs").pid;
-        while with_children(pid)
-            .into_iter()
-            .any(|pid| !matches!(state(pid), Some('T' | 'Z') | None))
-        {
-            thread::sleep(Duration::from_millis(1));
-        }
+        let has_stopped = |pid| matches!(state(pid), Some('T' | 'Z') | None);
+        wait_until(|| with_children(pid).into_iter().all(has_stopped));
     }
 
     /// Lets it go on.
@@ -213,11 +209,24 @@ impl Server {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Its children first, since they belong to nobody once it is gone.
-        for pid in with_children(self.pid) {
-            let _ = kill(pid, Signal::SIGKILL);
+        // Stopped first, so that it starts no child that is not listed: they belong to nobody once it is gone.
+        let _ = kill(self.pid, Signal::SIGSTOP);
+        wait_until(|| matches!(state(self.pid), Some('T' | 'Z') | None));
+        let family = with_children(self.pid);
+        for pid in &family {
+            let _ = kill(*pid, Signal::SIGKILL);
         }
         end(&mut self.supervisor);
+        // What it listened on is free when the last of them is gone.
+        wait_until(|| family.iter().all(|pid| has_ended(*pid)));
+    }
+}
+
+/// Waits for what the kernel does in its own time after a signal, which may take long on a busy machine but never for ever.
+fn wait_until(is: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is() && start.elapsed() < START_LIMIT {
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
