@@ -13,6 +13,7 @@ mod prefix;
 mod ready;
 #[cfg(any(feature = "mysql", feature = "mongodb"))]
 mod receipt;
+mod remote;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 mod repeat;
 #[cfg(feature = "_server")]
@@ -39,6 +40,7 @@ pub(crate) use prefix::after_prefix;
 pub(crate) use ready::Ready;
 #[cfg(any(feature = "mysql", feature = "mongodb"))]
 pub(crate) use receipt::receipt;
+pub(crate) use remote::remote_storage;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub(crate) use repeat::repeat;
 #[cfg(feature = "_server")]

@@ -8,18 +8,14 @@ mod fault;
 mod leases;
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use async_trait::async_trait;
-use bytes::Bytes;
 
 pub use builder::MongoDbBuilder;
 
-use crate::database::{Gate, Pass, Ready, Upkeep, UpkeepTask};
-use crate::{Acquired, Capabilities, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result, ServerClock};
+use crate::database::{Gate, Ready, Upkeep, UpkeepTask, remote_storage};
+use crate::{Result, ServerClock};
 use connection::Connector;
 
-/// A [`RemoteStorage`] in a collection of a MongoDB database, from version 4.2 on.
+/// A [`RemoteStorage`](crate::RemoteStorage) in a collection of a MongoDB database, from version 4.2 on.
 ///
 /// Opened by URL or with [`builder`](Self::builder). A call is one command, and atomic for each key; calls of more than
 /// 1000 keys or 16 MiB are sent in parts, some of them side by side. Asking for the lease of one key is one command if
@@ -106,85 +102,18 @@ impl MongoDb {
     pub fn builder() -> MongoDbBuilder {
         MongoDbBuilder::new()
     }
-
-    /// Begins an operation: not closed, table there, upkeep running.
-    async fn enter(&self) -> Result<Pass<'_>> {
-        let pass = self.inner.gate.enter(&self.inner.location).await?;
-        self.inner.ready.ensure(|| self.inner.prepare()).await?;
-        self.inner.upkeep.ensure(&self.inner);
-        Ok(pass)
-    }
 }
 
-#[async_trait]
-impl RemoteStorage for MongoDb {
-    fn location(&self) -> String {
-        self.inner.location.clone()
-    }
+remote_storage!(MongoDb);
 
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::none().with_renewals()
-    }
-
-    async fn connect(&self) -> Result<()> {
-        self.enter().await.map(drop)
-    }
-
+impl Inner {
     fn now_ms(&self) -> u64 {
-        self.inner.clock.now_ms()
+        self.clock.now_ms()
     }
 
-    async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
-        let _pass = self.enter().await?;
-        self.inner.get(keys).await
-    }
-
-    async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
-        let _pass = self.enter().await?;
-        self.inner.set(entries).await
-    }
-
-    async fn remove(&self, keys: &[&[u8]]) -> Result<()> {
-        let _pass = self.enter().await?;
-        self.inner.remove(keys).await
-    }
-
-    async fn clear(&self, prefix: &[u8]) -> Result<()> {
-        let _pass = self.enter().await?;
-        self.inner.clear(prefix).await
-    }
-
-    async fn acquire(
-        &self,
-        keys: &[&[u8]],
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<Acquired>> {
-        let _pass = self.enter().await?;
-        self.inner.acquire(keys, token, time, steal).await
-    }
-
-    async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
-        let _pass = self.enter().await?;
-        self.inner.fill(entries, token).await
-    }
-
-    async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
-        let _pass = self.enter().await?;
-        self.inner.release(keys, token).await
-    }
-
-    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
-        let _pass = self.enter().await?;
-        self.inner.renew(keys, token, time).await
-    }
-
-    /// Waits for calls under way and closes the connections, unless the client is the application's.
-    async fn close(&self) -> Result<()> {
-        self.inner.upkeep.stop();
-        self.inner.gate.close().await;
-        self.inner.connector.close().await;
+    /// Closes the connections that are our own.
+    async fn disconnect(&self) -> Result<()> {
+        self.connector.close().await;
         Ok(())
     }
 }

@@ -8,21 +8,17 @@ mod table;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use sqlx::MySql as Driver;
 
 pub use builder::MySqlBuilder;
 
-use crate::database::{Gate, Pass, Ready, ServerPool, Upkeep, UpkeepTask};
-use crate::{
-    Acquired, Capabilities, Error, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result, ServerClock,
-};
+use crate::database::{Gate, Ready, ServerPool, Upkeep, UpkeepTask, remote_storage};
+use crate::{Error, Result, ServerClock};
 use table::Table;
 
-/// A [`RemoteStorage`] in a MySQL database, from version 5.7 on, or in one of MariaDB, from version 10.2 on.
+/// A [`RemoteStorage`](crate::RemoteStorage) in a MySQL database, from version 5.7 on, or in one of MariaDB, from version 10.2 on.
 ///
 /// Opened by URL or with [`builder`](Self::builder). A call is one statement, and atomic for each key; calls of more
 /// than 512 keys or 16 MiB are sent in parts, some of them side by side. Asking for the lease of one key is one
@@ -113,17 +109,19 @@ impl MySql {
     pub fn builder() -> MySqlBuilder {
         MySqlBuilder::new()
     }
-
-    /// Begins an operation: not closed, table there, upkeep running.
-    async fn enter(&self) -> Result<Pass<'_>> {
-        let pass = self.inner.gate.enter(&self.inner.location).await?;
-        self.inner.ready.ensure(|| self.inner.prepare()).await?;
-        self.inner.upkeep.ensure(&self.inner);
-        Ok(pass)
-    }
 }
 
 impl Inner {
+    fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
+    /// Closes the connections that are our own.
+    async fn disconnect(&self) -> Result<()> {
+        self.pool.close().await;
+        Ok(())
+    }
+
     /// Reaches the server, makes sure of the table and looks at clock and settings.
     async fn prepare(&self) -> Result<()> {
         self.prepare_table().await?;
@@ -147,78 +145,7 @@ impl Inner {
     }
 }
 
-#[async_trait]
-impl RemoteStorage for MySql {
-    fn location(&self) -> String {
-        self.inner.location.clone()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::none().with_renewals()
-    }
-
-    async fn connect(&self) -> Result<()> {
-        self.enter().await.map(drop)
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.inner.clock.now_ms()
-    }
-
-    async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
-        let _pass = self.enter().await?;
-        self.inner.get(keys).await
-    }
-
-    async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
-        let _pass = self.enter().await?;
-        self.inner.set(entries).await
-    }
-
-    async fn remove(&self, keys: &[&[u8]]) -> Result<()> {
-        let _pass = self.enter().await?;
-        self.inner.remove(keys).await
-    }
-
-    async fn clear(&self, prefix: &[u8]) -> Result<()> {
-        let _pass = self.enter().await?;
-        self.inner.clear(prefix).await
-    }
-
-    async fn acquire(
-        &self,
-        keys: &[&[u8]],
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<Acquired>> {
-        let _pass = self.enter().await?;
-        self.inner.acquire(keys, token, time, steal).await
-    }
-
-    async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
-        let _pass = self.enter().await?;
-        self.inner.fill(entries, token).await
-    }
-
-    async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
-        let _pass = self.enter().await?;
-        self.inner.release(keys, token).await
-    }
-
-    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
-        let _pass = self.enter().await?;
-        self.inner.renew(keys, token, time).await
-    }
-
-    /// Waits for calls under way and closes the connections, unless the pool is the application's.
-    async fn close(&self) -> Result<()> {
-        self.inner.upkeep.stop();
-        self.inner.gate.close().await;
-        self.inner.pool.close().await;
-        Ok(())
-    }
-}
+remote_storage!(MySql);
 
 impl Upkeep for Inner {
     async fn round(&self) -> Result<bool> {

@@ -11,18 +11,16 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use sqlx::{SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 pub use builder::SqliteBuilder;
 
-use crate::database::{Gate, Pass, Ready, Upkeep, UpkeepTask};
-use crate::{Acquired, Capabilities, Error, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result};
+use crate::database::{Gate, Ready, Upkeep, UpkeepTask, remote_storage};
+use crate::{Error, RemoteEntry, Result};
 use table::Table;
 
-/// A [`RemoteStorage`] in a SQLite database: a file that processes of one machine share, or memory.
+/// A [`RemoteStorage`](crate::RemoteStorage) in a SQLite database: a file that processes of one machine share, or memory.
 ///
 /// Opened by URL or with [`builder`](Self::builder). Statements run on threads of the driver's own, never on an async
 /// one. The journal is a write-ahead log, so readers and the writer don't wait for each other; writers of one process
@@ -115,17 +113,26 @@ impl Sqlite {
     pub fn builder() -> SqliteBuilder {
         SqliteBuilder::new()
     }
-
-    /// Begins an operation: not closed, table there, upkeep running.
-    async fn enter(&self) -> Result<Pass<'_>> {
-        let pass = self.inner.gate.enter(&self.inner.location).await?;
-        self.inner.ready.ensure(|| self.inner.prepare()).await?;
-        self.inner.upkeep.ensure(&self.inner);
-        Ok(pass)
-    }
 }
 
 impl Inner {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(now_ms()).unwrap_or(0)
+    }
+
+    /// Closes the connections that are our own.
+    async fn disconnect(&self) -> Result<()> {
+        if !self.pool_is_foreign {
+            self.pool.close().await;
+        }
+        if let Some(anchor) = self.anchor.lock().await.take() {
+            sqlx::Connection::close(anchor)
+                .await
+                .map_err(|error| self.fault(error))?;
+        }
+        Ok(())
+    }
+
     /// Opens the database and makes sure of the table.
     async fn prepare(&self) -> Result<()> {
         if self.in_memory {
@@ -154,85 +161,7 @@ fn now_ms() -> i64 {
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
-#[async_trait]
-impl RemoteStorage for Sqlite {
-    fn location(&self) -> String {
-        self.inner.location.clone()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::none().with_renewals()
-    }
-
-    async fn connect(&self) -> Result<()> {
-        self.enter().await.map(drop)
-    }
-
-    fn now_ms(&self) -> u64 {
-        u64::try_from(now_ms()).unwrap_or(0)
-    }
-
-    async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
-        let _pass = self.enter().await?;
-        self.inner.get(keys).await
-    }
-
-    async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
-        let _pass = self.enter().await?;
-        self.inner.set(entries).await
-    }
-
-    async fn remove(&self, keys: &[&[u8]]) -> Result<()> {
-        let _pass = self.enter().await?;
-        self.inner.remove(keys).await
-    }
-
-    async fn clear(&self, prefix: &[u8]) -> Result<()> {
-        let _pass = self.enter().await?;
-        self.inner.clear(prefix).await
-    }
-
-    async fn acquire(
-        &self,
-        keys: &[&[u8]],
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<Acquired>> {
-        let _pass = self.enter().await?;
-        self.inner.acquire(keys, token, time, steal).await
-    }
-
-    async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
-        let _pass = self.enter().await?;
-        self.inner.fill(entries, token).await
-    }
-
-    async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
-        let _pass = self.enter().await?;
-        self.inner.release(keys, token).await
-    }
-
-    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
-        let _pass = self.enter().await?;
-        self.inner.renew(keys, token, time).await
-    }
-
-    /// Waits for calls under way and closes the connections, unless the pool is the application's.
-    async fn close(&self) -> Result<()> {
-        self.inner.upkeep.stop();
-        self.inner.gate.close().await;
-        if !self.inner.pool_is_foreign {
-            self.inner.pool.close().await;
-        }
-        if let Some(anchor) = self.inner.anchor.lock().await.take() {
-            sqlx::Connection::close(anchor)
-                .await
-                .map_err(|error| self.inner.fault(error))?;
-        }
-        Ok(())
-    }
-}
+remote_storage!(Sqlite);
 
 impl Upkeep for Inner {
     async fn round(&self) -> Result<bool> {

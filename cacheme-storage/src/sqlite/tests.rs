@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::Storage;
+use crate::{Acquired, Bytes, Filled, LeaseToken, RemoteStorage, Storage};
 
 /// A directory for databases, removed in the end.
 struct Directory(PathBuf);

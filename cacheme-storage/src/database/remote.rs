@@ -1,0 +1,100 @@
+//! What a storage over a database is to its callers: alike for all, so written once.
+
+/// Makes `$storage` a [`RemoteStorage`](crate::RemoteStorage): each operation enters (the storage is open, its table is there, its upkeep
+/// runs), then `inner` does the work. `inner` has `location`, `gate`, `ready` and `upkeep`, and the operations by their names.
+macro_rules! remote_storage {
+    ($storage:ty) => {
+        impl $storage {
+            /// Begins an operation: not closed, table there, upkeep running.
+            async fn enter(&self) -> $crate::Result<$crate::database::Pass<'_>> {
+                let pass = self.inner.gate.enter(&self.inner.location).await?;
+                self.inner.ready.ensure(|| self.inner.prepare()).await?;
+                self.inner.upkeep.ensure(&self.inner);
+                Ok(pass)
+            }
+        }
+
+        #[async_trait::async_trait]
+        impl $crate::RemoteStorage for $storage {
+            fn location(&self) -> String {
+                self.inner.location.clone()
+            }
+
+            fn capabilities(&self) -> $crate::Capabilities {
+                $crate::Capabilities::none().with_renewals()
+            }
+
+            async fn connect(&self) -> $crate::Result<()> {
+                self.enter().await.map(drop)
+            }
+
+            fn now_ms(&self) -> u64 {
+                self.inner.now_ms()
+            }
+
+            async fn get(&self, keys: &[&[u8]]) -> $crate::Result<Vec<Option<$crate::Bytes>>> {
+                let _pass = self.enter().await?;
+                self.inner.get(keys).await
+            }
+
+            async fn set(&self, entries: &[$crate::RemoteEntry<'_>]) -> $crate::Result<()> {
+                let _pass = self.enter().await?;
+                self.inner.set(entries).await
+            }
+
+            async fn remove(&self, keys: &[&[u8]]) -> $crate::Result<()> {
+                let _pass = self.enter().await?;
+                self.inner.remove(keys).await
+            }
+
+            async fn clear(&self, prefix: &[u8]) -> $crate::Result<()> {
+                let _pass = self.enter().await?;
+                self.inner.clear(prefix).await
+            }
+
+            async fn acquire(
+                &self,
+                keys: &[&[u8]],
+                token: $crate::LeaseToken,
+                time: std::time::Duration,
+                steal: bool,
+            ) -> $crate::Result<Vec<$crate::Acquired>> {
+                let _pass = self.enter().await?;
+                self.inner.acquire(keys, token, time, steal).await
+            }
+
+            async fn fill(
+                &self,
+                entries: &[$crate::RemoteEntry<'_>],
+                token: $crate::LeaseToken,
+            ) -> $crate::Result<Vec<$crate::Filled>> {
+                let _pass = self.enter().await?;
+                self.inner.fill(entries, token).await
+            }
+
+            async fn release(&self, keys: &[&[u8]], token: $crate::LeaseToken) -> $crate::Result<()> {
+                let _pass = self.enter().await?;
+                self.inner.release(keys, token).await
+            }
+
+            async fn renew(
+                &self,
+                keys: &[&[u8]],
+                token: $crate::LeaseToken,
+                time: std::time::Duration,
+            ) -> $crate::Result<()> {
+                let _pass = self.enter().await?;
+                self.inner.renew(keys, token, time).await
+            }
+
+            /// Waits for calls under way and closes the connections, unless they are the application's.
+            async fn close(&self) -> $crate::Result<()> {
+                self.inner.upkeep.stop();
+                self.inner.gate.close().await;
+                self.inner.disconnect().await
+            }
+        }
+    };
+}
+
+pub(crate) use remote_storage;
