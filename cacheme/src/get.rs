@@ -1,7 +1,7 @@
 //! The read path:
 //!
 //! ```text
-//! node ─ full key on the stack ─ near local tiers ──hit──▶ value
+//! node ─ full key on the stack ── local first tier ──hit──▶ value
 //!                                      │ miss
 //!                                      ▼
 //!                               join the key's flight ──someone leads──▶ wait for its end ─▶ value
@@ -31,7 +31,7 @@ use crate::load::{Load, LoadContext, LoadedNode, Store};
 use crate::memoize::Failure;
 use crate::node::Node;
 
-/// What a look into the near tiers gave.
+/// What a look into the first tier gave.
 pub(crate) enum Looked<N: Node> {
     Hit(N::Value),
     Missed(Arc<Kind<N>>, FullKey),
@@ -105,16 +105,17 @@ impl Cacheme {
             .collect())
     }
 
-    /// Looks into the tiers before the first remote one, without a flight.
+    /// Looks into the first tier, if it is local, without a flight.
     #[inline]
     pub(crate) fn look<N: Node>(&self, node: &N) -> Result<Looked<N>> {
         let kind = self.kind_of(node)?;
         let key = kind.full_key(node);
         let key = key.as_bytes();
-        for (at, tier) in kind.tiers[..kind.near].iter().enumerate() {
-            let TierStorage::Local(local) = &tier.storage else {
-                unreachable!("near tiers are local")
-            };
+        // Only the first: what a later tier has is to be put into those before, under a flight, which orders that with
+        // invalidations.
+        if let Some(tier) = kind.tiers.first()
+            && let TierStorage::Local(local) = &tier.storage
+        {
             let mut found = None;
             local.read(key, &mut |value| {
                 found = value
@@ -122,10 +123,6 @@ impl Cacheme {
                     .map(|stored| stored.value.clone());
             });
             if let Some(value) = found {
-                if at > 0 {
-                    // The tiers before are to be filled under a flight, which orders that with invalidations.
-                    break;
-                }
                 tier.counters.hits.add_one();
                 return Ok(Looked::Hit(value));
             }

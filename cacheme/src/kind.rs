@@ -27,8 +27,6 @@ pub(crate) struct Kind<N: Node> {
     /// Tells values that stand for "there is none", where these have a ttl of their own.
     is_absent: Option<fn(&N::Value) -> bool>,
     pub(crate) tiers: Vec<Tier>,
-    /// How many tiers there are before the first remote one: these are looked at without a flight.
-    pub(crate) near: usize,
     pub(crate) codec: Option<Codec<N::Value>>,
     pub(crate) flights: Arc<FlightTable<Outcome<N::Value>>>,
     pub(crate) counters: NodeCounters,
@@ -127,10 +125,6 @@ impl<N: Node> Kind<N> {
             });
         }
         let (start, end) = around_key(prefix, &info.version);
-        let near = tiers
-            .iter()
-            .take_while(|tier| matches!(tier.storage, TierStorage::Local(_)))
-            .count();
         let doorkeeper = info
             .doorkeeper
             .map(|keys| BloomFilter::new(keys, DOORKEEPER_FALSE_POSITIVES));
@@ -139,7 +133,6 @@ impl<N: Node> Kind<N> {
             doorkeeper,
             is_absent,
             tiers,
-            near,
             codec,
             flights: FlightTable::new(),
             counters: NodeCounters::default(),

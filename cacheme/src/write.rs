@@ -52,7 +52,8 @@ impl Cacheme {
             .collect();
         keys.sort_unstable();
         keys.dedup();
-        if kind.near == kind.tiers.len() {
+        let is_local = |tier: &Tier| matches!(tier.storage, TierStorage::Local(_));
+        if kind.tiers.iter().all(is_local) {
             // Nothing to wait for: no need for a task.
             fence_and_drop(&kind, &keys);
             return Ok(());
