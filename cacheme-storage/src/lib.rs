@@ -35,6 +35,7 @@ mod gate;
 #[cfg(feature = "local")]
 mod local;
 mod local_storage;
+mod local_value;
 mod long_key;
 #[cfg(feature = "mongodb")]
 mod mongodb;
@@ -76,7 +77,8 @@ pub use fingerprint::Fingerprint;
 pub use local::{
     Clock, Evicted, Listener, LocalCache, LocalCacheBuilder, Lru, LruBuilder, TinyLfu, TinyLfuBuilder,
 };
-pub use local_storage::{LocalEntry, LocalStorage, LocalValue};
+pub use local_storage::{LocalEntry, LocalStorage};
+pub use local_value::LocalValue;
 pub use long_key::shorten_key;
 #[cfg(feature = "mysql")]
 pub use mysql::{MySql, MySqlBuilder};

@@ -1,12 +1,7 @@
-use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Fence;
-
-/// A value as a local storage keeps it: shared, and without its type.
-pub type LocalValue = Arc<dyn Any + Send + Sync>;
+use crate::{Fence, LocalValue};
 
 /// A value on its way into or out of a [`LocalStorage`].
 #[derive(Clone)]
@@ -63,12 +58,12 @@ pub trait LocalStorage: Send + Sync + 'static {
 
     /// Shows the value under `key` to `see`, if there is one and it has not expired; says whether it did.
     ///
-    /// The way of a hit: a storage that can lends the value out under its guard, so that it need not be cloned with its
-    /// `Arc`. What `see` writes to the storage may then be refused.
-    fn read(&self, key: &[u8], see: &mut dyn FnMut(&(dyn Any + Send + Sync))) -> bool {
+    /// The way of a hit: a storage that can lends the value out under its guard, so that it is not cloned twice. What `see` writes
+    /// to the storage may then be refused.
+    fn read(&self, key: &[u8], see: &mut dyn FnMut(&LocalValue)) -> bool {
         match self.get(key) {
             Some(value) => {
-                see(&*value);
+                see(&value);
                 true
             }
             None => false,

@@ -263,7 +263,7 @@ impl<N: Node> Batch<N> {
                     tier.counters.hits.add_one();
                     found.push(Landing {
                         item,
-                        value: stored.value.clone(),
+                        value: stored.0.clone(),
                         life: entry.ttl,
                         since,
                         accepted: true,

@@ -26,6 +26,7 @@ use crate::batch::{Answer, Batch};
 use crate::error::{Error, Result};
 use crate::flight::{End, Flight, FullKey, Joined};
 use crate::instance::Cacheme;
+use crate::key::KeyWriter;
 use crate::kind::{Kind, Outcome, Stored, TierStorage, load_error};
 use crate::load::{Load, LoadContext, LoadedNode, Store};
 use crate::memoize::Failure;
@@ -109,7 +110,8 @@ impl Cacheme {
     #[inline]
     pub(crate) fn look<N: Node>(&self, node: &N) -> Result<Looked<N>> {
         let kind = self.kind_of(node)?;
-        let key = kind.full_key(node);
+        let mut key = KeyWriter::new();
+        kind.write_full_key(node, &mut key);
         let key = key.as_bytes();
         // Only the first: what a later tier has is to be put into those before, under a flight, which orders that with
         // invalidations.
@@ -118,9 +120,7 @@ impl Cacheme {
         {
             let mut found = None;
             local.read(key, &mut |value| {
-                found = value
-                    .downcast_ref::<Stored<N>>()
-                    .map(|stored| stored.value.clone());
+                found = value.downcast_ref::<Stored<N>>().map(|stored| stored.0.clone());
             });
             if let Some(value) = found {
                 tier.counters.hits.add_one();

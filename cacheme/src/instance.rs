@@ -6,6 +6,7 @@ use cacheme_storage::Storage;
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::{Error, Result};
+use crate::key::KeyWriter;
 use crate::kind::{Kind, around_key};
 use crate::kinds::KindTable;
 use crate::node::Node;
@@ -183,7 +184,9 @@ impl Cacheme {
     /// The key of `node` as storages of this instance see it: `prefix:key:version`.
     #[must_use]
     pub fn full_key<N: Node>(&self, node: &N) -> String {
-        let (mut key, end) = around_key(&self.inner.prefix, &node.policy().info.version);
+        let (start, end) = around_key(&self.inner.prefix, &node.policy().info.version);
+        let mut key = KeyWriter::new();
+        key.literal(&start);
         node.write_key(&mut key);
         key.literal(&end);
         key.as_str().to_owned()

@@ -45,6 +45,7 @@ pub struct KeyWriter {
 impl KeyWriter {
     /// An empty key.
     #[must_use]
+    #[inline]
     pub fn new() -> Self {
         Self {
             inline: [0; INLINE],
@@ -182,9 +183,11 @@ fn copy(from: &[u8], to: &mut [u8]) {
         to[tail..].copy_from_slice(&from[tail..]);
     }
     match from.len() {
+        17..=32 => ends::<16>(from, to),
         8..=16 => ends::<8>(from, to),
         4..8 => ends::<4>(from, to),
         2..4 => ends::<2>(from, to),
+        1 => to[0] = from[0],
         _ => to.copy_from_slice(from),
     }
 }

@@ -42,8 +42,9 @@ impl KindTable {
     pub(crate) fn get(&self, id: KindId) -> Option<&Arc<dyn AnyKind>> {
         for segment in &self.segments {
             let segment = segment.get()?;
-            for slot in probe(segment, id) {
-                let (found, kind) = slot.get()?;
+            let place = id.place();
+            for step in 0..PROBES {
+                let (found, kind) = slot(segment, place.wrapping_add(step)).get()?;
                 if *found == id {
                     return Some(kind);
                 }
@@ -63,10 +64,8 @@ impl KindTable {
             let kind = make()?;
             let slots = self.segments.iter().enumerate().flat_map(|(number, segment)| {
                 let slots = FIRST_SEGMENT << number;
-                probe(
-                    segment.get_or_init(|| (0..slots).map(|_| OnceLock::new()).collect()),
-                    id,
-                )
+                let segment = segment.get_or_init(|| (0..slots).map(|_| OnceLock::new()).collect());
+                (0..PROBES).map(move |step| slot(segment, id.place().wrapping_add(step)))
             });
             let free = slots.into_iter().find(|slot| slot.get().is_none());
             // 16 segments of doubling size, eight places in each: more kinds than a program has types.
@@ -87,17 +86,27 @@ impl KindTable {
     }
 }
 
-fn probe(segment: &[Slot], id: KindId) -> impl Iterator<Item = &Slot> {
-    let mut hasher = IdHasher(id.dynamic);
-    id.node.hash(&mut hasher);
-    let place = hasher.finish() as usize;
-    (0..PROBES).map(move |step| &segment[(place + step) & (segment.len() - 1)])
+impl KindId {
+    /// Where the search for it begins.
+    #[inline]
+    fn place(self) -> usize {
+        let mut hasher = IdHasher(self.dynamic);
+        self.node.hash(&mut hasher);
+        hasher.finish() as usize
+    }
+}
+
+#[inline]
+fn slot(segment: &[Slot], place: usize) -> &Slot {
+    // Segments have a power of two of slots.
+    &segment[place & (segment.len() - 1)]
 }
 
 /// A `TypeId` is a hash already.
 struct IdHasher(u64);
 
 impl Hasher for IdHasher {
+    #[inline]
     fn finish(&self) -> u64 {
         self.0
     }
@@ -108,6 +117,7 @@ impl Hasher for IdHasher {
             .for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
     }
 
+    #[inline]
     fn write_u64(&mut self, id: u64) {
         self.0 = self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ id;
     }

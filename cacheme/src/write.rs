@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheme_storage::{LocalEntry, RemoteEntry};
+use cacheme_storage::{LocalEntry, LocalValue, RemoteEntry};
 use tokio::time::Instant;
 
 use crate::batch::Batch;
@@ -150,7 +150,7 @@ impl Cacheme {
                     value
                         .as_ref()
                         .and_then(|value| value.downcast_ref::<Stored<N>>())
-                        .map(|stored| stored.value.clone())
+                        .map(|stored| stored.0.clone())
                 }
                 TierStorage::Remote(_) if tier.owed.contains(key) => None,
                 TierStorage::Remote(remote) => {
@@ -276,7 +276,7 @@ async fn set<N: Node>(
         let ttl = ttl.map(|ttl| shortened(ttl, spread).saturating_sub(since.elapsed()));
         match &tier.storage {
             TierStorage::Local(local) => {
-                let entry = LocalEntry::new(Arc::new(Stored::<N> { value: value.clone() }), ttl);
+                let entry = LocalEntry::new(LocalValue::new(Stored::<N>(value.clone())), ttl);
                 if local.insert(&key, entry, lead.flight().fence()) {
                     count(&tier.counters.fills, 1);
                 } else {

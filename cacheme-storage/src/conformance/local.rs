@@ -34,8 +34,8 @@ pub(super) const CASES: &[(&str, LocalCase)] = &[
 
 type Subject = Arc<dyn LocalStorage>;
 
-fn entry(value: impl Send + Sync + 'static, ttl: Option<Duration>) -> LocalEntry {
-    LocalEntry::new(Arc::new(value), ttl)
+fn entry(value: impl Clone + Send + Sync + 'static, ttl: Option<Duration>) -> LocalEntry {
+    LocalEntry::new(LocalValue::new(value), ttl)
 }
 
 fn put(storage: &Subject, key: &[u8], value: u64, ttl: Option<Duration>) -> bool {
@@ -80,22 +80,23 @@ fn a_value_is_kept_until_removed(storage: &Subject) -> Outcome {
 }
 
 fn a_value_comes_back_as_itself(storage: &Subject) -> Outcome {
-    let value: LocalValue = Arc::new(String::from("one"));
+    let value = Arc::new(String::from("one"));
+    let is_it = |found: &LocalValue| {
+        let found = found.downcast_ref::<Arc<String>>();
+        found.is_some_and(|found| Arc::ptr_eq(found, &value))
+    };
     let ttl = Duration::from_secs(60);
     storage.insert(
         b"a",
-        LocalEntry::new(Arc::clone(&value), Some(ttl)).with_weight(3),
+        entry(Arc::clone(&value), Some(ttl)).with_weight(3),
         &Fence::new(),
     );
-    let same = storage.get(b"a").is_some_and(|found| Arc::ptr_eq(&found, &value));
+    let same = storage.get(b"a").as_ref().is_some_and(is_it);
     ensure!(same, "get answers another value than was stored");
     let found = storage.entry(b"a");
     ensure!(found.is_some(), "entry answers nothing where get answers");
     let Some(found) = found else { return Ok(()) };
-    ensure!(
-        Arc::ptr_eq(&found.value, &value),
-        "entry answers another value than was stored"
-    );
+    ensure!(is_it(&found.value), "entry answers another value than was stored");
     ensure_eq!(found.weight, 3, "weight");
     let left = found.ttl.unwrap_or(Duration::MAX);
     ensure!(
@@ -258,6 +259,7 @@ fn raise_then_remove_leaves_nothing(storage: &Subject) -> Outcome {
 }
 
 /// Calls the storage back when it is dropped, as a value may that is a cache itself.
+#[derive(Clone)]
 struct CallsBack {
     storage: Weak<dyn LocalStorage>,
     drops: Arc<AtomicUsize>,

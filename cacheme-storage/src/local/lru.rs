@@ -110,7 +110,7 @@ impl<K: Hash + Eq, V> Lru<K, V> {
         K: Borrow<Q>,
         V: Clone,
     {
-        self.find(key, |value, _| value.clone())
+        self.find(key, |_, value, _| value.clone())
     }
 
     /// What `see` makes of the value under `key`, which it looks at in place and which becomes the most recently used.
@@ -120,7 +120,7 @@ impl<K: Hash + Eq, V> Lru<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.find(key, |value, _| see(value))
+        self.find(key, |_, value, _| see(value))
     }
 
     /// The value under `key` and the life it has left; `None` is for ever.
@@ -129,11 +129,23 @@ impl<K: Hash + Eq, V> Lru<K, V> {
         K: Borrow<Q>,
         V: Clone,
     {
-        let (value, deadline) = self.find(key, |value, deadline| (value.clone(), deadline))?;
-        Some((value, self.clock.left(deadline)))
+        self.read_entry(key, |_, value| value.clone())
     }
 
-    fn find<Q: Hash + Eq + ?Sized, R>(&self, key: &Q, see: impl FnOnce(&V, u64) -> R) -> Option<R>
+    /// What `see` makes of the entry under `key`, and the life it has left.
+    pub(crate) fn read_entry<Q: Hash + Eq + ?Sized, R>(
+        &self,
+        key: &Q,
+        see: impl FnOnce(&K, &V) -> R,
+    ) -> Option<(R, Option<Duration>)>
+    where
+        K: Borrow<Q>,
+    {
+        let (seen, deadline) = self.find(key, |key, value, deadline| (see(key, value), deadline))?;
+        Some((seen, self.clock.left(deadline)))
+    }
+
+    fn find<Q: Hash + Eq + ?Sized, R>(&self, key: &Q, see: impl FnOnce(&K, &V, u64) -> R) -> Option<R>
     where
         K: Borrow<Q>,
     {
@@ -147,7 +159,7 @@ impl<K: Hash + Eq, V> Lru<K, V> {
             }
             slab.renew(at);
             let node = slab.node(at);
-            Some(see(&node.value, node.deadline))
+            Some(see(&node.key, &node.value, node.deadline))
         });
         leavers.leave(self.listener.as_ref());
         found.flatten()

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::clock::NEVER;
 use super::*;
-use crate::{Fence, LocalCache, LocalEntry, LocalStorage, Storage};
+use crate::{Fence, LocalCache, LocalEntry, LocalStorage, LocalValue, Storage};
 
 /// An LRU cache as one would write it on paper: newest at the back.
 #[derive(Default)]
@@ -147,8 +147,8 @@ fn c1_a_raised_fence_keeps_a_value_out() {
     let storage = LocalCache::tlfu(4).build();
     let (down, up) = (Fence::new(), Fence::new());
     up.raise();
-    assert!(storage.insert(b"k", LocalEntry::new(Arc::new(1u8), None), &down));
-    assert!(!storage.insert(b"k", LocalEntry::new(Arc::new(2u8), None), &up));
+    assert!(storage.insert(b"k", LocalEntry::new(LocalValue::new(1u8), None), &down));
+    assert!(!storage.insert(b"k", LocalEntry::new(LocalValue::new(2u8), None), &up));
     let value = storage.get(b"k").unwrap();
     assert_eq!(value.downcast_ref(), Some(&1u8));
 }
@@ -157,7 +157,7 @@ fn c1_a_raised_fence_keeps_a_value_out() {
 fn an_entry_knows_the_life_it_has_left() {
     let clock = Clock::manual();
     let storage = LocalCache::lru(4).clock(clock.clone()).build();
-    let entry = LocalEntry::new(Arc::new(()), Some(Duration::from_secs(3)));
+    let entry = LocalEntry::new(LocalValue::new(()), Some(Duration::from_secs(3)));
     assert!(storage.insert(b"k", entry, &Fence::new()));
     clock.advance(Duration::from_secs(2));
     assert_eq!(storage.entry(b"k").unwrap().ttl, Some(Duration::from_secs(1)));

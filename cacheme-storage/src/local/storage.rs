@@ -1,6 +1,4 @@
-use std::any::Any;
 use std::fmt;
-use std::time::Duration;
 
 use super::clock::Clock;
 use super::key_bytes::KeyBytes;
@@ -22,8 +20,8 @@ pub struct LocalCache {
 }
 
 enum Cache {
-    Tlfu(TinyLfu<KeyBytes, Kept>),
-    Lru(Lru<KeyBytes, Kept>),
+    Tlfu(TinyLfu<KeyBytes, LocalValue>),
+    Lru(Lru<KeyBytes, LocalValue>),
 }
 
 /// Which policy keeps the entries.
@@ -50,17 +48,9 @@ macro_rules! on {
     };
 }
 
-/// A value and the weight it came with.
-#[derive(Clone)]
-struct Kept {
-    value: LocalValue,
-    weight: u32,
-}
-
-impl Kept {
-    fn weigh(_: &KeyBytes, kept: &Self) -> u32 {
-        kept.weight
-    }
+/// What an entry weighs is for its writer to say.
+fn weigh(key: &KeyBytes, _: &LocalValue) -> u32 {
+    key.weight()
 }
 
 /// Builds a [`LocalCache`].
@@ -93,25 +83,11 @@ impl LocalCacheBuilder {
         let cache = match self.policy {
             Policy::Tlfu => {
                 let builder = TinyLfu::builder(self.capacity).clock(self.clock);
-                Cache::Tlfu(
-                    if weighted {
-                        builder.weigh(Kept::weigh)
-                    } else {
-                        builder
-                    }
-                    .build(),
-                )
+                Cache::Tlfu(if weighted { builder.weigh(weigh) } else { builder }.build())
             }
             Policy::Lru => {
                 let builder = Lru::builder(self.capacity).clock(self.clock);
-                Cache::Lru(
-                    if weighted {
-                        builder.weigh(Kept::weigh)
-                    } else {
-                        builder
-                    }
-                    .build(),
-                )
+                Cache::Lru(if weighted { builder.weigh(weigh) } else { builder }.build())
             }
         };
         LocalCache {
@@ -185,26 +161,24 @@ impl LocalStorage for LocalCache {
     }
 
     fn get(&self, key: &[u8]) -> Option<LocalValue> {
-        on!(&self.cache, cache => cache.read(key, |kept| LocalValue::clone(&kept.value)))
+        on!(&self.cache, cache => cache.get(key))
     }
 
     #[inline]
-    fn read(&self, key: &[u8], see: &mut dyn FnMut(&(dyn Any + Send + Sync))) -> bool {
-        on!(&self.cache, cache => cache.read(key, |kept| see(&*kept.value))).is_some()
+    fn read(&self, key: &[u8], see: &mut dyn FnMut(&LocalValue)) -> bool {
+        on!(&self.cache, cache => cache.read(key, see)).is_some()
     }
 
     fn entry(&self, key: &[u8]) -> Option<LocalEntry> {
-        let (kept, ttl): (Kept, Option<Duration>) = on!(&self.cache, cache => cache.entry(key))?;
-        Some(LocalEntry::new(kept.value, ttl).with_weight(kept.weight))
+        let entry = |key: &KeyBytes, value: &LocalValue| (value.clone(), key.weight());
+        let ((value, weight), ttl) = on!(&self.cache, cache => cache.read_entry(key, entry))?;
+        Some(LocalEntry::new(value, ttl).with_weight(weight))
     }
 
     fn insert(&self, key: &[u8], entry: LocalEntry, fence: &Fence) -> bool {
-        let kept = Kept {
-            value: entry.value,
-            weight: entry.weight,
-        };
+        let key = KeyBytes::new(key, entry.weight);
         let down = || !fence.is_raised();
-        on!(&self.cache, cache => cache.insert_if(key.into(), kept, entry.ttl, down))
+        on!(&self.cache, cache => cache.insert_if(key, entry.value, entry.ttl, down))
     }
 
     fn remove(&self, key: &[u8]) -> bool {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 
 fn entry(value: u32, weight: u32) -> LocalEntry {
-    LocalEntry::new(Arc::new(value), None).with_weight(weight)
+    LocalEntry::new(LocalValue::new(value), None).with_weight(weight)
 }
 
 #[cfg(feature = "testing")]
@@ -38,14 +38,17 @@ fn weight_bounds_what_is_kept() {
 fn a_value_is_seen_in_place() {
     for builder in [LocalCache::tlfu, LocalCache::lru] {
         let storage = builder(10).build();
-        let value: LocalValue = Arc::new(7u32);
+        let value = Arc::new(7u32);
         for key in [&b"short"[..], &[b'k'; 100]] {
-            storage.insert(key, LocalEntry::new(Arc::clone(&value), None), &Fence::new());
+            let entry = LocalEntry::new(LocalValue::new(Arc::clone(&value)), None);
+            storage.insert(key, entry, &Fence::new());
             let mut seen = None;
             assert!(storage.read(key, &mut |value| {
-                seen = value.downcast_ref::<u32>().copied();
+                seen = value.downcast_ref::<Arc<u32>>().map(|number| **number);
                 assert!(
-                    storage.get(key).is_none_or(|value| value.is::<u32>()),
+                    storage
+                        .get(key)
+                        .is_none_or(|value| value.downcast_ref::<Arc<u32>>().is_some()),
                     "may call back"
                 );
             }));

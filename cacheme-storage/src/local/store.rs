@@ -18,19 +18,32 @@ const TIMED: u32 = 1 << 30;
 /// The entries.
 pub(crate) struct Store<K, V> {
     table: Table,
-    slots: Vec<MaybeUninit<(K, V)>>,
+    slots: Vec<Slots<K, V>>,
     occupied: Vec<u64>,
     /// A bit for each slot: set by a hit, taken off by the policy. Apart from the words, so that the policy's hands find a
     /// mark by the slot alone; so dense that all marks of a shard are near.
     marks: Vec<AtomicU64>,
 }
 
+/// Slots that begin where a cache line does, so that one of 64 bytes never lies in two.
+#[repr(align(64))]
+struct Slots<K, V>([MaybeUninit<(K, V)>; TOGETHER]);
+
+/// As many as fill whole lines if a slot's size is a multiple of four.
+const TOGETHER: usize = 16;
+
+impl<K, V> Slots<K, V> {
+    fn new() -> Self {
+        Self([const { MaybeUninit::uninit() }; TOGETHER])
+    }
+}
+
 /// An entry that was found, seen through a shared reference.
 pub(crate) struct Found<'a, K, V> {
+    store: &'a Store<K, V>,
+    position: Position,
     /// The word of the table.
     word: u32,
-    marks: &'a AtomicU64,
-    position: Position,
     pub(crate) entry: &'a (K, V),
 }
 
@@ -56,8 +69,9 @@ impl<K, V> Found<'_, K, V> {
     pub(crate) fn mark(&self) {
         // A write only if it changes something: the cache line of hot entries stays shared between cores.
         let bit = 1 << (self.word % 64);
-        if self.marks.load(Ordering::Relaxed) & bit == 0 {
-            self.marks.fetch_or(bit, Ordering::Relaxed);
+        let marks = &self.store.marks[self.slot() as usize / 64];
+        if marks.load(Ordering::Relaxed) & bit == 0 {
+            marks.fetch_or(bit, Ordering::Relaxed);
         }
     }
 }
@@ -84,14 +98,12 @@ impl<K, V> Store<K, V> {
             its.borrow() == key
         })?;
         let word = self.table.word(position);
-        let slot = word & !TIMED;
-        // SAFETY: as before.
-        let entry = unsafe { self.entry(slot) };
         Some(Found {
-            word,
-            marks: &self.marks[slot as usize / 64],
+            store: self,
             position,
-            entry,
+            word,
+            // SAFETY: as before.
+            entry: unsafe { self.entry(word & !TIMED) },
         })
     }
 
@@ -99,23 +111,25 @@ impl<K, V> Store<K, V> {
     #[inline]
     pub(crate) fn prefetch_entry(&self, slot: u32, hash: u32) {
         self.table.prefetch(hash);
-        if let Some(place) = self.slots.get(slot as usize) {
-            prefetch(place);
+        if let Some(slots) = self.slots.get(slot as usize / TOGETHER) {
+            prefetch(&slots.0[slot as usize % TOGETHER]);
         }
     }
 
     /// Makes slots below `slots` usable. `hash_of` tells the hash of an occupied one.
     #[inline]
     pub(crate) fn reserve(&mut self, slots: usize, hash_of: impl Fn(u32) -> u32) {
-        if slots > self.slots.len() {
+        if slots > self.slots.len() * TOGETHER {
             self.grow(slots, hash_of);
         }
     }
 
     #[cold]
     fn grow(&mut self, slots: usize, hash_of: impl Fn(u32) -> u32) {
-        self.slots.reserve_exact(slots - self.slots.len());
-        self.slots.resize_with(slots, MaybeUninit::uninit);
+        let together = slots.div_ceil(TOGETHER);
+        self.slots.reserve_exact(together - self.slots.len());
+        self.slots.resize_with(together, Slots::new);
+        let slots = together * TOGETHER;
         self.occupied.resize(slots.div_ceil(64), 0);
         self.marks.resize_with(slots.div_ceil(64), AtomicU64::default);
         self.table.reserve(slots, hash_of);
@@ -130,7 +144,7 @@ impl<K, V> Store<K, V> {
     pub(crate) fn put(&mut self, slot: u32, hash: u32, entry: (K, V), timed: bool) {
         let (at, bit) = (slot as usize / 64, 1 << (slot % 64));
         assert!(self.occupied[at] & bit == 0, "a new entry's slot is free");
-        self.slots[slot as usize].write(entry);
+        self.slot_mut(slot).write(entry);
         self.occupied[at] |= bit;
         *self.marks[at].get_mut() &= !bit;
         self.table.insert(hash, slot | if timed { TIMED } else { 0 });
@@ -147,7 +161,7 @@ impl<K, V> Store<K, V> {
         self.table.remove(position, hash);
         self.occupied[slot as usize / 64] &= !(1 << (slot % 64));
         // SAFETY: the slot was of a word in the table, and is not occupied from here on: nobody reads the entry again.
-        unsafe { self.slots[slot as usize].assume_init_read() }
+        unsafe { self.slot_mut(slot).assume_init_read() }
     }
 
     /// Puts an entry in the place of one with an equal key, as used; gives the old one.
@@ -158,7 +172,7 @@ impl<K, V> Store<K, V> {
             .set_word(position, slot | if timed { TIMED } else { 0 });
         *self.marks[slot as usize / 64].get_mut() |= 1 << (slot % 64);
         // SAFETY: the slot is of a word in the table.
-        let old = unsafe { self.slots[slot as usize].assume_init_mut() };
+        let old = unsafe { self.slot_mut(slot).assume_init_mut() };
         std::mem::replace(old, entry)
     }
 
@@ -179,7 +193,7 @@ impl<K, V> Store<K, V> {
         let slots = table.words().map(|word| word & !TIMED);
         // SAFETY: the slots were of words in the table, each of one, and are not occupied any more: nobody reads them again.
         let entries = slots
-            .map(|slot| unsafe { self.slots[slot as usize].assume_init_read() })
+            .map(|slot| unsafe { self.slot_mut(slot).assume_init_read() })
             .collect();
         self.slots.clear();
         self.occupied.clear();
@@ -211,8 +225,21 @@ impl<K, V> Store<K, V> {
     #[inline]
     unsafe fn entry(&self, slot: u32) -> &(K, V) {
         debug_assert!(self.occupied[slot as usize / 64] >> (slot % 64) & 1 == 1);
-        // SAFETY: words are only of occupied slots, which lie within the vector and are initialised.
-        unsafe { self.slots.get_unchecked(slot as usize).assume_init_ref() }
+        // SAFETY: words are only of occupied slots, which lie within the vector and are initialised. Where those that lie
+        // together fill their lines, they follow each other as if they all lay together.
+        unsafe {
+            if size_of::<Slots<K, V>>() == TOGETHER * size_of::<(K, V)>() {
+                &*self.slots.as_ptr().cast::<(K, V)>().add(slot as usize)
+            } else {
+                let slots = self.slots.get_unchecked(slot as usize / TOGETHER);
+                slots.0[slot as usize % TOGETHER].assume_init_ref()
+            }
+        }
+    }
+
+    #[inline]
+    fn slot_mut(&mut self, slot: u32) -> &mut MaybeUninit<(K, V)> {
+        &mut self.slots[slot as usize / TOGETHER].0[slot as usize % TOGETHER]
     }
 }
 
@@ -221,11 +248,11 @@ impl<K, V> Drop for Store<K, V> {
         if !std::mem::needs_drop::<(K, V)>() {
             return;
         }
-        for word in self.table.words() {
+        for word in std::mem::take(&mut self.table).words() {
             let slot = word & !TIMED;
             // SAFETY: the slot is of a word in the table, each slot of one word only, and the store is gone afterwards. If a
             // drop panics, the remaining entries are leaked.
-            unsafe { self.slots[slot as usize].assume_init_drop() };
+            unsafe { self.slot_mut(slot).assume_init_drop() };
         }
     }
 }

@@ -76,22 +76,32 @@ impl Table {
     /// The word of the entry with this hash whose slot `is_it`.
     #[inline]
     pub(crate) fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<Position> {
-        let mut way = self.way(hash);
-        loop {
+        let way = self.way(hash);
+        let line = self.lines.get(way.line)?;
+        if let Some(word) = line.find(tag(hash), &mut is_it) {
+            return Some(Position { line: way.line, word });
+        }
+        if line.was_passed(hash) {
+            self.find_further(way, hash, is_it)
+        } else {
+            None
+        }
+    }
+
+    /// The search goes on after this line.
+    #[inline(never)]
+    fn find_further(&self, mut way: Way, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<Position> {
+        while way.steps < self.farthest {
+            self.step(&mut way, hash);
             let line = self.lines.get(way.line)?;
-            let mut matches = line.matches(tag(hash));
-            while matches != 0 {
-                let word = matches.trailing_zeros() as usize;
-                if is_it(line.words[word] & SLOT) {
-                    return Some(Position { line: way.line, word });
-                }
-                matches &= matches - 1;
+            if let Some(word) = line.find(tag(hash), &mut is_it) {
+                return Some(Position { line: way.line, word });
             }
-            if !line.was_passed(hash) || way.steps == self.farthest {
+            if !line.was_passed(hash) {
                 return None;
             }
-            self.step(&mut way, hash);
         }
+        None
     }
 
     /// Asks for the line where a search for this hash begins.
@@ -195,6 +205,20 @@ impl Line {
     #[inline]
     fn matches(&self, tag: u8) -> u32 {
         equal_bytes([self.tags, u64::from(self.more)], tag) & ((1 << WORDS) - 1)
+    }
+
+    /// The word with this tag that `is_it`.
+    #[inline]
+    fn find(&self, tag: u8, is_it: &mut impl FnMut(u32) -> bool) -> Option<usize> {
+        let mut matches = self.matches(tag);
+        while matches != 0 {
+            let word = matches.trailing_zeros() as usize;
+            if is_it(self.words[word] & SLOT) {
+                return Some(word);
+            }
+            matches &= matches - 1;
+        }
+        None
     }
 
     /// Whether an entry of this hash's group passed here.

@@ -76,7 +76,7 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
         K: Borrow<Q>,
         V: Clone,
     {
-        self.find(key, |value, _| value.clone())
+        self.find(key, |(_, value), _| value.clone())
     }
 
     /// What `see` makes of the value under `key`, which it looks at in place.
@@ -87,7 +87,7 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.find(key, |value, _| see(value))
+        self.find(key, |(_, value), _| see(value))
     }
 
     /// The value under `key` and the life it has left; `None` is for ever.
@@ -96,12 +96,24 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
         K: Borrow<Q>,
         V: Clone,
     {
-        let (value, deadline) = self.find(key, |value, deadline| (value.clone(), deadline))?;
-        Some((value, self.inner.clock.left(deadline)))
+        self.read_entry(key, |_, value| value.clone())
+    }
+
+    /// What `see` makes of the entry under `key`, and the life it has left.
+    pub(crate) fn read_entry<Q: Hash + Eq + ?Sized, R>(
+        &self,
+        key: &Q,
+        see: impl FnOnce(&K, &V) -> R,
+    ) -> Option<(R, Option<Duration>)>
+    where
+        K: Borrow<Q>,
+    {
+        let (seen, deadline) = self.find(key, |(key, value), deadline| (see(key, value), deadline))?;
+        Some((seen, self.inner.clock.left(deadline)))
     }
 
     #[inline]
-    fn find<Q: Hash + Eq + ?Sized, R>(&self, key: &Q, see: impl FnOnce(&V, u64) -> R) -> Option<R>
+    fn find<Q: Hash + Eq + ?Sized, R>(&self, key: &Q, see: impl FnOnce(&(K, V), u64) -> R) -> Option<R>
     where
         K: Borrow<Q>,
     {
@@ -117,7 +129,7 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
             let deadline = shard.deadline(&found);
             if inner.clock.is_before(deadline) {
                 found.mark();
-                Some(see(&found.entry.1, deadline))
+                Some(see(found.entry, deadline))
             } else {
                 None
             }

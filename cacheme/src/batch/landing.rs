@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use cacheme_storage::{Fence, Filled, LocalEntry, LocalStorage, RemoteEntry};
+use cacheme_storage::{Fence, Filled, LocalEntry, LocalStorage, LocalValue, RemoteEntry};
 use tokio::time::Instant;
 
 use super::leases::Held;
@@ -124,7 +124,7 @@ impl<N: Node> Batch<N> {
             let mut stored = false;
             if landing.accepted && ttl != Some(Duration::ZERO) {
                 let value = landing.value.clone();
-                let entry = LocalEntry::new(Arc::new(Stored::<N> { value }), ttl);
+                let entry = LocalEntry::new(LocalValue::new(Stored::<N>(value)), ttl);
                 stored = local.insert(&item.key, entry, fence);
             }
             if stored {

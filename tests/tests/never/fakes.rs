@@ -401,7 +401,7 @@ impl LocalStorage for Local {
         let entries = self.entries.lock();
         let (entry, until) = entries.get(key)?;
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        (left != Some(Duration::ZERO)).then(|| LocalEntry::new(Arc::clone(&entry.value), left))
+        (left != Some(Duration::ZERO)).then(|| LocalEntry::new(entry.value.clone(), left))
     }
 
     fn insert(&self, key: &[u8], entry: LocalEntry, fence: &Fence) -> bool {
