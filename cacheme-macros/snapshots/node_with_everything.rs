@@ -35,6 +35,7 @@ impl ::cacheme::__private::DerivedNode for UserInfoNode {
             .negative_ttl(::core::time::Duration::from_millis(5000u64))
             .ttl_jitter(0.1)
             .doorkeeper(10_000)
+            .weigh(UserInfo::size)
     }
 }
 #[automatically_derived]

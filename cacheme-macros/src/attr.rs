@@ -47,6 +47,7 @@ node_keys! {
     negative_ttl: Time = "negative_ttl",
     ttl_jitter: Share = "ttl_jitter",
     doorkeeper: Count = "doorkeeper",
+    weigh: ExprPath = "weigh",
     krate: ModPath = "crate",
 }
 

@@ -175,7 +175,8 @@ fn policy(node: &Node<'_>, private: &TokenStream) -> TokenStream {
         let keys = keys.to_expr();
         quote!(.doorkeeper(#keys))
     });
-    quote!(#start #version #(#tiers)* #serializer #load_timeout #lease #negative_ttl #ttl_jitter #doorkeeper)
+    let weigh = attr.weigh.as_ref().map(|weigh| quote!(.weigh(#weigh)));
+    quote!(#start #version #(#tiers)* #serializer #load_timeout #lease #negative_ttl #ttl_jitter #doorkeeper #weigh)
 }
 
 fn write_key(pieces: &[Piece<'_>], private: &TokenStream) -> TokenStream {

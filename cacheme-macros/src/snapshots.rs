@@ -37,6 +37,7 @@ fn node_with_everything() {
             negative_ttl = "5s",
             ttl_jitter = 0.1,
             doorkeeper = 10_000,
+            weigh = UserInfo::size,
         )]
         struct UserInfoNode { user_id: i64, org: Org }
     });

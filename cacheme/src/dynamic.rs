@@ -21,6 +21,7 @@ struct Inner<V> {
     info: NodeInfo,
     codec: Option<Codec<V>>,
     is_absent: Option<fn(&V) -> bool>,
+    weigh: Option<fn(&V) -> u32>,
 }
 
 /// A node of a [`DynamicKind`].
@@ -42,6 +43,7 @@ impl<V: Clone + Send + Sync + 'static> DynamicKind<V> {
             mut info,
             codec,
             is_absent,
+            weigh,
         } = policy;
         let mut name = KeyWriter::new();
         name.part(&*info.name);
@@ -68,6 +70,7 @@ impl<V: Clone + Send + Sync + 'static> DynamicKind<V> {
                 info,
                 codec,
                 is_absent,
+                weigh,
             }),
         };
         kinds.insert(name, Box::new(kind.clone()));
@@ -132,6 +135,7 @@ impl<V: Clone + Send + Sync + 'static> Node for DynamicNode<V> {
             info: self.kind.inner.info.clone(),
             codec: self.kind.inner.codec.clone(),
             is_absent: self.kind.inner.is_absent,
+            weigh: self.kind.inner.weigh,
         }
     }
 

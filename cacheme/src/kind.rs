@@ -17,7 +17,9 @@ use crate::node::Node;
 use crate::owed::Owed;
 use crate::policy::{NodeInfo, Policy};
 use crate::stats::{NodeCounters, NodeStats, TierCounters, count};
-use cacheme_storage::{BloomFilter, BoxError, Bytes, Codec, LocalStorage, RemoteStorage, Storage};
+use cacheme_storage::{
+    BloomFilter, BoxError, Bytes, Codec, LocalEntry, LocalStorage, LocalValue, RemoteStorage, Storage,
+};
 
 /// What comes out of a flight.
 pub(crate) type Outcome<V> = std::result::Result<V, Failure>;
@@ -26,6 +28,8 @@ pub(crate) struct Kind<N: Node> {
     pub(crate) info: NodeInfo,
     /// Tells values that stand for "there is none", where these have a ttl of their own.
     is_absent: Option<fn(&N::Value) -> bool>,
+    /// What values weigh in local storages that ask.
+    weigh: Option<fn(&N::Value) -> u32>,
     pub(crate) tiers: Vec<Tier>,
     pub(crate) codec: Option<Codec<N::Value>>,
     pub(crate) flights: Arc<FlightTable<Outcome<N::Value>>>,
@@ -99,6 +103,7 @@ impl<N: Node> Kind<N> {
             info,
             codec,
             is_absent,
+            weigh,
         } = policy;
         info.validate()?;
         let mut tiers = Vec::with_capacity(info.tiers.len());
@@ -136,6 +141,7 @@ impl<N: Node> Kind<N> {
             info,
             doorkeeper,
             is_absent,
+            weigh,
             tiers,
             codec,
             flights: FlightTable::new(),
@@ -161,6 +167,12 @@ impl<N: Node> Kind<N> {
         key.literal(&self.start);
         node.write_key(key);
         key.literal(&self.end);
+    }
+
+    /// The value on its way into a local tier.
+    pub(crate) fn local_entry(&self, value: N::Value, ttl: Option<Duration>) -> LocalEntry {
+        let weight = self.weigh.map_or(1, |weigh| weigh(&value));
+        LocalEntry::new(LocalValue::new(Stored::<N>(value)), ttl).with_weight(weight)
     }
 
     /// How long `value` may live whatever the tiers say: as its loader says, and no longer than the node's `negative_ttl` if

@@ -26,6 +26,7 @@ pub struct Policy<V> {
     pub(crate) info: NodeInfo,
     pub(crate) codec: Option<Codec<V>>,
     pub(crate) is_absent: Option<fn(&V) -> bool>,
+    pub(crate) weigh: Option<fn(&V) -> u32>,
 }
 
 /// A value that can stand for "there is none", such as an `Option`: what
@@ -114,6 +115,7 @@ impl<V> Policy<V> {
             info,
             codec: None,
             is_absent: None,
+            weigh: None,
         }
     }
 
@@ -197,6 +199,21 @@ impl<V> Policy<V> {
     #[must_use]
     pub fn doorkeeper(mut self, keys: usize) -> Self {
         self.info.doorkeeper = Some(keys);
+        self
+    }
+
+    /// Says what a value weighs in local storages whose capacity is a weight (`local://tlfu?weight=N`), in the unit of
+    /// that capacity: bytes, as a rule. When nothing is said, every value weighs 1. Storages that count entries do not ask.
+    ///
+    /// ```
+    /// # use cacheme::Policy;
+    /// let policy: Policy<String> = Policy::new("PageNode", "page:{path}")
+    ///     .tier("local", None)
+    ///     .weigh(|page| u32::try_from(page.len()).unwrap_or(u32::MAX));
+    /// ```
+    #[must_use]
+    pub fn weigh(mut self, weigh: fn(&V) -> u32) -> Self {
+        self.weigh = Some(weigh);
         self
     }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheme_storage::{LocalEntry, LocalValue, RemoteEntry};
+use cacheme_storage::RemoteEntry;
 use tokio::time::Instant;
 
 use crate::batch::Batch;
@@ -276,7 +276,7 @@ async fn set<N: Node>(
         let ttl = ttl.map(|ttl| shortened(ttl, spread).saturating_sub(since.elapsed()));
         match &tier.storage {
             TierStorage::Local(local) => {
-                let entry = LocalEntry::new(LocalValue::new(Stored::<N>(value.clone())), ttl);
+                let entry = kind.local_entry(value.clone(), ttl);
                 if local.insert(&key, entry, lead.flight().fence()) {
                     count(&tier.counters.fills, 1);
                 } else {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use cacheme_storage::{Fence, Filled, LocalEntry, LocalStorage, LocalValue, RemoteEntry};
+use cacheme_storage::{Fence, Filled, LocalStorage, RemoteEntry};
 use tokio::time::Instant;
 
 use super::leases::Held;
 use super::{Answer, Batch};
 use crate::flight::FullKey;
-use crate::kind::{RemoteTier, Stored, Tier, TierStorage};
+use crate::kind::{RemoteTier, Tier, TierStorage};
 use crate::node::Node;
 use crate::owed::owe;
 use crate::policy::shortened;
@@ -123,8 +123,7 @@ impl<N: Node> Batch<N> {
             let ttl = landing.ttl(tier);
             let mut stored = false;
             if landing.accepted && ttl != Some(Duration::ZERO) {
-                let value = landing.value.clone();
-                let entry = LocalEntry::new(LocalValue::new(Stored::<N>(value)), ttl);
+                let entry = self.kind.local_entry(landing.value.clone(), ttl);
                 stored = local.insert(&item.key, entry, fence);
             }
             if stored {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cacheme::{BoxError, LoadContext, Node, Policy};
+use cacheme::{BoxError, LoadContext, Node, Policy, Storage};
 use tokio::time::{Instant, sleep};
 
 use crate::fakes::{Local, Op, Remote};
@@ -220,5 +220,53 @@ fn policies_that_cannot_work_are_refused() {
     ] {
         let error = cacheme::DynamicKind::new(wrong).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
+    }
+}
+
+fn size(text: &String) -> u32 {
+    u32::try_from(text.len()).unwrap_or(u32::MAX)
+}
+
+#[derive(Node, Clone, Debug)]
+#[node(
+    key = "text:{length}",
+    value = String,
+    tier(storage = "local"),
+    load = text,
+    serializer = none,
+    weigh = size,
+)]
+struct TextNode {
+    length: usize,
+}
+
+async fn text(node: &TextNode, _cx: &mut LoadContext<TextNode>) -> Result<String, BoxError> {
+    Ok("x".repeat(node.length))
+}
+
+#[tokio::test]
+async fn a_storage_of_a_weight_holds_what_the_node_says_its_values_weigh() {
+    for url in ["local://tlfu?weight=100", "local://lru?weight=100"] {
+        let storage = Storage::open(url).unwrap();
+        let cacheme = cacheme([("local", storage.clone())]).await;
+        let held = storage.as_local().unwrap();
+        // Loaded, set and refreshed, light and heavy: nothing is stored that is heavier than all may be.
+        for length in [40, 30, 20, 101] {
+            assert_eq!(cacheme.get(&TextNode { length }).await.unwrap().len(), length);
+        }
+        assert_eq!(held.len(), 3, "{url}: 40 + 30 + 20 of 100");
+        let heavy = TextNode { length: 20 };
+        cacheme.set(&heavy, "y".repeat(101)).await.unwrap();
+        assert_eq!(
+            cacheme.peek(&heavy).await.unwrap(),
+            None,
+            "too heavy, and the old value is gone"
+        );
+        cacheme.refresh(&TextNode { length: 90 }).await.unwrap();
+        assert!(held.len() <= 2, "{url}: 90 leaves room for none of the others");
+        assert_eq!(
+            held.entry(b"cacheme:text:90:v1").map_or(90, |entry| entry.weight),
+            90
+        );
     }
 }
