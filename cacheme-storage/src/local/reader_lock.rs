@@ -125,7 +125,7 @@ impl<T> ReaderLock<T> {
         self.write_as(Reader::this_thread())
     }
 
-    #[inline]
+    #[inline(always)]
     fn write_as(&self, me: Reader) -> Option<WriteGuard<'_, T>> {
         let reads = match self.own_slot(me) {
             Some(slot) => slot.0.load(Relaxed) != 0,
@@ -152,12 +152,11 @@ impl<T> ReaderLock<T> {
     }
 
     /// The writer's word is set: waits until every slot was seen down.
-    #[inline]
+    #[inline(always)]
     fn wait_for_readers(&self) {
         let (shared, owned) = self.slots.split_last().expect("the shared slot is always there");
         // Whoever claims a slot later sees the word.
-        let ever = slots::ever_owned().min(owned.len());
-        for slot in &owned[..ever] {
+        for slot in owned.iter().take(slots::ever_owned()) {
             if slot.0.load(SeqCst) != 0 {
                 Self::wait_for(slot);
             }

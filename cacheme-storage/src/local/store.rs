@@ -87,7 +87,7 @@ impl<K, V> Store<K, V> {
     }
 
     /// The entry under `key`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find<Q: Eq + ?Sized>(&self, hash: u32, key: &Q) -> Option<Found<'_, K, V>>
     where
         K: Borrow<Q>,
@@ -155,7 +155,7 @@ impl<K, V> Store<K, V> {
     /// # Panics
     ///
     /// If there is none.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, slot: u32, hash: u32) -> (K, V) {
         let position = self.position(slot, hash);
         self.table.remove(position, hash);

@@ -107,7 +107,7 @@ impl Table {
     /// Asks for the line where a search for this hash begins.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u32) {
-        if let Some(line) = self.lines.get(self.way(hash).line) {
+        if let Some(line) = self.lines.get(home(hash, self.lines.len())) {
             prefetch(line);
         }
     }
@@ -115,31 +115,41 @@ impl Table {
     /// Adds a word, of a slot and flags; the caller knows that the slot is not in the table, and has made room.
     #[inline]
     pub(crate) fn insert(&mut self, hash: u32, word: u32) {
-        let mut way = self.way(hash);
+        let way = self.way(hash);
+        if !self.lines[way.line].add(hash, word) {
+            self.insert_further(way, hash, word);
+        }
+    }
+
+    /// The line was full: goes on.
+    #[inline(never)]
+    fn insert_further(&mut self, mut way: Way, hash: u32, word: u32) {
         loop {
-            let line = &mut self.lines[way.line];
-            let empty = line.matches(0);
-            if empty != 0 {
-                let place = empty.trailing_zeros() as usize;
-                line.set_tag(place, tag(hash));
-                line.words[place] = word;
+            self.step(&mut way, hash);
+            if self.lines[way.line].add(hash, word) {
                 self.farthest = self.farthest.max(way.steps);
                 return;
             }
-            line.pass(hash);
-            self.step(&mut way, hash);
         }
     }
 
     /// Takes out a word that was found by this hash.
     #[inline]
     pub(crate) fn remove(&mut self, position: Position, hash: u32) {
-        let mut way = self.way(hash);
+        let way = self.way(hash);
+        if way.line != position.line {
+            self.take_back(way, position, hash);
+        }
+        self.lines[position.line].set_tag(position.word, 0);
+    }
+
+    /// Takes back that this entry passed the lines on its way.
+    #[inline(never)]
+    fn take_back(&mut self, mut way: Way, position: Position, hash: u32) {
         while way.line != position.line {
             self.lines[way.line].take_back(hash);
             self.step(&mut way, hash);
         }
-        self.lines[way.line].set_tag(position.word, 0);
     }
 
     /// Slot and flags at a position.
@@ -168,8 +178,10 @@ impl Table {
 
     #[inline]
     fn way(&self, hash: u32) -> Way {
-        let line = ((u64::from(hash) * self.lines.len() as u64) >> 32) as usize;
-        Way { line, steps: 0 }
+        Way {
+            line: home(hash, self.lines.len()),
+            steps: 0,
+        }
     }
 
     #[inline]
@@ -183,6 +195,12 @@ impl Table {
         }
         way.steps += 1;
     }
+}
+
+/// The line where the search for a key begins.
+#[inline]
+fn home(hash: u32, lines: usize) -> usize {
+    ((u64::from(hash) * lines as u64) >> 32) as usize
 }
 
 /// The lines that a key looks at, one after the other.
@@ -219,6 +237,20 @@ impl Line {
             matches &= matches - 1;
         }
         None
+    }
+
+    /// Adds a word; where there is no room, counts who passes and says `false`.
+    #[inline]
+    fn add(&mut self, hash: u32, word: u32) -> bool {
+        let empty = self.matches(0);
+        if empty == 0 {
+            self.pass(hash);
+            return false;
+        }
+        let place = empty.trailing_zeros() as usize;
+        self.set_tag(place, tag(hash));
+        self.words[place] = word;
+        true
     }
 
     /// Whether an entry of this hash's group passed here.
