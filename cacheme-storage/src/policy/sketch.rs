@@ -22,7 +22,7 @@ pub(crate) const MOST: u32 = 15;
 const BYTES_PER_ENTRY: usize = 10;
 /// Counters are halved once for so many additions an entry of the cache. TinyLFU takes 10; anything from 20 to 40 is
 /// better by 0.002, since what is counted here are arrivals and passes of the hand and not every hit.
-const ADDITIONS_PER_ENTRY: u64 = 30;
+const ADDITIONS_PER_ENTRY: u64 = 20;
 /// Smaller ones have a block for each entry up to so many. A loop through more keys than there is room for is won by who has
 /// no false count among a few hundred: one leads to the next, since a key that wins too early is gone when its turn comes.
 /// Sixteen kilobytes instead of three give small caches 0.005 of the mean hit ratio, and keep it the same with every seed.
