@@ -3,6 +3,7 @@
 //! | to find | look at |
 //! |---|---|
 //! | traces and their manifest | [`trace`] |
+//! | what caches reached that are not run here | [`reference`] |
 //! | the clairvoyant optimum | [`belady`] |
 //! | the caches that are compared, ours included | [`peers`] |
 //! | a replay with a check of the population | [`replay`] |
@@ -16,6 +17,7 @@ pub mod belady;
 pub mod histogram;
 pub mod peers;
 pub mod race;
+pub mod reference;
 pub mod replay;
 pub mod stats;
 pub mod table;

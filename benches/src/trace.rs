@@ -13,7 +13,8 @@ pub struct Trace {
     pub name: String,
     /// The keys, in the order in which they are asked for.
     pub keys: Vec<u64>,
-    path: PathBuf,
+    /// Where it lies.
+    pub path: PathBuf,
 }
 
 impl Trace {

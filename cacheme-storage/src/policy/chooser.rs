@@ -5,8 +5,7 @@
 //! keys what a cache of C/R entries sees of every R-th.
 
 use super::config::CONFIGS;
-use super::shadow::{Moment, Shadow};
-use super::sketch::Sketch;
+use super::shadow::Shadow;
 
 /// Shadows hold at most so many keys: what more would add in precision, it costs in time.
 const LARGEST: u64 = 512;
@@ -21,7 +20,6 @@ pub(crate) struct Chooser {
     rate: u64,
     size: usize,
     shadows: Vec<Shadow>,
-    sketch: Sketch,
     scores: [Score; CONFIGS.len()],
     /// Samples that the scores stand for.
     weight: f64,
@@ -29,8 +27,6 @@ pub(crate) struct Chooser {
     /// Samples before anything is scored.
     warming: usize,
     current: usize,
-    now: u16,
-    part: usize,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -55,15 +51,14 @@ impl Chooser {
         Self {
             rate,
             size,
-            shadows: CONFIGS.iter().map(|config| Shadow::new(config, size)).collect(),
-            sketch: Sketch::new(size),
+            shadows: (0..CONFIGS.len())
+                .map(|config| Shadow::new(config, size))
+                .collect(),
             scores: [Score::default(); CONFIGS.len()],
             weight: 0.0,
             samples: 0,
             warming: size * 2,
             current,
-            now: 0,
-            part: 0,
         }
     }
 
@@ -74,21 +69,9 @@ impl Chooser {
 
     /// A sampled key was asked for. Says what is best from now on.
     pub(crate) fn access(&mut self, hash: u32) -> usize {
-        let tick = (self.size / 128).max(1);
-        self.part += 1;
-        if self.part >= tick {
-            self.part = 0;
-            self.now = self.now.wrapping_add(1);
-        }
-        self.count(hash);
-        let moment = Moment {
-            now: self.now,
-            coarse: u32::from(tick > 1),
-            sketch: &self.sketch,
-        };
         let mut hits = [false; CONFIGS.len()];
         for (hit, shadow) in hits.iter_mut().zip(&mut self.shadows) {
-            *hit = shadow.access(hash, &moment);
+            *hit = shadow.access(hash);
         }
         if self.warming > 0 {
             if self.shadows[self.current].is_full() {
@@ -107,18 +90,6 @@ impl Chooser {
             self.choose();
         }
         self.current
-    }
-
-    /// Counts the key in the sketch, unless it was just used: a burst says nothing about how often a key comes back.
-    fn count(&mut self, hash: u32) {
-        let bursts = (self.size / 50) as u16 / (self.size / 128).max(1) as u16;
-        let lru = &self.shadows[CONFIGS.len() - 1];
-        let burst = lru
-            .last_use(hash)
-            .is_some_and(|ts| self.now.wrapping_sub(ts) <= bursts);
-        if !burst {
-            self.sketch.add(hash);
-        }
     }
 
     fn choose(&mut self) {

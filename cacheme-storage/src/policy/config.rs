@@ -88,9 +88,23 @@ pub(crate) fn comes_back_sooner(irr: u16, coarse: u32, idle: u16) -> bool {
 pub(crate) struct Contest {
     pub(crate) candidate: u32,
     pub(crate) victim: u32,
+    /// Ticks from the candidate's last use to the one that brought it; `u16::MAX` if it was not in the ghost.
     pub(crate) irr: u16,
     pub(crate) idle: u16,
     pub(crate) coarse: u32,
+}
+
+impl Contest {
+    /// Whether the candidate was used more often than the victim in a like time. What brought a key back after it was gone for longer
+    /// than the victim has been idle is a use for which the victim had no time yet, so it does not count. In a loop
+    /// through more keys than there is room for, those that come back would otherwise push out, one by one, those whose
+    /// turn is next.
+    #[inline]
+    fn is_more_frequent(&self) -> bool {
+        let was_away = self.irr != u16::MAX;
+        let for_longer = was_away && u32::from(self.irr) + self.coarse >= u32::from(self.idle);
+        self.candidate > self.victim + u32::from(for_longer)
+    }
 }
 
 /// A candidate of at least this frequency sometimes wins by chance, so that nobody pins the victims by raising their
@@ -103,7 +117,7 @@ impl Mode {
     /// Whether the candidate wins. `chance` gives random bits.
     #[inline]
     pub(crate) fn admits(self, contest: &Contest, chance: &mut Chance) -> bool {
-        let frequent = contest.candidate > contest.victim;
+        let frequent = contest.is_more_frequent();
         if self == Mode::Recency {
             let irr = u32::from(contest.irr);
             let idle = u32::from(contest.idle);
@@ -127,5 +141,29 @@ impl Chance {
         self.0 ^= self.0 >> 17;
         self.0 ^= self.0 << 5;
         self.0.is_multiple_of(of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_away_for_longer_than_the_victim_sat_there_has_to_lead_by_two() {
+        let wins = |candidate, irr| {
+            let contest = Contest {
+                candidate,
+                victim: 2,
+                irr,
+                idle: 100,
+                coarse: 1,
+            };
+            Mode::Plain.admits(&contest, &mut Chance::new(1))
+        };
+        // Sooner than the victim, and not known: one is enough.
+        assert!(wins(3, 98) && wins(3, u16::MAX));
+        assert!(!wins(2, 98) && !wins(2, u16::MAX));
+        assert!(!wins(3, 99) && !wins(3, 500));
+        assert!(wins(4, 99) && wins(4, 500));
     }
 }

@@ -20,10 +20,10 @@ pub(crate) struct Ghost {
 }
 
 impl Ghost {
-    /// Room for as many keys as the cache has entries. Half as many cost 0.001 of the mean hit ratio, half as many again
-    /// give 0.001 more.
+    /// Room for half as many keys again as the cache has entries. For as many keys the mean hit ratio is 0.001 to 0.002 lower, most
+    /// of all with loops; for twice as many it is the same.
     pub(crate) fn new(entries: usize) -> Self {
-        let buckets = entries.div_ceil(WAYS).max(1);
+        let buckets = (entries + entries / 2).div_ceil(WAYS).max(1);
         Self {
             buckets: vec![
                 Bucket {

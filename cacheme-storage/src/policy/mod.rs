@@ -21,11 +21,11 @@
 //! | [`segments`] | the three queues, linked through the slots |
 //! | [`config`] | the eight configurations (window share and mode), and who wins |
 //! | [`decide`] | [`Policy`]: the picture above, for one shard |
-//! | [`shadow`] | a small cache of hashes that plays one configuration on a sample of the keys, with exact lists |
+//! | [`shadow`] | a small cache of hashes that plays one configuration on a sample of the keys, with the policy itself |
 //! | [`chooser`] | [`Chooser`]: eight shadows, and which configuration is best now; one for all shards |
 //!
-//! Time is counted in arrivals, 128 ticks a turnover, so no clock is read. An entry costs the policy 12 bytes here, as
-//! many in the sketch, and 4 in the ghost. Each part has beside it a version as one would write it on paper, and is
+//! Time is counted in arrivals, 128 ticks a turnover, so no clock is read. An entry costs the policy 12 bytes here, 10 in
+//! the sketch, and 6 in the ghost. Each part has beside it a version as one would write it on paper, and is
 //! compared with it step by step.
 //!
 //! Constants are argued for where they stand and hold for all workloads; `benches/README.md` says what was tried.

@@ -17,12 +17,16 @@ const ROWS: usize = 4;
 /// What a 4-bit counter can hold. Fifteen is enough to order keys; larger counters only forget more slowly.
 pub(crate) const MOST: u32 = 15;
 
-/// Memory of the sketch for each entry of the cache. Twelve bytes are 24 counters, six for each of a key's four: 8 bytes
-/// cost 0.002 of the mean hit ratio, 16 give 0.001 more.
-const BYTES_PER_ENTRY: usize = 12;
+/// Memory of the sketch for each entry of a large cache. Ten bytes are 20 counters, five for each of a key's four: 8 bytes
+/// cost 0.0005 of the mean hit ratio, 12 give nothing that can be measured.
+const BYTES_PER_ENTRY: usize = 10;
 /// Counters are halved once for so many additions an entry of the cache. TinyLFU takes 10; anything from 20 to 40 is
 /// better by 0.002, since what is counted here are arrivals and passes of the hand and not every hit.
-const ADDITIONS_PER_ENTRY: u64 = 30;
+const ADDITIONS_PER_ENTRY: u64 = 20;
+/// Smaller ones have a block for each entry up to so many. A loop through more keys than there is room for is won by who has
+/// no false count among a few hundred: one leads to the next, since a key that wins too early is gone when its turn comes.
+/// Sixteen kilobytes instead of three give small caches 0.005 of the mean hit ratio, and keep it the same with every seed.
+const BLOCKS_OF_SMALL: usize = 256;
 /// The smallest sketch: collisions of a few dozen keys are not worth the kilobyte they would save.
 const FEWEST_BLOCKS: usize = 16;
 
@@ -40,6 +44,7 @@ impl Sketch {
     pub(crate) fn new(entries: usize) -> Self {
         let blocks = (entries * BYTES_PER_ENTRY)
             .div_ceil(size_of::<Block>())
+            .max(entries.min(BLOCKS_OF_SMALL))
             .max(FEWEST_BLOCKS);
         let step = (entries as u64 * ADDITIONS_PER_ENTRY / blocks as u64).max(1);
         Self {
