@@ -17,6 +17,8 @@ mod remote;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 mod repeat;
 #[cfg(feature = "_server")]
+mod server;
+#[cfg(feature = "_server")]
 mod server_pool;
 #[cfg(any(feature = "_server", feature = "mongodb"))]
 mod side_by_side;
@@ -44,12 +46,14 @@ pub(crate) use remote::remote_storage;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub(crate) use repeat::repeat;
 #[cfg(feature = "_server")]
+pub(crate) use server::{Located, Server};
+#[cfg(feature = "_server")]
 pub(crate) use server_pool::{ServerPool, Statement, Trouble};
 #[cfg(any(feature = "_server", feature = "mongodb"))]
 pub(crate) use side_by_side::side_by_side;
 #[cfg(feature = "_sql")]
 pub(crate) use table::TableName;
 #[cfg(feature = "_sql")]
-pub(crate) use table_options::TableOptions;
+pub(crate) use table_options::{TableOptions, table_setters};
 pub(crate) use ttl::{LEASE_LIMIT_MS, millis, ttl_millis};
 pub(crate) use upkeep::{Upkeep, UpkeepTask};

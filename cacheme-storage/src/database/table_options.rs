@@ -48,3 +48,44 @@ impl TableOptions {
         Ok(())
     }
 }
+
+/// The setters of a builder whose field `options` are these, inside its `impl`. What differs is told: `table`, `create` and
+/// `connections` each with its documentation.
+macro_rules! table_setters {
+    (
+        $(#[$table:meta])* table,
+        $(#[$create:meta])* create,
+        $(#[$connections:meta])* connections $(,)?
+    ) => {
+        $(#[$table])*
+        pub fn table(mut self, name: impl Into<String>) -> Self {
+            self.options.table = name.into();
+            self
+        }
+
+        $(#[$create])*
+        pub fn create(mut self, create: bool) -> Self {
+            self.options.create = create;
+            self
+        }
+
+        $(#[$connections])*
+        pub fn connections(mut self, connections: u32) -> Self {
+            self.options.connections = connections.max(1);
+            self
+        }
+
+        /// How long a call waits for a connection when all are in use.
+        pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
+            self.options.acquire_timeout = timeout;
+            self
+        }
+
+        /// The time between two collections of expired rows.
+        pub fn purge_every(mut self, every: Duration) -> Self {
+            self.options.purge_every = every;
+            self
+        }
+    };
+}
+pub(crate) use table_setters;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use sqlx::MySqlPool;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 
-use crate::database::{Gate, Ready, ServerPool, TableName, TableOptions, UpkeepTask, host_and_port};
+use crate::database::{
+    Gate, Located, Ready, Server, TableName, TableOptions, UpkeepTask, host_and_port, table_setters,
+};
 use crate::url::StorageUrl;
 use crate::{Error, Result, ServerClock};
 
@@ -18,14 +20,8 @@ use super::{Inner, MySql};
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct MySqlBuilder {
-    server: Server,
+    server: Server<sqlx::MySql>,
     options: TableOptions,
-}
-
-#[derive(Clone)]
-enum Server {
-    Options(Box<MySqlConnectOptions>),
-    Pool(MySqlPool),
 }
 
 impl MySqlBuilder {
@@ -83,34 +79,13 @@ impl MySqlBuilder {
         self
     }
 
-    /// The name of the table, `table` or `database.table`, of ASCII letters, digits and `_`.
-    pub fn table(mut self, name: impl Into<String>) -> Self {
-        self.options.table = name.into();
-        self
-    }
-
-    /// Whether the table is made when it is absent.
-    pub fn create(mut self, create: bool) -> Self {
-        self.options.create = create;
-        self
-    }
-
-    /// How many statements run at once.
-    pub fn connections(mut self, connections: u32) -> Self {
-        self.options.connections = connections.max(1);
-        self
-    }
-
-    /// How long a call waits for a connection when all are in use.
-    pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
-        self.options.acquire_timeout = timeout;
-        self
-    }
-
-    /// The time between two collections of expired rows.
-    pub fn purge_every(mut self, every: Duration) -> Self {
-        self.options.purge_every = every;
-        self
+    table_setters! {
+        /// The name of the table, `table` or `database.table`, of ASCII letters, digits and `_`.
+        table,
+        /// Whether the table is made when it is absent.
+        create,
+        /// How many statements run at once.
+        connections,
     }
 
     /// The storage. Nothing is reached yet.
@@ -119,7 +94,7 @@ impl MySqlBuilder {
     ///
     /// [`Error::Config`] if the name of the table cannot be one, or if nothing names its database.
     pub fn build(self) -> Result<MySql> {
-        let location = self.location();
+        let location = self.server.location();
         let config = |reason: String| Error::Config {
             storage: location.clone(),
             reason,
@@ -127,20 +102,14 @@ impl MySqlBuilder {
         let Some(table) = TableName::parse(&self.options.table, true) else {
             return Err(config(format!("`table` must be {}", TableName::SYNTAX)));
         };
-        if !table.has_schema() && self.database().is_none() {
+        if !table.has_schema() && self.server.ask(|server| server.get_database().is_none()) {
             return Err(config(
                 "names no database; write `mysql://host/database`, or `database.table` for the table".into(),
             ));
         }
-        let pool = match self.server {
-            Server::Pool(pool) => ServerPool::foreign(pool),
-            Server::Options(options) => ServerPool::open(
-                // Each length of a list is a statement of its own, up to a point.
-                options.statement_cache_capacity(256),
-                self.options.connections,
-                self.options.acquire_timeout,
-            ),
-        };
+        // Each length of a list is a statement of its own, up to a point.
+        let tune = |server: MySqlConnectOptions| server.statement_cache_capacity(256);
+        let pool = self.server.open(&self.options, tune);
         Ok(MySql {
             inner: Arc::new(Inner {
                 location,
@@ -155,38 +124,14 @@ impl MySqlBuilder {
             }),
         })
     }
-
-    fn database(&self) -> Option<String> {
-        match &self.server {
-            Server::Options(options) => options.get_database().map(Into::into),
-            Server::Pool(pool) => pool.connect_options().get_database().map(Into::into),
-        }
-    }
-
-    fn location(&self) -> String {
-        match &self.server {
-            Server::Options(options) => location(options),
-            Server::Pool(pool) => location(&pool.connect_options()),
-        }
-    }
 }
 
-/// Where the options lead, without secrets.
-fn location(options: &MySqlConnectOptions) -> String {
-    let database = options.get_database().unwrap_or_default();
-    match options.get_socket() {
-        Some(socket) => format!("mysql:///{database} at {}", socket.display()),
-        None => format!("mysql://{}:{}/{database}", options.get_host(), options.get_port()),
-    }
-}
-
-impl std::fmt::Debug for Server {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The driver's options would print the password.
-        let (kind, options) = match self {
-            Self::Options(options) => ("Options", location(options)),
-            Self::Pool(pool) => ("Pool", location(&pool.connect_options())),
-        };
-        f.debug_tuple(kind).field(&options).finish()
+impl Located for sqlx::MySql {
+    fn location(options: &MySqlConnectOptions) -> String {
+        let database = options.get_database().unwrap_or_default();
+        match options.get_socket() {
+            Some(socket) => format!("mysql:///{database} at {}", socket.display()),
+            None => format!("mysql://{}:{}/{database}", options.get_host(), options.get_port()),
+        }
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use crate::database::{Gate, Ready, ServerPool, TableName, TableOptions, UpkeepTask, host_and_port};
+use crate::database::{
+    Gate, Located, Ready, Server, TableName, TableOptions, UpkeepTask, host_and_port, table_setters,
+};
 use crate::url::StorageUrl;
 use crate::{Error, Result, ServerClock};
 
@@ -16,14 +18,8 @@ use super::{Inner, Postgres};
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct PostgresBuilder {
-    server: Server,
+    server: Server<sqlx::Postgres>,
     options: TableOptions,
-}
-
-#[derive(Clone)]
-enum Server {
-    Options(Box<PgConnectOptions>),
-    Pool(PgPool),
 }
 
 impl PostgresBuilder {
@@ -81,34 +77,13 @@ impl PostgresBuilder {
         self
     }
 
-    /// The name of the table, `table` or `schema.table`, of ASCII letters, digits and `_`.
-    pub fn table(mut self, name: impl Into<String>) -> Self {
-        self.options.table = name.into();
-        self
-    }
-
-    /// Whether the table is made when it is absent.
-    pub fn create(mut self, create: bool) -> Self {
-        self.options.create = create;
-        self
-    }
-
-    /// How many statements run at once.
-    pub fn connections(mut self, connections: u32) -> Self {
-        self.options.connections = connections.max(1);
-        self
-    }
-
-    /// How long a call waits for a connection when all are in use.
-    pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
-        self.options.acquire_timeout = timeout;
-        self
-    }
-
-    /// The time between two collections of expired rows.
-    pub fn purge_every(mut self, every: Duration) -> Self {
-        self.options.purge_every = every;
-        self
+    table_setters! {
+        /// The name of the table, `table` or `schema.table`, of ASCII letters, digits and `_`.
+        table,
+        /// Whether the table is made when it is absent.
+        create,
+        /// How many statements run at once.
+        connections,
     }
 
     /// The storage. Nothing is reached yet.
@@ -117,19 +92,14 @@ impl PostgresBuilder {
     ///
     /// [`Error::Config`] if the name of the table cannot be one.
     pub fn build(self) -> Result<Postgres> {
-        let location = self.location();
+        let location = self.server.location();
         let Some(table) = TableName::parse(&self.options.table, true) else {
             return Err(Error::Config {
                 storage: location,
                 reason: format!("`table` must be {}", TableName::SYNTAX),
             });
         };
-        let pool = match self.server {
-            Server::Pool(pool) => ServerPool::foreign(pool),
-            Server::Options(options) => {
-                ServerPool::open(*options, self.options.connections, self.options.acquire_timeout)
-            }
-        };
+        let pool = self.server.open(&self.options, |server| server);
         Ok(Postgres {
             inner: Arc::new(Inner {
                 location,
@@ -143,35 +113,18 @@ impl PostgresBuilder {
             }),
         })
     }
+}
 
-    fn location(&self) -> String {
-        match &self.server {
-            Server::Options(options) => location(options),
-            Server::Pool(pool) => location(&pool.connect_options()),
+impl Located for sqlx::Postgres {
+    fn location(options: &PgConnectOptions) -> String {
+        let database = options.get_database().unwrap_or(options.get_username());
+        match options.get_socket() {
+            Some(socket) => format!("postgres:///{database} at {}", socket.display()),
+            None => format!(
+                "postgres://{}:{}/{database}",
+                options.get_host(),
+                options.get_port()
+            ),
         }
-    }
-}
-
-/// Where the options lead, without secrets.
-fn location(options: &PgConnectOptions) -> String {
-    let database = options.get_database().unwrap_or(options.get_username());
-    match options.get_socket() {
-        Some(socket) => format!("postgres:///{database} at {}", socket.display()),
-        None => format!(
-            "postgres://{}:{}/{database}",
-            options.get_host(),
-            options.get_port()
-        ),
-    }
-}
-
-impl std::fmt::Debug for Server {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The driver's options would print the password.
-        let (kind, options) = match self {
-            Self::Options(options) => ("Options", location(options)),
-            Self::Pool(pool) => ("Pool", location(&pool.connect_options())),
-        };
-        f.debug_tuple(kind).field(&options).finish()
     }
 }

@@ -9,7 +9,7 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::sync::{Mutex, Semaphore};
 
-use crate::database::{Gate, Ready, TableName, TableOptions, UpkeepTask};
+use crate::database::{Gate, Ready, TableName, TableOptions, UpkeepTask, table_setters};
 use crate::url::StorageUrl;
 use crate::{Error, Result};
 
@@ -85,39 +85,18 @@ impl SqliteBuilder {
         self
     }
 
-    /// The name of the table: ASCII letters, digits and `_`.
-    pub fn table(mut self, name: impl Into<String>) -> Self {
-        self.options.table = name.into();
-        self
-    }
-
-    /// Whether file and table are made when they are absent.
-    pub fn create(mut self, create: bool) -> Self {
-        self.options.create = create;
-        self
-    }
-
-    /// How many statements run at once. A storage in memory has one connection whatever is said here.
-    pub fn connections(mut self, connections: u32) -> Self {
-        self.options.connections = connections.max(1);
-        self
+    table_setters! {
+        /// The name of the table: ASCII letters, digits and `_`.
+        table,
+        /// Whether file and table are made when they are absent.
+        create,
+        /// How many statements run at once. A storage in memory has one connection whatever is said here.
+        connections,
     }
 
     /// How long a statement waits for the lock of another process.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.busy_timeout = timeout;
-        self
-    }
-
-    /// How long a call waits for a connection when all are in use.
-    pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
-        self.options.acquire_timeout = timeout;
-        self
-    }
-
-    /// The time between two collections of expired rows.
-    pub fn purge_every(mut self, every: Duration) -> Self {
-        self.options.purge_every = every;
         self
     }
 
