@@ -263,6 +263,10 @@ async fn postgres_collects_expired_rows_and_keeps_large_values() {
         .unwrap();
     assert_eq!(storage.get(&[b"large"]).await.unwrap(), [Some(value)]);
 
+    storage.close().await.unwrap();
+    // One that collects seldom, so that it is not the collection that meets what follows.
+    let storage = open(&url(&server, ""));
+    storage.connect().await.unwrap();
     run(&pool, "DROP TABLE cacheme").await;
     let error = storage.get(&[b"a"]).await.unwrap_err();
     assert!(error.to_string().contains("does not exist"), "{error}");
