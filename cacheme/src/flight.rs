@@ -17,12 +17,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use cacheme_storage::Fence;
+use foldhash::quality::FixedState;
 use slab::Slab;
 
 use self::sync::Mutex;
 
 /// A full key, shared by all who deal with one flight.
 pub(crate) type FullKey = Arc<[u8]>;
+
+/// Hashes full keys. Seeded by the operating system, so that nobody outside can choose keys that collide.
+pub(crate) fn key_hasher() -> FixedState {
+    use std::hash::{BuildHasher, RandomState};
+    use std::sync::OnceLock;
+
+    static SEED: OnceLock<u64> = OnceLock::new();
+    FixedState::with_seed(*SEED.get_or_init(|| RandomState::new().hash_one(())))
+}
 
 #[cfg(cacheme_loom)]
 mod sync {
@@ -36,6 +46,10 @@ mod sync {
 
         pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
             self.0.lock().expect("no model panics under the lock")
+        }
+
+        pub(crate) fn into_inner(self) -> T {
+            self.0.into_inner().expect("no model panics under the lock")
         }
     }
 }
@@ -121,6 +135,11 @@ impl<T> Flight<T> {
         }
     }
 
+    /// How it ended, to the last one who has it; who is not gets it back.
+    pub(crate) fn into_end(self: Arc<Self>) -> Result<Option<End<T>>, Arc<Self>> {
+        Ok(Arc::try_unwrap(self)?.state.into_inner().end)
+    }
+
     fn finish(&self, end: End<T>) {
         let waiting = {
             let mut state = self.state.lock();
@@ -177,8 +196,10 @@ impl<T> Drop for Ending<T> {
 
 /// All flights of one kind of node.
 pub(crate) struct FlightTable<T> {
-    flights: Mutex<HashMap<FullKey, Arc<Flight<T>>>>,
+    flights: Mutex<Flights<T>>,
 }
+
+type Flights<T> = HashMap<FullKey, Arc<Flight<T>>, FixedState>;
 
 /// What [`FlightTable::join`] found.
 pub(crate) enum Joined<T> {
@@ -191,7 +212,7 @@ pub(crate) enum Joined<T> {
 impl<T> FlightTable<T> {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            flights: Mutex::new(HashMap::new()),
+            flights: Mutex::new(HashMap::with_hasher(key_hasher())),
         })
     }
 
@@ -270,7 +291,7 @@ impl<T> FlightTable<T> {
 }
 
 /// Gives back most of the memory that a rush of flights needed, once few of them are left.
-fn give_back<T>(flights: &mut HashMap<FullKey, T>) {
+fn give_back<T>(flights: &mut Flights<T>) {
     const SMALL: usize = 1024;
     let (len, capacity) = (flights.len(), flights.capacity());
     // Room for twice as many as there are stays, so the next flights do not grow the table again at once.
