@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::batch::{Answer, Batch};
 use crate::error::{Error, Result};
-use crate::flight::{End, Flight, FullKey, Joined, key_hasher};
+use crate::flight::{Done, End, Flight, FullKey, Joined, key_hasher};
 use crate::instance::Cacheme;
 use crate::kind::{Kind, Outcome, Stored, TierStorage, load_error};
 use crate::load::{Load, LoadContext, LoadedNode, Store};
@@ -90,6 +90,10 @@ impl Cacheme {
             match self.look(node)? {
                 Looked::Hit(value) => values[position] = Some(value),
                 Looked::Missed(of, key) => {
+                    if kind.is_none() {
+                        first.reserve(nodes.len() - position);
+                        missed.reserve(nodes.len() - position);
+                    }
                     match first.entry(key) {
                         Entry::Occupied(first) => again.push((position, *first.get())),
                         Entry::Vacant(place) => {
@@ -353,11 +357,10 @@ pub(crate) async fn wait<N: Node>(
     kind: &Kind<N>,
     flight: Arc<Flight<Outcome<N::Value>>>,
 ) -> Option<End<Outcome<N::Value>>> {
-    match flight.into_end() {
-        // Nobody else waited for it: the outcome is ours alone.
-        Ok(end) => end,
+    match flight.ended() {
+        Some(end) => Some(end),
         // Boxed, since what is found at once is not waited for.
-        Err(flight) => Box::pin(wait_for(kind, flight)).await,
+        None => Box::pin(wait_for(kind, flight)).await,
     }
 }
 
@@ -380,8 +383,8 @@ async fn wait_for<N: Node>(
 
 /// The result of a flight as `get` gives it; `None` if it failed with an error of another type, which only the
 /// memoized function that led it could understand: then we load for ourselves.
-pub(crate) fn shared_result<V: Clone>(outcome: Arc<Outcome<V>>, key: &[u8]) -> Option<Result<V>> {
-    match Arc::unwrap_or_clone(outcome) {
+pub(crate) fn shared_result<V: Clone>(outcome: Done<Outcome<V>>, key: &[u8]) -> Option<Result<V>> {
+    match outcome.into_outcome() {
         Ok(value) => Some(Ok(value)),
         Err(Failure::Error(error)) => error.downcast_ref::<Error>().map(|error| Err(error.clone())),
         Err(Failure::Panicked(message)) => {
