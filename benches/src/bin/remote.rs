@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release -p benches --bin remote [-- --storage NAME,NAME… --job get,get64,get_all,fill --rounds N --out FILE]`
 //!
+//! `redis_plain` is Redis again, where what fills by hand compares no lease.
 //! `--side ours` or `--side raw` runs one side alone, for a profiler.
 //!
 //! Both sides serialise the same value in the same way, and talk to one private server. By hand, as with us, the one
@@ -119,24 +120,38 @@ fn token() -> Vec<u8> {
         .to_vec()
 }
 
-struct RawRedis(redis::aio::MultiplexedConnection);
+struct RawRedis {
+    connection: redis::aio::MultiplexedConnection,
+    /// Fills by this script, which compares the lease as the databases do; without it, by a plain `SET`, which would also put
+    /// back what somebody invalidated meanwhile.
+    fill: Option<redis::Script>,
+}
+
+const FILL: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then \
+                    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1 end return 0";
 
 impl Side for RawRedis {
     async fn hit(&self, id: u64) -> Info {
-        let found: Vec<u8> = self.0.clone().get(key(id)).await.expect("the server answers");
+        let found: Vec<u8> = self
+            .connection
+            .clone()
+            .get(key(id))
+            .await
+            .expect("the server answers");
         Info::from_bytes(&found)
     }
 
     async fn hits(&self, ids: Vec<u64>) -> Vec<Info> {
-        let found: Vec<Vec<u8>> = self.0.clone().mget(keys(&ids)).await.expect("the server answers");
+        let mut connection = self.connection.clone();
+        let found: Vec<Vec<u8>> = connection.mget(keys(&ids)).await.expect("the server answers");
         found.iter().map(|found| Info::from_bytes(found)).collect()
     }
 
     async fn fill(&self, id: u64) -> Info {
-        let mut connection = self.0.clone();
+        let (mut connection, token) = (self.connection.clone(), token());
         let mut set = redis::cmd("SET");
         set.arg(key(id))
-            .arg(token())
+            .arg(&token)
             .arg("NX")
             .arg("GET")
             .arg("PX")
@@ -147,6 +162,16 @@ impl Side for RawRedis {
             .expect("the server answers");
         assert!(found.is_none(), "{id} is there");
         let info = Info::of(id);
+        if let Some(fill) = &self.fill {
+            let mut fill = fill.key(key(id));
+            fill.arg(token).arg(info.to_bytes()).arg(TTL_MS);
+            let filled: i64 = fill
+                .invoke_async(&mut connection)
+                .await
+                .expect("the server answers");
+            assert_eq!(filled, 1);
+            return info;
+        }
         let mut set = redis::cmd("SET");
         set.arg(key(id)).arg(info.to_bytes()).arg("PX").arg(TTL_MS);
         let () = set
@@ -480,14 +505,14 @@ async fn compare(name: &str, storage: Storage, raw: impl Side, scale: u64, plan:
     }
 }
 
-const USAGE: &str = "remote [--storage redis,postgres,mysql,mongodb,sqlite] [--job get,get64,get_all,fill] [--side ours|raw] [--rounds 7] [--scale 2000] [--out FILE]";
+const USAGE: &str = "remote [--storage redis,redis_plain,postgres,mysql,mongodb,sqlite] [--job get,get64,get_all,fill] [--side ours|raw] [--rounds 7] [--scale 2000] [--out FILE]";
 
 #[tokio::main]
 async fn main() {
     let args = Args::read(&["storage", "job", "side", "rounds", "scale", "out"], USAGE);
     let mut storages: Vec<String> = args.list("storage");
     if storages.is_empty() {
-        storages = ["redis", "postgres", "mysql", "mongodb", "sqlite"]
+        storages = ["redis", "redis_plain", "postgres", "mysql", "mongodb", "sqlite"]
             .map(Into::into)
             .to_vec();
     }
@@ -503,7 +528,7 @@ async fn main() {
     let open = |url: &str| Storage::open(url).expect("a URL");
     for storage in storages {
         match storage.as_str() {
-            "redis" => {
+            "redis" | "redis_plain" => {
                 let server = tests::redis(&[]);
                 let url = Kind::Redis.url(&server);
                 let client = redis::Client::open(url.as_str()).expect("a URL");
@@ -511,10 +536,11 @@ async fn main() {
                     .get_multiplexed_async_connection()
                     .await
                     .expect("it answers");
+                let fill = (storage == "redis").then(|| redis::Script::new(FILL));
                 compare(
-                    "redis",
+                    &storage,
                     open(&url),
-                    RawRedis(connection),
+                    RawRedis { connection, fill },
                     scale * 4,
                     &plan,
                     &mut table,
