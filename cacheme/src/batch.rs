@@ -318,7 +318,7 @@ impl<N: Node> Batch<N> {
         at: usize,
         tier: &Tier,
         remote: &RemoteTier,
-        now: Instant,
+        mut now: Instant,
     ) -> Found<N::Value> {
         let mut missing = Items::from_slice(items);
         let single = items.len() == 1;
@@ -332,6 +332,7 @@ impl<N: Node> Batch<N> {
         if !missing.is_empty() && (remote.lease.is_none() || !single) {
             // Boxed, so that the reader of one key does not carry its space.
             let rest = Box::pin(self.read_plainly(missing, at, tier, remote, now)).await;
+            now = Instant::now();
             let Some((absent, mut undecodable)) = rest else {
                 count(&tier.counters.misses, items.len());
                 return Found::new();
