@@ -22,6 +22,7 @@
 mod bloom;
 mod clock;
 mod codec;
+mod combined;
 #[cfg(feature = "testing")]
 pub mod conformance;
 #[cfg(feature = "_database")]

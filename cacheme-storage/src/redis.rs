@@ -185,37 +185,28 @@ impl Redis {
     }
 
     /// Asks for leases by the command, or the script where the server does not know the command.
-    async fn ask_for_leases(
+    async fn ask_for_leases<'k>(
         &self,
-        keys: &[&[u8]],
+        keys: &[&'k [u8]],
         lease: &[u8],
         time_ms: u64,
         steal: bool,
     ) -> Result<Vec<Value>> {
-        let set = |key: &[u8]| {
-            let mut command = redis::cmd("SET");
-            command.arg(key).arg(lease).arg("PX").arg(time_ms);
-            command
-        };
-        if steal {
-            let commands: Vec<_> = keys.iter().map(|&key| (key, set(key))).collect();
-            let answers = self.send(commands).await?;
-            let stolen = |answer| match answer {
-                Value::Okay => Value::Nil,
-                other => other,
-            };
-            return Ok(answers.into_iter().map(stolen).collect());
-        }
-        if !self.acquires_by_script.load(Ordering::Relaxed) {
-            let commands: Vec<_> = keys
-                .iter()
-                .map(|&key| {
-                    let mut command = set(key);
+        if steal || !self.acquires_by_script.load(Ordering::Relaxed) {
+            let set = |&key: &&'k [u8]| {
+                let mut command = Cmd::with_capacity(7, key.len() + lease.len() + 40);
+                command.arg("SET").arg(key).arg(lease).arg("PX").arg(time_ms);
+                if !steal {
                     command.arg("NX").arg("GET");
-                    (key, command)
-                })
-                .collect();
-            let answers = self.send(commands).await?;
+                }
+                (key, command)
+            };
+            let mut answers = self.send(keys.iter().map(set).collect()).await?;
+            if steal {
+                let taken = answers.iter_mut().filter(|answer| **answer == Value::Okay);
+                taken.for_each(|answer| *answer = Value::Nil);
+                return Ok(answers);
+            }
             let unknown = |answer: &Value| {
                 matches!(answer, Value::ServerError(error)
                     if error.details().is_some_and(|details| details.contains("syntax error")))
@@ -228,7 +219,65 @@ impl Redis {
         let arguments = |_, command: &mut Cmd| {
             command.arg(lease).arg(time_ms);
         };
-        self.run(&self.facts.scripts.acquire, keys, arguments).await
+        Box::pin(self.run(&self.facts.scripts.acquire, keys, arguments)).await
+    }
+
+    /// What `acquire` found where the server refused to answer for some keys.
+    async fn acquired_in_trouble(
+        &self,
+        keys: &[&[u8]],
+        mut answers: Vec<Value>,
+        token: LeaseToken,
+        lease: &[u8],
+        time_ms: u64,
+        steal: bool,
+    ) -> Result<Vec<Acquired>> {
+        let places = |answers: &[Value], which: fn(&ServerError) -> bool| -> Vec<usize> {
+            let is = |place: &usize| matches!(&answers[*place], Value::ServerError(error) if which(error));
+            (0..answers.len()).filter(is).collect()
+        };
+        // What is not a string is not ours: it makes way for the lease.
+        let foreign = places(&answers, is_foreign);
+        if !foreign.is_empty() {
+            let theirs: Vec<_> = foreign.iter().map(|&place| keys[place]).collect();
+            let taken = self.ask_for_leases(&theirs, lease, time_ms, true).await?;
+            for (place, answer) in foreign.into_iter().zip(taken) {
+                answers[place] = answer;
+            }
+        }
+        // A server that takes no writes still has values.
+        let refused = places(&answers, refuses_writes);
+        if refused.is_empty() || steal {
+            return answers
+                .into_iter()
+                .map(|answer| self.acquired(answer, token))
+                .collect();
+        }
+        let asked: Vec<_> = refused.iter().map(|&place| keys[place]).collect();
+        let found = self
+            .servers
+            .get(&asked)
+            .await
+            .map_err(|error| self.translate(error))?;
+        if found.iter().all(|found| !matches!(found, Value::BulkString(_))) && refused.len() == keys.len() {
+            return answers
+                .into_iter()
+                .map(|answer| self.acquired(answer, token))
+                .collect();
+        }
+        for (place, found) in refused.iter().zip(found) {
+            answers[*place] = found;
+        }
+        let mut acquired = Vec::with_capacity(keys.len());
+        for (place, answer) in answers.into_iter().enumerate() {
+            let absent = answer == Value::Nil && refused.binary_search(&place).is_ok();
+            acquired.push(match absent {
+                // There is no lease to be had, and none to wait for.
+                true => Acquired::Busy { left: Duration::ZERO },
+                false => self.acquired(answer, token)?,
+            });
+        }
+        Ok(acquired)
     }
 }
 
@@ -322,54 +371,18 @@ impl RemoteStorage for Redis {
             until_ms: self.facts.clock.now_ms().saturating_add(time_ms),
         };
         let lease = lease.to_bytes();
-        let mut answers = self.ask_for_leases(keys, &lease, time_ms, steal).await?;
-
-        let places = |answers: &[Value], which: fn(&ServerError) -> bool| -> Vec<usize> {
-            let is = |place: &usize| matches!(&answers[*place], Value::ServerError(error) if which(error));
-            (0..answers.len()).filter(is).collect()
-        };
-        // What is not a string is not ours: it makes way for the lease.
-        let foreign = places(&answers, is_foreign);
-        if !foreign.is_empty() {
-            let theirs: Vec<_> = foreign.iter().map(|&place| keys[place]).collect();
-            let taken = self.ask_for_leases(&theirs, &lease, time_ms, true).await?;
-            for (place, answer) in foreign.into_iter().zip(taken) {
-                answers[place] = answer;
-            }
+        let answers = self.ask_for_leases(keys, &lease, time_ms, steal).await?;
+        // Boxed, so that the usual answer does not carry the space of the others.
+        if answers
+            .iter()
+            .any(|answer| matches!(answer, Value::ServerError(_)))
+        {
+            return Box::pin(self.acquired_in_trouble(keys, answers, token, &lease, time_ms, steal)).await;
         }
-        // A server that takes no writes still has values.
-        let refused = places(&answers, refuses_writes);
-        if refused.is_empty() || steal {
-            return answers
-                .into_iter()
-                .map(|answer| self.acquired(answer, token))
-                .collect();
-        }
-        let asked: Vec<_> = refused.iter().map(|&place| keys[place]).collect();
-        let found = self
-            .servers
-            .get(&asked)
-            .await
-            .map_err(|error| self.translate(error))?;
-        if found.iter().all(|found| !matches!(found, Value::BulkString(_))) && refused.len() == keys.len() {
-            return answers
-                .into_iter()
-                .map(|answer| self.acquired(answer, token))
-                .collect();
-        }
-        for (place, found) in refused.iter().zip(found) {
-            answers[*place] = found;
-        }
-        let mut acquired = Vec::with_capacity(keys.len());
-        for (place, answer) in answers.into_iter().enumerate() {
-            let absent = answer == Value::Nil && refused.binary_search(&place).is_ok();
-            acquired.push(match absent {
-                // There is no lease to be had, and none to wait for.
-                true => Acquired::Busy { left: Duration::ZERO },
-                false => self.acquired(answer, token)?,
-            });
-        }
-        Ok(acquired)
+        answers
+            .into_iter()
+            .map(|answer| self.acquired(answer, token))
+            .collect()
     }
 
     async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {

@@ -84,7 +84,8 @@ impl Capabilities {
 ///
 /// Every operation is bulk and one round trip, however many keys it has; answers come in the order of the keys. Keys
 /// are any bytes (valid UTF-8 when written by Cacheme) of any length: a storage with a limit shortens longer keys with
-/// [`shorten_key`](crate::shorten_key). An implementation need not bound its own time: callers drop the future
+/// [`shorten_key`](crate::shorten_key). The keys of one `get` may come from several callers, whose reads
+/// [`Storage::remote`](crate::Storage::remote) combined. An implementation need not bound its own time: callers drop the future
 /// at the storage's timeout.
 ///
 /// A key is absent, a value, or a lease `(token, until)`. The lease is kept where the value would be, so that removing

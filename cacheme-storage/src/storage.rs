@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::combined::Combined;
 use crate::url::StorageUrl;
 use crate::{LocalStorage, RemoteStorage, Result};
 
@@ -74,9 +75,12 @@ impl Storage {
     }
 
     /// A storage outside this process.
+    ///
+    /// Reads of one key each, of which many are under way at once, are asked of it together, as one
+    /// [`get`](RemoteStorage::get) of up to 64 keys.
     pub fn remote(storage: impl RemoteStorage) -> Self {
         Self {
-            kind: StorageKind::Remote(Arc::new(storage)),
+            kind: StorageKind::Remote(Arc::new(Combined::new(storage))),
             timeout: Self::DEFAULT_TIMEOUT,
         }
     }

@@ -18,9 +18,10 @@ use cacheme_storage::{Acquired, Fence, LeaseToken};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use self::landing::{Landing, Origin};
+use self::landing::{Found, Landing, Origin};
 use self::leases::{Held, unique_token};
 use crate::flight::{FullKey, Lead};
 use crate::kind::{Kind, Outcome, RemoteTier, Stored, Tier, TierStorage};
@@ -33,9 +34,15 @@ use crate::stats::count;
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
+/// Numbers of items. Most batches are of one, and allocate none.
+pub(crate) type Items = SmallVec<[usize; 2]>;
+
 pub(crate) struct Batch<N: Node> {
     kind: Arc<Kind<N>>,
     items: Vec<Item<N>>,
+    /// When its flights began, which are waited for from then on for the node's `load_timeout`; `None` once it has waited
+    /// for something.
+    begun: Option<Instant>,
     /// Names this batch as the holder of its leases. No two batches share one.
     token: LeaseToken,
     /// Takes leases away from whoever has them and reads nothing: for `refresh`.
@@ -54,7 +61,7 @@ struct Item<N: Node> {
     /// The tier it is at; past the last one it is ready to be loaded.
     at: usize,
     /// By tier, what we have of its lease.
-    leases: Vec<Held>,
+    leases: SmallVec<[Held; 8]>,
     /// Since when it has waited for another process.
     waiting: Option<Instant>,
     /// What comes of it is handed out and stored nowhere: another process may be storing something newer.
@@ -68,14 +75,15 @@ pub(crate) struct Answer<V> {
 }
 
 impl<N: Node> Batch<N> {
-    pub(crate) fn new(kind: Arc<Kind<N>>, flights: Vec<Led<N>>) -> Self {
+    /// A batch for flights that began at `begun`.
+    pub(crate) fn new(kind: Arc<Kind<N>>, flights: impl IntoIterator<Item = Led<N>>, begun: Instant) -> Self {
         let tiers = kind.tiers.len();
         let item = |(lead, node, key)| Item {
             lead: Some(lead),
             node,
             key,
             at: 0,
-            leases: vec![Held::No; tiers],
+            leases: SmallVec::from_elem(Held::No, tiers),
             waiting: None,
             hand_out_only: false,
         };
@@ -83,6 +91,7 @@ impl<N: Node> Batch<N> {
         Self {
             kind,
             items,
+            begun: Some(begun),
             token: unique_token(),
             steal: false,
             pause: FIRST_PAUSE,
@@ -90,9 +99,11 @@ impl<N: Node> Batch<N> {
     }
 
     /// A batch that reads nothing, and whose values take the place of whatever is there.
-    pub(crate) fn stealing(kind: Arc<Kind<N>>, flights: Vec<Led<N>>) -> Self {
-        let mut batch = Self::new(kind, flights);
+    pub(crate) fn stealing(kind: Arc<Kind<N>>, flights: impl IntoIterator<Item = Led<N>>) -> Self {
+        let mut batch = Self::new(kind, flights, Instant::now());
         batch.steal = true;
+        // Older flights are waited for before it does anything.
+        batch.begun = None;
         batch
     }
 
@@ -120,9 +131,18 @@ impl<N: Node> Batch<N> {
         self.extend(self.kind.info.load_timeout);
     }
 
-    /// Says that we are alive: whoever drives us is waited for anew. `step` bounds what is done next.
-    fn alive(&self, step: Duration) {
-        self.extend(self.kind.info.load_timeout.max(step));
+    /// Says that we are alive: whoever drives us is waited for anew. `step` bounds what is done next, which begins at the
+    /// moment that this gives.
+    fn alive(&mut self, step: Duration) -> Instant {
+        let patience = self.kind.info.load_timeout;
+        match self.begun.take().filter(|_| step <= patience) {
+            Some(begun) => begun,
+            None => {
+                let now = Instant::now();
+                self.extend_until(now + patience.max(step));
+                now
+            }
+        }
     }
 
     /// Ends what is still open of `items` with a panic: a value's own code went wrong while it was stored.
@@ -137,18 +157,29 @@ impl<N: Node> Batch<N> {
     /// A batch of its own for the flights that wait for other processes, so that they need not wait for our loads too.
     pub(crate) fn split_waiting(&mut self) -> Option<Self> {
         let end = self.kind.tiers.len();
-        let waiting = self.open_items(|item| item.at < end);
-        if waiting.is_empty() {
+        self.split(|item| item.at < end)
+    }
+
+    /// A batch of its own for the flights that are ready to be loaded.
+    pub(crate) fn split_ready(&mut self) -> Option<Self> {
+        let end = self.kind.tiers.len();
+        self.split(|item| item.at == end)
+    }
+
+    fn split(&mut self, which: impl Fn(&Item<N>) -> bool) -> Option<Self> {
+        let end = self.kind.tiers.len();
+        let chosen = self.open_items(which);
+        if chosen.is_empty() {
             return None;
         }
-        let items = waiting.into_iter().map(|item| {
+        let items = chosen.into_iter().map(|item| {
             let item = &mut self.items[item];
             Item {
                 lead: item.lead.take(),
                 node: item.node.clone(),
                 key: Arc::clone(&item.key),
                 at: item.at,
-                leases: std::mem::replace(&mut item.leases, vec![Held::No; end]),
+                leases: std::mem::replace(&mut item.leases, SmallVec::from_elem(Held::No, end)),
                 waiting: item.waiting,
                 hand_out_only: item.hand_out_only,
             }
@@ -157,6 +188,7 @@ impl<N: Node> Batch<N> {
         Some(Self {
             kind: Arc::clone(&self.kind),
             items,
+            begun: None,
             token: self.token,
             steal: self.steal,
             pause: self.pause,
@@ -165,7 +197,10 @@ impl<N: Node> Batch<N> {
 
     /// Lets those who wait be patient for `time` from now on.
     pub(crate) fn extend(&self, time: Duration) {
-        let patience = Instant::now() + time;
+        self.extend_until(Instant::now() + time);
+    }
+
+    fn extend_until(&self, patience: Instant) {
         self.items
             .iter()
             .filter_map(|item| item.lead.as_ref())
@@ -174,7 +209,7 @@ impl<N: Node> Batch<N> {
 
     /// Goes on through the tiers until something must be loaded: gives those items, or `None` when all flights have
     /// ended.
-    pub(crate) async fn advance(&mut self) -> Option<Vec<usize>> {
+    pub(crate) async fn advance(&mut self) -> Option<Items> {
         // Kept over several looks, so that what happens meanwhile is not missed.
         let mut change: Option<BoxFuture<'static, ()>> = None;
         loop {
@@ -227,16 +262,16 @@ impl<N: Node> Batch<N> {
             if items.is_empty() {
                 continue;
             }
-            if let TierStorage::Remote(remote) = &tier.storage {
-                self.alive(remote.timeout * 3);
-            }
             let found = match &tier.storage {
-                TierStorage::Local(_) if self.steal => Vec::new(),
+                TierStorage::Local(_) if self.steal => Found::new(),
                 TierStorage::Local(local) => self.read_local(&items, tier, &**local),
-                TierStorage::Remote(remote) => self.read_remote(&items, at, tier, remote).await,
+                TierStorage::Remote(remote) => {
+                    let now = self.alive(remote.timeout * 3);
+                    self.read_remote(&items, at, tier, remote, now).await
+                }
             };
-            for item in &items {
-                let item = &mut self.items[*item];
+            for item in items {
+                let item = &mut self.items[item];
                 if item.waiting.is_none() {
                     item.at = at + 1;
                 }
@@ -250,8 +285,8 @@ impl<N: Node> Batch<N> {
         items: &[usize],
         tier: &Tier,
         local: &dyn cacheme_storage::LocalStorage,
-    ) -> Vec<Landing<N::Value>> {
-        let mut found = Vec::new();
+    ) -> Found<N::Value> {
+        let mut found = Found::new();
         for &item in items {
             let since = Instant::now();
             let entry = local.entry(&self.items[item].key);
@@ -283,78 +318,99 @@ impl<N: Node> Batch<N> {
         at: usize,
         tier: &Tier,
         remote: &RemoteTier,
-    ) -> Vec<Landing<N::Value>> {
-        let mut found = Vec::new();
-        let mut missing = items.to_vec();
+        mut now: Instant,
+    ) -> Found<N::Value> {
+        let mut missing = Items::from_slice(items);
         let single = items.len() == 1;
         // What we could not remove from here is old: not to be read, but to be replaced.
-        let steal = |item: &usize| self.steal || tier.owed.contains(&self.items[*item].key);
-        let mut replaced: Vec<usize> = missing.extract_if(.., |item| steal(item)).collect();
+        let is_old = |item: &usize| self.steal || tier.owed.contains(&self.items[*item].key);
+        let mut replaced = Items::new();
+        if missing.iter().any(is_old) {
+            (replaced, missing) = missing.into_iter().partition(is_old);
+        }
         // For one key, asking for the lease is asking for the value; for many, plain reads are cheaper by far.
         if !missing.is_empty() && (remote.lease.is_none() || !single) {
-            let items = std::mem::take(&mut missing);
-            let keys: Vec<&[u8]> = items.iter().map(|item| &*self.items[*item].key).collect();
-            match tier.bounded(remote, remote.storage.get(&keys)).await {
-                Ok(values) => {
-                    for (&item, bytes) in items.iter().zip(values) {
-                        let Some(bytes) = bytes else {
-                            missing.push(item);
-                            continue;
-                        };
-                        match self.decode(item, tier, remote, &bytes) {
-                            Some(landing) => found.push(landing),
-                            None => replaced.push(item),
-                        }
-                    }
-                    // Those who wait for these need not wait for the leases of the others.
-                    self.found(std::mem::take(&mut found), at).await;
-                }
-                Err(_) => {
-                    count(&tier.counters.misses, items.len() + replaced.len());
-                    return found;
-                }
-            }
+            // Boxed, so that the reader of one key does not carry its space.
+            let rest = Box::pin(self.read_plainly(missing, at, tier, remote, now)).await;
+            now = Instant::now();
+            let Some((absent, mut undecodable)) = rest else {
+                count(&tier.counters.misses, items.len());
+                return Found::new();
+            };
+            missing = absent;
+            replaced.append(&mut undecodable);
         }
-        if let Some(lease) = remote.lease {
-            let answers = self.ask(&missing, at, tier, remote, lease, false).await;
-            let asked = std::mem::take(&mut missing);
-            for (item, answer) in asked.into_iter().zip(answers) {
+        let mut found = Found::new();
+        if let Some(lease) = remote.lease
+            && !(missing.is_empty() && replaced.is_empty())
+        {
+            let answers = self.ask(&missing, at, tier, remote, (now, lease), false).await;
+            let times = Times::now(remote);
+            let mut answers = answers.into_iter().flatten();
+            for item in std::mem::take(&mut missing) {
                 let since = self.items[item].waiting.take();
-                match answer {
-                    Some(Acquired::Value(bytes)) => match self.decode(item, tier, remote, &bytes) {
+                match answers.next() {
+                    Some(Acquired::Value(bytes)) => match self.decode(item, tier, &bytes, times) {
                         Some(landing) => found.push(landing),
                         // Bytes that do not decode are a miss: what is loaded must be able to take their place.
                         None => replaced.push(item),
                     },
                     Some(Acquired::Busy { left }) if !left.is_zero() => {
-                        self.items[item].waiting = since.or_else(|| Some(Instant::now()));
+                        self.items[item].waiting = since.or(Some(times.answered));
                     }
                     Some(Acquired::Granted | Acquired::Busy { .. }) | None => missing.push(item),
                 }
             }
-            self.ask(&replaced, at, tier, remote, lease, true).await;
+            tier.counters.hits.add(found.len());
+            if !replaced.is_empty() {
+                let now = Instant::now();
+                Box::pin(self.ask(&replaced, at, tier, remote, (now, lease), true)).await;
+            }
         }
-        missing.append(&mut replaced);
-        count(&tier.counters.misses, missing.len());
+        count(&tier.counters.misses, missing.len() + replaced.len());
         found
     }
 
-    fn decode(
-        &self,
-        item: usize,
+    /// Reads `items` without asking for leases, and lands what is there. Gives those that are absent, and those that do not
+    /// decode; `None` when the storage is in trouble.
+    async fn read_plainly(
+        &mut self,
+        items: Items,
+        at: usize,
         tier: &Tier,
         remote: &RemoteTier,
-        bytes: &[u8],
-    ) -> Option<Landing<N::Value>> {
+        now: Instant,
+    ) -> Option<(Items, Items)> {
+        let values = {
+            let keys: SmallVec<[&[u8]; 2]> = items.iter().map(|item| &*self.items[*item].key).collect();
+            tier.bounded_from(now, remote, remote.storage.get(&keys))
+                .await
+                .ok()?
+        };
+        let (mut absent, mut undecodable) = (Items::new(), Items::new());
+        let mut found = Found::with_capacity(items.len());
+        let times = Times::now(remote);
+        for (item, bytes) in items.into_iter().zip(values) {
+            match bytes.map(|bytes| self.decode(item, tier, &bytes, times)) {
+                Some(Some(landing)) => found.push(landing),
+                Some(None) => undecodable.push(item),
+                None => absent.push(item),
+            }
+        }
+        tier.counters.hits.add(found.len());
+        // Those who wait for these need not wait for the leases of the others.
+        self.found(found, at).await;
+        Some((absent, undecodable))
+    }
+
+    fn decode(&self, item: usize, tier: &Tier, bytes: &[u8], times: Times) -> Option<Landing<N::Value>> {
         let key = &self.items[item].key;
-        let since = Instant::now();
-        let (value, life) = self.kind.decode(tier, remote, key, bytes)?;
-        tier.counters.hits.add_one();
+        let (value, life) = self.kind.decode(tier, key, bytes, times.server_ms)?;
         Some(Landing {
             item,
             value,
             life,
-            since,
+            since: times.answered,
             accepted: true,
             spread: self.kind.info.spread(),
             from: Origin::Remote,
@@ -398,13 +454,29 @@ impl<N: Node> Batch<N> {
         lead.finish(outcome);
     }
 
-    fn open_items(&self, which: impl Fn(&Item<N>) -> bool) -> Vec<usize> {
+    fn open_items(&self, which: impl Fn(&Item<N>) -> bool) -> Items {
         let open = self
             .items
             .iter()
             .enumerate()
             .filter(|(_, item)| item.lead.is_some() && which(item));
         open.map(|(number, _)| number).collect()
+    }
+}
+
+/// When a remote storage answered, by our clock and by the server's.
+#[derive(Clone, Copy)]
+struct Times {
+    answered: Instant,
+    server_ms: u64,
+}
+
+impl Times {
+    fn now(remote: &RemoteTier) -> Self {
+        Self {
+            answered: Instant::now(),
+            server_ms: remote.storage.now_ms(),
+        }
     }
 }
 

@@ -12,17 +12,27 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use cacheme_storage::Fence;
+use foldhash::quality::FixedState;
 use slab::Slab;
 
 use self::sync::Mutex;
 
 /// A full key, shared by all who deal with one flight.
 pub(crate) type FullKey = Arc<[u8]>;
+
+/// Hashes full keys. Seeded by the operating system, so that nobody outside can choose keys that collide.
+pub(crate) fn key_hasher() -> FixedState {
+    use std::hash::{BuildHasher, RandomState};
+
+    static SEED: OnceLock<u64> = OnceLock::new();
+    FixedState::with_seed(*SEED.get_or_init(|| RandomState::new().hash_one(())))
+}
 
 #[cfg(cacheme_loom)]
 mod sync {
@@ -52,16 +62,32 @@ mod model;
 #[derive(Debug)]
 pub(crate) enum End<T> {
     /// With an outcome for all who wait.
-    Done(Arc<T>),
+    Done(Done<T>),
     /// Its leader went away. Whoever waited tries again.
     Abandoned,
 }
 
-impl<T> Clone for End<T> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Done(outcome) => Self::Done(Arc::clone(outcome)),
-            Self::Abandoned => Self::Abandoned,
+/// A flight that ended with an outcome.
+#[derive(Debug)]
+pub(crate) struct Done<T>(Arc<Flight<T>>);
+
+impl<T> Deref for Done<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.outcome.get().expect("it is there before the end is told")
+    }
+}
+
+impl<T: Clone> Done<T> {
+    /// The outcome, to the last one who has it as it is.
+    pub(crate) fn into_outcome(self) -> T {
+        match Arc::try_unwrap(self.0) {
+            Ok(flight) => flight
+                .outcome
+                .into_inner()
+                .expect("it is there before the end is told"),
+            Err(flight) => Self(flight).clone(),
         }
     }
 }
@@ -70,11 +96,13 @@ impl<T> Clone for End<T> {
 pub(crate) struct Flight<T> {
     key: FullKey,
     fence: Fence,
-    state: Mutex<State<T>>,
+    state: Mutex<State>,
+    /// Set before the end is told, if there is one.
+    outcome: OnceLock<T>,
 }
 
-struct State<T> {
-    end: Option<End<T>>,
+struct State {
+    ended: bool,
     waiting: Slab<Waker>,
     /// The leader is writing to tiers: who fences now waits for the end before removing what is written.
     storing: bool,
@@ -85,7 +113,7 @@ struct State<T> {
 impl<T> Flight<T> {
     fn new(key: FullKey, patience: tokio::time::Instant) -> Arc<Self> {
         let state = State {
-            end: None,
+            ended: false,
             waiting: Slab::new(),
             storing: false,
             patience,
@@ -94,6 +122,7 @@ impl<T> Flight<T> {
             key,
             fence: Fence::new(),
             state: Mutex::new(state),
+            outcome: OnceLock::new(),
         })
     }
 
@@ -110,7 +139,7 @@ impl<T> Flight<T> {
     /// Whether its leader is writing to tiers just now.
     pub(crate) fn is_storing(&self) -> bool {
         let state = self.state.lock();
-        state.storing && state.end.is_none()
+        state.storing && !state.ended
     }
 
     /// Resolves when the flight ends.
@@ -121,11 +150,26 @@ impl<T> Flight<T> {
         }
     }
 
-    fn finish(&self, end: End<T>) {
+    /// How it ended, if it has.
+    pub(crate) fn ended(self: &Arc<Self>) -> Option<End<T>> {
+        self.state.lock().ended.then(|| self.told())
+    }
+
+    fn told(self: &Arc<Self>) -> End<T> {
+        match self.outcome.get() {
+            Some(_) => End::Done(Done(Arc::clone(self))),
+            None => End::Abandoned,
+        }
+    }
+
+    fn finish(&self, outcome: Option<T>) {
+        if let Some(outcome) = outcome {
+            let first = self.outcome.set(outcome).is_ok();
+            debug_assert!(first, "a flight ends once");
+        }
         let waiting = {
             let mut state = self.state.lock();
-            debug_assert!(state.end.is_none(), "a flight ends once");
-            state.end = Some(end);
+            state.ended = true;
             std::mem::take(&mut state.waiting)
         };
         // Wakers run code of whoever waits: not under the lock.
@@ -154,9 +198,9 @@ impl<T> Future for Ending<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End<T>> {
         let flight = Arc::clone(&self.flight);
         let mut state = flight.state.lock();
-        if let Some(end) = &state.end {
+        if state.ended {
             self.place = None;
-            return Poll::Ready(end.clone());
+            return Poll::Ready(flight.told());
         }
         match self.place {
             Some(place) => state.waiting[place].clone_from(cx.waker()),
@@ -177,8 +221,10 @@ impl<T> Drop for Ending<T> {
 
 /// All flights of one kind of node.
 pub(crate) struct FlightTable<T> {
-    flights: Mutex<HashMap<FullKey, Arc<Flight<T>>>>,
+    flights: Mutex<Flights<T>>,
 }
+
+type Flights<T> = HashMap<FullKey, Arc<Flight<T>>, FixedState>;
 
 /// What [`FlightTable::join`] found.
 pub(crate) enum Joined<T> {
@@ -191,7 +237,7 @@ pub(crate) enum Joined<T> {
 impl<T> FlightTable<T> {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            flights: Mutex::new(HashMap::new()),
+            flights: Mutex::new(HashMap::with_hasher(key_hasher())),
         })
     }
 
@@ -270,7 +316,7 @@ impl<T> FlightTable<T> {
 }
 
 /// Gives back most of the memory that a rush of flights needed, once few of them are left.
-fn give_back<T>(flights: &mut HashMap<FullKey, T>) {
+fn give_back<T>(flights: &mut Flights<T>) {
     const SMALL: usize = 1024;
     let (len, capacity) = (flights.len(), flights.capacity());
     // Room for twice as many as there are stays, so the next flights do not grow the table again at once.
@@ -308,19 +354,19 @@ impl<T> Lead<T> {
 
     /// Ends the flight.
     pub(crate) fn finish(mut self, outcome: T) {
-        self.end(End::Done(Arc::new(outcome)));
+        self.end(Some(outcome));
     }
 
-    fn end(&mut self, end: End<T>) {
+    fn end(&mut self, outcome: Option<T>) {
         if let Some(flight) = self.flight.take() {
             self.table.remove(&flight);
-            flight.finish(end);
+            flight.finish(outcome);
         }
     }
 }
 
 impl<T> Drop for Lead<T> {
     fn drop(&mut self) {
-        self.end(End::Abandoned);
+        self.end(None);
     }
 }

@@ -14,6 +14,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::batch::{Answer, Batch};
 use crate::error::{Error, Result};
-use crate::flight::{End, Flight, FullKey, Joined};
+use crate::flight::{Done, End, Flight, FullKey, Joined, key_hasher};
 use crate::instance::Cacheme;
 use crate::key::KeyWriter;
 use crate::kind::{Kind, Outcome, Stored, TierStorage, load_error};
@@ -80,25 +81,37 @@ impl Cacheme {
     /// As [`get`](Self::get).
     pub async fn get_all<N: Load>(&self, nodes: &[N]) -> Result<Vec<N::Value>> {
         let mut values: Vec<Option<N::Value>> = Vec::with_capacity(nodes.len());
-        let mut missed: HashMap<FullKey, Vec<usize>> = HashMap::new();
-        let mut order = Vec::new();
+        // Each key once, with the first position that asks for it; and the positions that ask for one again.
+        let mut missed: Vec<(FullKey, usize)> = Vec::new();
+        let mut again: Vec<(usize, usize)> = Vec::new();
+        let mut first = HashMap::with_hasher(key_hasher());
         let mut kind = None;
         for (position, node) in nodes.iter().enumerate() {
             values.push(None);
             match self.look(node)? {
                 Looked::Hit(value) => values[position] = Some(value),
                 Looked::Missed(of, key) => {
-                    let positions = missed.entry(Arc::clone(&key)).or_insert_with(|| {
-                        order.push(key);
-                        Vec::new()
-                    });
-                    positions.push(position);
+                    if kind.is_none() {
+                        first.reserve(nodes.len() - position);
+                        missed.reserve(nodes.len() - position);
+                    }
+                    match first.entry(key) {
+                        Entry::Occupied(first) => again.push((position, *first.get())),
+                        Entry::Vacant(place) => {
+                            missed.push((Arc::clone(place.key()), position));
+                            place.insert(position);
+                        }
+                    }
                     kind = Some(of);
                 }
             }
         }
+        drop(first);
         if let Some(kind) = kind {
-            Box::pin(self.get_all_missed(kind, nodes, &order, &missed, &mut values)).await?;
+            Box::pin(self.get_all_missed(kind, nodes, missed, &mut values)).await?;
+        }
+        for (position, first) in again {
+            values[position] = values[first].clone();
         }
         Ok(values
             .into_iter()
@@ -133,19 +146,19 @@ impl Cacheme {
     async fn get_missed<N: Load>(&self, kind: Arc<Kind<N>>, key: FullKey, node: &N) -> Result<N::Value> {
         let mut in_vain = 0;
         while in_vain < LED_IN_VAIN {
-            let patience = Instant::now() + kind.info.load_timeout;
-            let (flight, ours) = match kind.join(&key, patience) {
+            let now = Instant::now();
+            let (flight, ours) = match kind.join(&key, now + kind.info.load_timeout) {
                 Joined::Wait(flight) => (flight, false),
                 Joined::Lead(lead) => {
                     let flight = Arc::clone(lead.flight());
-                    let batch = Batch::new(Arc::clone(&kind), vec![(lead, node.clone(), Arc::clone(&key))]);
-                    self.lead(batch).await;
+                    let flights = [(lead, node.clone(), Arc::clone(&key))];
+                    self.lead(&mut Batch::new(Arc::clone(&kind), flights, now)).await;
                     (flight, true)
                 }
             };
-            match wait(&kind, &flight).await {
+            match wait(&kind, flight).await {
                 Some(End::Done(outcome)) => {
-                    if let Some(result) = shared_result(&outcome, &key) {
+                    if let Some(result) = shared_result(outcome, &key) {
                         return result;
                     }
                 }
@@ -159,45 +172,41 @@ impl Cacheme {
         &self,
         kind: Arc<Kind<N>>,
         nodes: &[N],
-        order: &[FullKey],
-        missed: &HashMap<FullKey, Vec<usize>>,
+        mut waiting: Vec<(FullKey, usize)>,
         values: &mut [Option<N::Value>],
     ) -> Result<()> {
-        let mut waiting = order.to_vec();
         let mut in_vain = 0;
         while !waiting.is_empty() {
             if in_vain == LED_IN_VAIN {
                 return Err(Error::ShuttingDown);
             }
-            let patience = Instant::now() + kind.info.load_timeout;
+            let now = Instant::now();
+            let patience = now + kind.info.load_timeout;
             let mut flights = Vec::with_capacity(waiting.len());
-            let mut leads = Vec::new();
-            for key in waiting.drain(..) {
+            let mut leads = Vec::with_capacity(waiting.len());
+            for (key, position) in waiting.drain(..) {
                 match kind.join(&key, patience) {
-                    Joined::Wait(flight) => flights.push((key, flight, false)),
+                    Joined::Wait(flight) => flights.push((key, position, flight, false)),
                     Joined::Lead(lead) => {
-                        flights.push((Arc::clone(&key), Arc::clone(lead.flight()), true));
-                        leads.push((lead, nodes[missed[&key][0]].clone(), key));
+                        flights.push((Arc::clone(&key), position, Arc::clone(lead.flight()), true));
+                        leads.push((lead, nodes[position].clone(), key));
                     }
                 }
             }
             if !leads.is_empty() {
-                self.lead(Batch::new(Arc::clone(&kind), leads)).await;
+                self.lead(&mut Batch::new(Arc::clone(&kind), leads, now)).await;
             }
             let mut abandoned = false;
-            for (key, flight, ours) in flights {
-                let end = wait(&kind, &flight).await;
-                let Some(End::Done(outcome)) = end else {
+            for (key, position, flight, ours) in flights {
+                let Some(End::Done(outcome)) = wait(&kind, flight).await else {
                     abandoned |= ours;
-                    waiting.push(key);
+                    waiting.push((key, position));
                     continue;
                 };
-                match shared_result(&outcome, &key) {
-                    Some(Ok(value)) => missed[&key]
-                        .iter()
-                        .for_each(|at| values[*at] = Some(value.clone())),
+                match shared_result(outcome, &key) {
+                    Some(Ok(value)) => values[position] = Some(value),
                     Some(Err(error)) => return Err(error),
-                    None => waiting.push(key),
+                    None => waiting.push((key, position)),
                 }
             }
             in_vain += usize::from(abandoned);
@@ -206,13 +215,17 @@ impl Cacheme {
     }
 
     /// Takes a batch through the tiers, here; what must be loaded goes on in the background.
-    pub(crate) async fn lead<N: Load>(&self, mut batch: Batch<N>) {
+    pub(crate) async fn lead<N: Load>(&self, batch: &mut Batch<N>) {
         batch.pass().await;
-        if !batch.is_open() {
-            return;
+        if batch.is_open() {
+            // Boxed, so that a hit does not carry its space.
+            Box::pin(self.load_in_background(batch)).await;
         }
-        let others = batch.split_waiting();
-        for batch in [Some(batch), others].into_iter().flatten().filter(Batch::is_open) {
+    }
+
+    async fn load_in_background<N: Load>(&self, batch: &mut Batch<N>) {
+        let (ready, waiting) = (batch.split_ready(), batch.split_waiting());
+        for batch in [ready, waiting].into_iter().flatten() {
             let loading = load_and_land(self.clone(), batch);
             match tokio::runtime::Handle::try_current() {
                 Ok(runtime) => drop(runtime.spawn(loading)),
@@ -342,19 +355,27 @@ async fn load<N: Load>(
 /// deposed and another can take over.
 pub(crate) async fn wait<N: Node>(
     kind: &Kind<N>,
-    flight: &Arc<Flight<Outcome<N::Value>>>,
+    flight: Arc<Flight<Outcome<N::Value>>>,
+) -> Option<End<Outcome<N::Value>>> {
+    match flight.ended() {
+        Some(end) => Some(end),
+        // Boxed, since what is found at once is not waited for.
+        None => Box::pin(wait_for(kind, flight)).await,
+    }
+}
+
+async fn wait_for<N: Node>(
+    kind: &Kind<N>,
+    flight: Arc<Flight<Outcome<N::Value>>>,
 ) -> Option<End<Outcome<N::Value>>> {
     let mut end = flight.end();
-    if let Some(end) = (&mut end).now_or_never() {
-        return Some(end);
-    }
     loop {
         let patience = flight.patience();
         if let Ok(end) = tokio::time::timeout_at(patience, &mut end).await {
             return Some(end);
         }
         if flight.patience() <= patience {
-            kind.flights.depose(flight);
+            kind.flights.depose(&flight);
             return None;
         }
     }
@@ -362,16 +383,13 @@ pub(crate) async fn wait<N: Node>(
 
 /// The result of a flight as `get` gives it; `None` if it failed with an error of another type, which only the
 /// memoized function that led it could understand: then we load for ourselves.
-pub(crate) fn shared_result<V: Clone>(outcome: &Outcome<V>, key: &[u8]) -> Option<Result<V>> {
-    match outcome {
-        Ok(value) => Some(Ok(value.clone())),
+pub(crate) fn shared_result<V: Clone>(outcome: Done<Outcome<V>>, key: &[u8]) -> Option<Result<V>> {
+    match outcome.into_outcome() {
+        Ok(value) => Some(Ok(value)),
         Err(Failure::Error(error)) => error.downcast_ref::<Error>().map(|error| Err(error.clone())),
         Err(Failure::Panicked(message)) => {
             let key = String::from_utf8_lossy(key).into_owned();
-            Some(Err(Error::LoadPanicked {
-                key,
-                message: message.clone(),
-            }))
+            Some(Err(Error::LoadPanicked { key, message }))
         }
     }
 }

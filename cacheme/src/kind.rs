@@ -20,6 +20,7 @@ use crate::stats::{NodeCounters, NodeStats, TierCounters, count};
 use cacheme_storage::{
     BloomFilter, BoxError, Bytes, Codec, LocalEntry, LocalStorage, LocalValue, RemoteStorage, Storage,
 };
+use tokio::time::Instant;
 
 /// What comes out of a flight.
 pub(crate) type Outcome<V> = std::result::Result<V, Failure>;
@@ -244,15 +245,15 @@ impl<N: Node> Kind<N> {
             .ok()
     }
 
-    /// The value in `bytes` from a remote tier, and the life it has left; `None`, counted if it is not ours to read.
+    /// The value in `bytes` from a remote tier, and the life it has left at `now_ms` by the server's clock; `None`, counted if
+    /// it is not ours to read.
     pub(crate) fn decode(
         &self,
         tier: &Tier,
-        remote: &RemoteTier,
         key: &[u8],
         bytes: &[u8],
+        now_ms: u64,
     ) -> Option<(N::Value, Option<Duration>)> {
-        let now_ms = remote.storage.now_ms();
         let codec = self.codec.as_ref().expect("a kind with remote tiers has a codec");
         let decoded = codec
             .decode(bytes)
@@ -314,12 +315,22 @@ impl<N: Node> Kind<N> {
 
 impl Tier {
     /// Bounds an operation of a remote tier by its timeout, and counts and logs how it went.
-    pub(crate) async fn bounded<T>(
+    pub(crate) fn bounded<T>(
         &self,
         remote: &RemoteTier,
         operation: impl Future<Output = cacheme_storage::Result<T>>,
+    ) -> impl Future<Output = cacheme_storage::Result<T>> {
+        self.bounded_from(Instant::now(), remote, operation)
+    }
+
+    /// The same for a caller who knows that it is `now`.
+    pub(crate) async fn bounded_from<T>(
+        &self,
+        now: Instant,
+        remote: &RemoteTier,
+        operation: impl Future<Output = cacheme_storage::Result<T>>,
     ) -> cacheme_storage::Result<T> {
-        let result = tokio::time::timeout(remote.timeout, operation)
+        let result = tokio::time::timeout_at(now + remote.timeout, operation)
             .await
             .unwrap_or_else(|_| {
                 Err(cacheme_storage::Error::Timeout {

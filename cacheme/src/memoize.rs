@@ -157,11 +157,11 @@ impl Cacheme {
         F: Future<Output = R>,
     {
         loop {
-            let patience = tokio::time::Instant::now() + kind.info.load_timeout;
-            let lead = match kind.join(&key, patience) {
+            let now = tokio::time::Instant::now();
+            let lead = match kind.join(&key, now + kind.info.load_timeout) {
                 Joined::Lead(lead) => lead,
                 Joined::Wait(flight) => {
-                    let Some(End::Done(outcome)) = wait(&kind, &flight).await else {
+                    let Some(End::Done(outcome)) = wait(&kind, flight).await else {
                         continue;
                     };
                     match &*outcome {
@@ -177,7 +177,7 @@ impl Cacheme {
                 }
             };
             let flight = Arc::clone(lead.flight());
-            let mut batch = Batch::new(kind, vec![(lead, node.clone(), key)]);
+            let mut batch = Batch::new(kind, [(lead, node.clone(), key)], now);
             batch.pass().await;
             let Some(_) = batch.advance().await else {
                 let End::Done(outcome) = flight.end().await else {

@@ -128,7 +128,10 @@ impl TierCounters {
 
 /// Adds to a counter that says nothing about other memory.
 pub(crate) fn count(counter: &AtomicU64, by: usize) {
-    counter.fetch_add(by as u64, Ordering::Relaxed);
+    // A shared line is written only when there is something to add.
+    if by > 0 {
+        counter.fetch_add(by as u64, Ordering::Relaxed);
+    }
 }
 
 const STRIPES: usize = 16;
@@ -147,9 +150,14 @@ struct Stripe(AtomicU64);
 impl StripedCounter {
     #[inline]
     pub(crate) fn add_one(&self) {
+        self.add(1);
+    }
+
+    #[inline]
+    pub(crate) fn add(&self, by: usize) {
         self.stripes[stripe_of_this_thread()]
             .0
-            .fetch_add(1, Ordering::Relaxed);
+            .fetch_add(by as u64, Ordering::Relaxed);
     }
 
     fn sum(&self) -> u64 {

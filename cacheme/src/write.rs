@@ -120,11 +120,11 @@ impl Cacheme {
             let patience = Instant::now() + kind.info.load_timeout + kind.storing_patience() * 2;
             let (lead, older) = kind.flights.supersede(&key, patience);
             let flight = Arc::clone(lead.flight());
-            let batch = Batch::stealing(Arc::clone(&kind), vec![(lead, node.clone(), Arc::clone(&key))]);
+            let mut batch = Batch::stealing(Arc::clone(&kind), [(lead, node.clone(), Arc::clone(&key))]);
             settle(&kind, older).await;
-            self.lead(batch).await;
-            if let Some(End::Done(outcome)) = wait(&kind, &flight).await {
-                return match crate::get::shared_result(&outcome, &key) {
+            self.lead(&mut batch).await;
+            if let Some(End::Done(outcome)) = wait(&kind, flight).await {
+                return match crate::get::shared_result(outcome, &key) {
                     Some(result) => result,
                     None => unreachable!("a refresh is led by this crate's own loader"),
                 };
@@ -157,7 +157,7 @@ impl Cacheme {
                     let bytes = tier.bounded(remote, remote.storage.get(&[key])).await;
                     let bytes = bytes.ok().and_then(|values| values.into_iter().next().flatten());
                     bytes
-                        .and_then(|bytes| kind.decode(tier, remote, key, &bytes))
+                        .and_then(|bytes| kind.decode(tier, key, &bytes, remote.storage.now_ms()))
                         .map(|(value, _)| value)
                 }
             };

@@ -1,10 +1,14 @@
 //! What Cacheme costs over a remote storage, next to the same commands written by hand on the raw driver.
 //!
-//! `cargo run --release -p benches --bin remote [-- --storage NAME,NAME… --rounds N --out FILE]`
+//! `cargo run --release -p benches --bin remote [-- --storage NAME,NAME… --job get,get64,get_all,fill --rounds N --out FILE]`
+//!
+//! `redis_plain` is Redis again, where what fills by hand compares no lease.
+//! `--side ours` or `--side raw` runs one side alone, for a profiler.
 //!
 //! Both sides serialise the same value in the same way, and talk to one private server. By hand, as with us, the one
 //! who finds nothing takes a lease before it loads and fills under it; where no command does both, it looks first.
-//! Ratios are the time by hand over ours: above 1, ours is faster.
+//! Ratios are the time by hand over ours: above 1, ours is faster. The processor time is that of this process, without
+//! the server.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,6 +22,7 @@ use cacheme::{BoxError, Cacheme, LoadContext, Node, Storage};
 use futures_util::TryStreamExt;
 use mongodb::bson::{Binary, Bson, DateTime, Document, doc, spec::BinarySubtype};
 use redis::AsyncCommands;
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use sqlx::{MySqlPool, PgPool, Row, SqlitePool};
 use tests::Kind;
@@ -115,24 +120,38 @@ fn token() -> Vec<u8> {
         .to_vec()
 }
 
-struct RawRedis(redis::aio::MultiplexedConnection);
+struct RawRedis {
+    connection: redis::aio::MultiplexedConnection,
+    /// Fills by this script, which compares the lease as the databases do; without it, by a plain `SET`, which would also put
+    /// back what somebody invalidated meanwhile.
+    fill: Option<redis::Script>,
+}
+
+const FILL: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then \
+                    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1 end return 0";
 
 impl Side for RawRedis {
     async fn hit(&self, id: u64) -> Info {
-        let found: Vec<u8> = self.0.clone().get(key(id)).await.expect("the server answers");
+        let found: Vec<u8> = self
+            .connection
+            .clone()
+            .get(key(id))
+            .await
+            .expect("the server answers");
         Info::from_bytes(&found)
     }
 
     async fn hits(&self, ids: Vec<u64>) -> Vec<Info> {
-        let found: Vec<Vec<u8>> = self.0.clone().mget(keys(&ids)).await.expect("the server answers");
+        let mut connection = self.connection.clone();
+        let found: Vec<Vec<u8>> = connection.mget(keys(&ids)).await.expect("the server answers");
         found.iter().map(|found| Info::from_bytes(found)).collect()
     }
 
     async fn fill(&self, id: u64) -> Info {
-        let mut connection = self.0.clone();
+        let (mut connection, token) = (self.connection.clone(), token());
         let mut set = redis::cmd("SET");
         set.arg(key(id))
-            .arg(token())
+            .arg(&token)
             .arg("NX")
             .arg("GET")
             .arg("PX")
@@ -143,6 +162,16 @@ impl Side for RawRedis {
             .expect("the server answers");
         assert!(found.is_none(), "{id} is there");
         let info = Info::of(id);
+        if let Some(fill) = &self.fill {
+            let mut fill = fill.key(key(id));
+            fill.arg(token).arg(info.to_bytes()).arg(TTL_MS);
+            let filled: i64 = fill
+                .invoke_async(&mut connection)
+                .await
+                .expect("the server answers");
+            assert_eq!(filled, 1);
+            return info;
+        }
         let mut set = redis::cmd("SET");
         set.arg(key(id)).arg(info.to_bytes()).arg("PX").arg(TTL_MS);
         let () = set
@@ -345,16 +374,31 @@ impl Side for RawMongoDb {
 
 /// A job: how often it is done in a round, and by how many at once.
 struct Job {
+    /// After `--job`.
+    short: &'static str,
     name: &'static str,
     times: u64,
     tasks: u64,
 }
 
-/// Runs a job; microseconds for one time.
-async fn run(side: &Arc<impl Side>, job: &Job, fresh: &AtomicU64) -> f64 {
+/// What one time of a job took, in microseconds.
+struct Took {
+    time: f64,
+    /// Of all processors, by this process.
+    processor: f64,
+}
+
+/// The processor time of this process so far, in microseconds.
+fn processor_time() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 * 1e6 + time.tv_nsec as f64 / 1e3
+}
+
+/// Runs a job.
+async fn run(side: &Arc<impl Side>, job: &Job, fresh: &AtomicU64) -> Took {
     let each = job.times / job.tasks;
     let name = job.name;
-    let start = Instant::now();
+    let (start, processor) = (Instant::now(), processor_time());
     let tasks: Vec<_> = (0..job.tasks)
         .map(|task| {
             let (side, first) = (Arc::clone(side), fresh.fetch_add(each, Ordering::Relaxed));
@@ -377,11 +421,24 @@ async fn run(side: &Arc<impl Side>, job: &Job, fresh: &AtomicU64) -> f64 {
     for task in tasks {
         task.await.expect("no task panics");
     }
-    start.elapsed().as_secs_f64() * 1e6 / (each * job.tasks) as f64
+    let times = (each * job.tasks) as f64;
+    Took {
+        time: start.elapsed().as_secs_f64() * 1e6 / times,
+        processor: (processor_time() - processor) / times,
+    }
+}
+
+/// What is to be run.
+struct Plan {
+    /// Jobs by their short names; all if empty.
+    jobs: Vec<String>,
+    /// `ours` or `raw` alone, or both if empty.
+    side: String,
+    rounds: usize,
 }
 
 /// All jobs over one storage, a line each.
-async fn compare(name: &str, storage: Storage, raw: impl Side, scale: u64, rounds: usize, table: &mut Table) {
+async fn compare(name: &str, storage: Storage, raw: impl Side, scale: u64, plan: &Plan, table: &mut Table) {
     let ours = Cacheme::builder().prefix("bench").build().expect("a prefix");
     let storage = storage.with_timeout(Duration::from_secs(60));
     ours.register_storage("remote", storage)
@@ -394,58 +451,84 @@ async fn compare(name: &str, storage: Storage, raw: impl Side, scale: u64, round
     }
     // Beyond the entries that are there, each side has numbers of its own.
     let (fresh_ours, fresh_raw) = (AtomicU64::new(ENTRIES), AtomicU64::new(ENTRIES));
-    let job = |name, times, tasks| Job { name, times, tasks };
+    let job = |short, name, times, tasks| Job {
+        short,
+        name,
+        times,
+        tasks,
+    };
     let jobs = [
-        job("get hit", scale, 1),
-        job("get hit", scale * 4, TASKS),
-        job("get_all of 20", scale / 4, 1),
-        job("fill after a miss", scale / 2, 1),
+        job("get", "get hit", scale, 1),
+        job("get64", "get hit", scale * 4, TASKS),
+        job("get_all", "get_all of 20", scale / 4, 1),
+        job("fill", "fill after a miss", scale / 2, 1),
     ];
-    for job in jobs {
-        let mut times = (Vec::new(), Vec::new());
+    let wanted = |job: &Job| plan.jobs.is_empty() || plan.jobs.iter().any(|wanted| wanted == job.short);
+    for job in jobs.into_iter().filter(wanted) {
+        let (mut by_us, mut by_hand) = (Vec::new(), Vec::new());
         // The first round warms up: connections, prepared statements.
-        for round in 0..=rounds {
-            let pair = if round % 2 == 0 {
-                let ours = run(&ours, &job, &fresh_ours).await;
-                (ours, run(&raw, &job, &fresh_raw).await)
-            } else {
-                let raw = run(&raw, &job, &fresh_raw).await;
-                (run(&ours, &job, &fresh_ours).await, raw)
-            };
-            if round > 0 {
-                times.0.push(pair.0);
-                times.1.push(pair.1);
+        for round in 0..=plan.rounds {
+            for turn in 0..2 {
+                let (side, times) = match (round + turn) % 2 {
+                    0 => ("ours", &mut by_us),
+                    _ => ("raw", &mut by_hand),
+                };
+                if !plan.side.is_empty() && plan.side != side {
+                    continue;
+                }
+                let took = match side {
+                    "ours" => run(&ours, &job, &fresh_ours).await,
+                    _ => run(&raw, &job, &fresh_raw).await,
+                };
+                if round > 0 {
+                    times.push(took);
+                }
             }
         }
-        let ratios = Spread::of(times.0.iter().zip(&times.1).map(|(ours, raw)| raw / ours));
-        let (ours, raw) = (Spread::of(times.0), Spread::of(times.1));
+        let spread = |times: &[Took], which: fn(&Took) -> f64| match times {
+            [] => f64::NAN,
+            _ => Spread::of(times.iter().map(which)).median,
+        };
+        let ratios = match plan.side.as_str() {
+            "" => Spread::of(by_us.iter().zip(&by_hand).map(|(ours, raw)| raw.time / ours.time)).to_string(),
+            _ => "\t\t".into(),
+        };
         table.line(&format!(
-            "{name}\t{}\t{}\t{:.1}\t{:.1}\t{ratios}",
-            job.name, job.tasks, ours.median, raw.median
+            "{name}\t{}\t{}\t{:.1}\t{:.1}\t{:.1}\t{:.1}\t{ratios}",
+            job.name,
+            job.tasks,
+            spread(&by_us, |took| took.time),
+            spread(&by_hand, |took| took.time),
+            spread(&by_us, |took| took.processor),
+            spread(&by_hand, |took| took.processor),
         ));
     }
 }
 
-const USAGE: &str =
-    "remote [--storage redis,postgres,mysql,mongodb,sqlite] [--rounds 7] [--scale 2000] [--out FILE]";
+const USAGE: &str = "remote [--storage redis,redis_plain,postgres,mysql,mongodb,sqlite] [--job get,get64,get_all,fill] [--side ours|raw] [--rounds 7] [--scale 2000] [--out FILE]";
 
 #[tokio::main]
 async fn main() {
-    let args = Args::read(&["storage", "rounds", "scale", "out"], USAGE);
+    let args = Args::read(&["storage", "job", "side", "rounds", "scale", "out"], USAGE);
     let mut storages: Vec<String> = args.list("storage");
     if storages.is_empty() {
-        storages = ["redis", "postgres", "mysql", "mongodb", "sqlite"]
+        storages = ["redis", "redis_plain", "postgres", "mysql", "mongodb", "sqlite"]
             .map(Into::into)
             .to_vec();
     }
-    let rounds = args.one("rounds", 7);
+    let plan = Plan {
+        jobs: args.list("job"),
+        side: args.one("side", String::new()),
+        rounds: args.one("rounds", 7),
+    };
     let scale: u64 = args.one("scale", 2_000);
-    let titles = "storage\tjob\ttasks\tours us\traw us\tratio min\tratio median\tratio max";
+    let titles =
+        "storage\tjob\ttasks\tours us\traw us\tours cpu us\traw cpu us\tratio min\tratio median\tratio max";
     let mut table = Table::begin(&args.one("out", String::new()), titles);
     let open = |url: &str| Storage::open(url).expect("a URL");
     for storage in storages {
         match storage.as_str() {
-            "redis" => {
+            "redis" | "redis_plain" => {
                 let server = tests::redis(&[]);
                 let url = Kind::Redis.url(&server);
                 let client = redis::Client::open(url.as_str()).expect("a URL");
@@ -453,12 +536,13 @@ async fn main() {
                     .get_multiplexed_async_connection()
                     .await
                     .expect("it answers");
+                let fill = (storage == "redis").then(|| redis::Script::new(FILL));
                 compare(
-                    "redis",
+                    &storage,
                     open(&url),
-                    RawRedis(connection),
+                    RawRedis { connection, fill },
                     scale * 4,
-                    rounds,
+                    &plan,
                     &mut table,
                 )
                 .await;
@@ -475,7 +559,7 @@ async fn main() {
                     open(&url),
                     RawPostgres(pool),
                     scale,
-                    rounds,
+                    &plan,
                     &mut table,
                 )
                 .await;
@@ -487,7 +571,7 @@ async fn main() {
                 let made = "CREATE TABLE raw (id varbinary(1024) PRIMARY KEY, value longblob, expires bigint, \
                             lease varbinary(16))";
                 sqlx::query(made).execute(&pool).await.expect("it can be made");
-                compare("mysql", open(&url), RawMySql(pool), scale, rounds, &mut table).await;
+                compare("mysql", open(&url), RawMySql(pool), scale, &plan, &mut table).await;
             }
             "mongodb" => {
                 let server = tests::mongodb();
@@ -495,7 +579,7 @@ async fn main() {
                 let client = mongodb::Client::with_uri_str(&url).await.expect("a URL");
                 let raw = RawMongoDb(client.database("test").collection("raw"));
                 let emulated = if tests::mongodb_is_emulated() { 10 } else { 1 };
-                compare("mongodb", open(&url), raw, scale / emulated, rounds, &mut table).await;
+                compare("mongodb", open(&url), raw, scale / emulated, &plan, &mut table).await;
             }
             "sqlite" => {
                 let folder = tempfile::tempdir().expect("a temporary folder");
@@ -511,7 +595,7 @@ async fn main() {
                 let made = "CREATE TABLE raw (id blob NOT NULL PRIMARY KEY, value blob, expires integer, lease blob)";
                 sqlx::query(made).execute(&pool).await.expect("it can be made");
                 let url = format!("sqlite://{}/ours.db", folder.path().display());
-                compare("sqlite", open(&url), RawSqlite(pool), scale, rounds, &mut table).await;
+                compare("sqlite", open(&url), RawSqlite(pool), scale, &plan, &mut table).await;
             }
             other => args.refuse(&format!("no storage is called `{other}`")),
         }

@@ -19,8 +19,11 @@ pub(super) struct Lease {
 const CLAIM: usize = LEASE_MAGIC.len() + 16;
 
 impl Lease {
-    pub(super) fn to_bytes(self) -> Vec<u8> {
-        [&claim(self.token)[..], &self.until_ms.to_be_bytes()].concat()
+    pub(super) fn to_bytes(self) -> [u8; CLAIM + 8] {
+        let mut bytes = [0; CLAIM + 8];
+        bytes[..CLAIM].copy_from_slice(&claim(self.token));
+        bytes[CLAIM..].copy_from_slice(&self.until_ms.to_be_bytes());
+        bytes
     }
 
     /// The lease in `bytes`, unless they are a value.
@@ -72,8 +75,8 @@ impl Script {
             false => ("EVALSHA", &self.digest),
             true => ("EVAL", &self.text),
         };
-        let mut command = redis::cmd(name);
-        command.arg(script).arg(1).arg(key);
+        let mut command = Cmd::with_capacity(8, key.len() + script.len() + 128);
+        command.arg(name).arg(script).arg(1).arg(key);
         command
     }
 }

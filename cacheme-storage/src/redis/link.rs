@@ -141,9 +141,14 @@ impl Link {
     }
 
     async fn live(&self) -> Connected {
-        if let Some(live) = self.shared.live.load_full() {
-            return Ok(live);
+        match self.shared.live.load_full() {
+            Some(live) => Ok(live),
+            // Boxed, so that a request does not carry its space.
+            None => Box::pin(self.connected()).await,
         }
+    }
+
+    async fn connected(&self) -> Connected {
         // An attempt ends without an outcome when its runtime does: then ours makes the next. Should ours be ending
         // too, so will the next.
         for _ in 0..3 {

@@ -47,10 +47,15 @@ impl Servers {
 
     /// Sends each command to the server of its key; the answers are in the order of the commands, and may be
     /// [`Value::ServerError`]s.
-    pub(super) async fn send(&self, mut commands: Vec<(&[u8], Cmd)>) -> RedisResult<Vec<Value>> {
-        if commands.len() <= COMMANDS_AT_ONCE {
-            return self.send_part(commands).await;
+    pub(super) async fn send(&self, commands: Vec<(&[u8], Cmd)>) -> RedisResult<Vec<Value>> {
+        // Boxed, here and below, so that a call of one key does not carry the space of the others.
+        match commands.len() <= COMMANDS_AT_ONCE {
+            true => self.send_part(commands).await,
+            false => Box::pin(self.send_parts(commands)).await,
         }
+    }
+
+    async fn send_parts(&self, mut commands: Vec<(&[u8], Cmd)>) -> RedisResult<Vec<Value>> {
         let mut answers = Vec::with_capacity(commands.len());
         let mut under_way = FuturesOrdered::new();
         loop {
@@ -69,7 +74,7 @@ impl Servers {
     async fn send_part(&self, mut commands: Vec<(&[u8], Cmd)>) -> RedisResult<Vec<Value>> {
         let link = match self {
             _ if commands.is_empty() => return Ok(Vec::new()),
-            Self::Cluster(cluster) => return cluster.send(&commands).await,
+            Self::Cluster(cluster) => return Box::pin(cluster.send(&commands)).await,
             Self::One(link) => link,
         };
         if commands.len() > 1 {
@@ -145,8 +150,8 @@ async fn send_many(link: &Link, pipeline: Pipeline) -> RedisResult<Vec<Value>> {
 fn each<'k>(keys: &[&'k [u8]], name: &str) -> Vec<(&'k [u8], Cmd)> {
     let mut commands = Vec::with_capacity(keys.len());
     for &key in keys {
-        let mut command = redis::cmd(name);
-        command.arg(key);
+        let mut command = Cmd::with_capacity(2, name.len() + key.len());
+        command.arg(name).arg(key);
         commands.push((key, command));
     }
     commands
@@ -156,8 +161,9 @@ fn each<'k>(keys: &[&'k [u8]], name: &str) -> Vec<(&'k [u8], Cmd)> {
 fn together<'k>(keys: &[&'k [u8]], name: &str) -> Vec<(&'k [u8], Cmd)> {
     let mut commands = Vec::with_capacity(keys.len().div_ceil(KEYS_AT_ONCE));
     for part in keys.chunks(KEYS_AT_ONCE) {
-        let mut command = redis::cmd(name);
-        command.arg(part);
+        let bytes: usize = part.iter().map(|key| key.len()).sum();
+        let mut command = Cmd::with_capacity(1 + part.len(), name.len() + bytes);
+        command.arg(name).arg(part);
         commands.push((part[0], command));
     }
     commands

@@ -119,16 +119,12 @@ impl Inner {
                 return Ok(());
             };
             let mut connection = self.pool.acquire().await?;
-            if statements.peek().is_none() {
-                first.execute(&mut *connection).await?;
-                return Ok(());
-            }
-            let mut transaction = begin(&mut connection).await?;
-            first.execute(&mut *transaction).await?;
+            let mut writing = Writing::begin(&mut connection, statements.peek().is_some()).await?;
+            first.execute(writing.connection()).await?;
             for statement in statements {
-                statement.execute(&mut *transaction).await?;
+                statement.execute(writing.connection()).await?;
             }
-            transaction.commit().await
+            writing.commit().await
         };
         self.checked(run.await)
     }
@@ -141,10 +137,35 @@ pub(super) fn query(sql: String) -> Statement {
     sqlx::query(AssertSqlSafe(sql))
 }
 
-/// A transaction that writes from the beginning, and so never has to be turned from a reader into a writer, which
-/// fails at once when another process wrote meanwhile.
-pub(super) async fn begin(connection: &mut SqliteConnection) -> sqlx::Result<sqlx::Transaction<'_, Driver>> {
-    connection.begin_with("BEGIN IMMEDIATE").await
+/// One statement that writes, which is a transaction by itself, or several in one.
+pub(super) enum Writing<'c> {
+    One(&'c mut SqliteConnection),
+    Several(sqlx::Transaction<'c, Driver>),
+}
+
+impl<'c> Writing<'c> {
+    pub(super) async fn begin(connection: &'c mut SqliteConnection, several: bool) -> sqlx::Result<Self> {
+        Ok(match several {
+            false => Self::One(connection),
+            // It writes from the beginning, and so never has to be turned from a reader into a writer, which fails at once
+            // when another process wrote meanwhile.
+            true => Self::Several(connection.begin_with("BEGIN IMMEDIATE").await?),
+        })
+    }
+
+    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
+        match self {
+            Self::One(connection) => connection,
+            Self::Several(transaction) => transaction,
+        }
+    }
+
+    pub(super) async fn commit(self) -> sqlx::Result<()> {
+        match self {
+            Self::One(_) => Ok(()),
+            Self::Several(transaction) => transaction.commit().await,
+        }
+    }
 }
 
 pub(super) fn bind_keys(statement: Statement, keys: &[Cow<'_, [u8]>]) -> Statement {

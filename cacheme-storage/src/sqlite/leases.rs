@@ -8,7 +8,7 @@ use sqlx::Row;
 use crate::database::{KeySet, LEASE_LIMIT_MS, millis, repeat};
 use crate::{Acquired, Filled, LeaseToken, RemoteEntry, Result};
 
-use super::entries::{begin, bind_entries, bind_keys, entry_pieces, key_pieces, query};
+use super::entries::{Writing, bind_entries, bind_keys, entry_pieces, key_pieces, query};
 use super::{Inner, now_ms};
 
 impl Inner {
@@ -97,8 +97,9 @@ impl Inner {
         };
         let _turn = self.write_turn().await;
         let mut connection = self.pool.acquire().await?;
-        let mut transaction = begin(&mut connection).await?;
-        for piece in key_pieces(&open) {
+        let pieces: Vec<_> = key_pieces(&open).collect();
+        let mut writing = Writing::begin(&mut connection, pieces.len() > 1).await?;
+        for piece in pieces {
             let sql = format!(
                 "INSERT INTO {table} (key, value, expires_at_ms, lease) VALUES {} \
                  ON CONFLICT (key) DO UPDATE SET value = NULL, \
@@ -114,14 +115,14 @@ impl Inner {
             if !steal {
                 query = query.bind(now);
             }
-            let mut rows = query.fetch(&mut *transaction);
+            let mut rows = query.fetch(writing.connection());
             while let Some(row) = rows.try_next().await? {
                 if let Some(index) = keys.index(row.try_get(0)?) {
                     answers[index] = Some(Acquired::Granted);
                 }
             }
         }
-        transaction.commit().await
+        writing.commit().await
     }
 
     pub(super) async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
@@ -134,8 +135,9 @@ impl Inner {
             }
             let _turn = self.write_turn().await;
             let mut connection = self.pool.acquire().await?;
-            let mut transaction = begin(&mut connection).await?;
-            for piece in entry_pieces(entries, keys.last()) {
+            let pieces: Vec<_> = entry_pieces(entries, keys.last()).collect();
+            let mut writing = Writing::begin(&mut connection, pieces.len() > 1).await?;
+            for piece in pieces {
                 let sql = format!(
                     "WITH fresh (k, v, e) AS (VALUES {}) UPDATE {table} \
                      SET value = fresh.v, expires_at_ms = fresh.e, lease = NULL FROM fresh \
@@ -146,14 +148,14 @@ impl Inner {
                 );
                 let query = bind_entries(query(sql), entries, &keys.last()[piece]);
                 let query = query.bind(token_bytes(token)).bind(now_ms());
-                let mut rows = query.fetch(&mut *transaction);
+                let mut rows = query.fetch(writing.connection());
                 while let Some(row) = rows.try_next().await? {
                     if let Some(index) = keys.index(row.try_get(0)?) {
                         filled[index] = Filled::Stored;
                     }
                 }
             }
-            transaction.commit().await
+            writing.commit().await
         };
         self.checked(run.await)?;
         Ok(keys.answers(filled))

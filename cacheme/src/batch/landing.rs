@@ -8,7 +8,7 @@ use cacheme_storage::{Fence, Filled, LocalStorage, RemoteEntry};
 use tokio::time::Instant;
 
 use super::leases::Held;
-use super::{Answer, Batch};
+use super::{Answer, Batch, Items};
 use crate::flight::FullKey;
 use crate::kind::{RemoteTier, Tier, TierStorage};
 use crate::node::Node;
@@ -30,6 +30,9 @@ pub(super) struct Landing<V> {
     pub(super) spread: f64,
     pub(super) from: Origin,
 }
+
+/// What was found in a tier.
+pub(super) type Found<V> = Vec<Landing<V>>;
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +57,7 @@ impl<N: Node> Batch<N> {
     /// Ends the flights of `answers` (items and what was loaded for them): stores values in every tier.
     pub(crate) async fn land(&mut self, answers: Vec<(usize, Answer<N::Value>)>) {
         let mut landings = Vec::with_capacity(answers.len());
-        let mut failed = Vec::new();
+        let mut failed = Items::new();
         for (item, answer) in answers {
             self.kind
                 .loaded(&self.items[item].key, answer.result.as_ref().err());
@@ -88,7 +91,7 @@ impl<N: Node> Batch<N> {
     }
 
     /// Stores values in the tiers before `before`, back to front, and ends their flights with them.
-    pub(super) async fn store(&mut self, mut landings: Vec<Landing<N::Value>>, before: usize) {
+    pub(super) async fn store(&mut self, mut landings: Found<N::Value>, before: usize) {
         for landing in &mut landings {
             let item = &self.items[landing.item];
             let lead = item.lead.as_ref().expect("what lands is in flight");
@@ -98,18 +101,18 @@ impl<N: Node> Batch<N> {
         for (at, tier) in kind.tiers.iter().enumerate().take(before).rev() {
             match &tier.storage {
                 TierStorage::Remote(remote) => {
-                    self.alive(remote.timeout * 3);
+                    let now = self.alive(remote.timeout * 3);
                     // A leader that was left lying between two tiers may have been fenced, and given up on, meanwhile.
                     for landing in &mut landings {
                         landing.accepted &= !self.fence(landing.item).is_raised();
                     }
-                    self.store_remote(&mut landings, at, tier, remote).await;
+                    self.store_remote(&mut landings, at, tier, remote, now).await;
                 }
                 TierStorage::Local(local) => self.store_local(&landings, tier, &**local),
             }
         }
         // What was refused somewhere may still hold leases of tiers before.
-        let items: Vec<usize> = landings.iter().map(|landing| landing.item).collect();
+        let items: Items = landings.iter().map(|landing| landing.item).collect();
         for landing in landings {
             self.finish(landing.item, Ok(landing.value));
         }
@@ -143,6 +146,7 @@ impl<N: Node> Batch<N> {
         at: usize,
         tier: &Tier,
         remote: &RemoteTier,
+        now: Instant,
     ) {
         let mut chosen = Vec::new();
         let mut entries = Vec::new();
@@ -174,7 +178,7 @@ impl<N: Node> Batch<N> {
         if entries.is_empty() {
         } else if remote.lease.is_some() {
             let filled = remote.storage.fill(&entries, self.token);
-            let filled = tier.bounded(remote, filled).await;
+            let filled = tier.bounded_from(now, remote, filled).await;
             for ((number, debt), filled) in chosen.into_iter().zip(filled.into_iter().flatten()) {
                 let item = &mut self.items[landings[number].item];
                 item.leases[at] = Held::No;
@@ -233,10 +237,18 @@ impl<N: Node> Batch<N> {
     }
 
     /// Lands what was found in a tier.
-    pub(super) async fn found(&mut self, found: Vec<Landing<N::Value>>, at: usize) {
-        if !found.is_empty() {
-            self.drop_behind(&found, at);
-            self.store(found, at).await;
+    pub(super) async fn found(&mut self, found: Found<N::Value>, at: usize) {
+        if found.is_empty() {
+            return;
+        }
+        self.drop_behind(&found, at);
+        if at > 0 {
+            // Boxed, so that a hit in the first tier does not carry its space.
+            return Box::pin(self.store(found, at)).await;
+        }
+        // In the first tier, whose lease was not given then: there is nothing to store or to give up.
+        for landing in found {
+            self.finish(landing.item, Ok(landing.value));
         }
     }
 }

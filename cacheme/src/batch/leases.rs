@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use cacheme_storage::{Acquired, LeaseToken};
 use futures_util::future::{Either, select};
+use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use super::Batch;
 use crate::flight::FullKey;
@@ -23,27 +25,30 @@ pub(super) enum Held {
 }
 
 impl<N: Node> Batch<N> {
-    /// Asks for leases and takes note of those that we get. No answers when the storage is in trouble: without a lease
-    /// nothing is stored in this tier.
+    /// Asks for leases, at the moment and for the time given, and takes note of those that we get. No answers when the
+    /// storage is in trouble: without a lease nothing is stored in this tier.
     pub(super) async fn ask(
         &mut self,
         items: &[usize],
         at: usize,
         tier: &Tier,
         remote: &RemoteTier,
-        lease: Duration,
+        (now, lease): (Instant, Duration),
         steal: bool,
-    ) -> Vec<Option<Acquired>> {
+    ) -> Option<Vec<Acquired>> {
         if items.is_empty() {
-            return Vec::new();
+            return None;
         }
         // Noted before, since we may be dropped before the answer is there.
         items
             .iter()
             .for_each(|item| self.items[*item].leases[at] = Held::Asked);
-        let keys: Vec<&[u8]> = items.iter().map(|item| &*self.items[*item].key).collect();
-        let asked = remote.storage.acquire(&keys, self.token, lease, steal);
-        match tier.bounded(remote, asked).await {
+        let asked = {
+            let keys: SmallVec<[&[u8]; 2]> = items.iter().map(|item| &*self.items[*item].key).collect();
+            let asked = remote.storage.acquire(&keys, self.token, lease, steal);
+            tier.bounded_from(now, remote, asked).await
+        };
+        match asked {
             Ok(answers) => {
                 for (item, answer) in items.iter().zip(&answers) {
                     self.items[*item].leases[at] = match answer {
@@ -51,15 +56,15 @@ impl<N: Node> Batch<N> {
                         Acquired::Value(_) | Acquired::Busy { .. } => Held::No,
                     };
                 }
-                answers.into_iter().map(Some).collect()
+                Some(answers)
             }
             // The request may be on its way still.
-            Err(cacheme_storage::Error::Timeout { .. }) => vec![None; items.len()],
+            Err(cacheme_storage::Error::Timeout { .. }) => None,
             Err(_) => {
                 items
                     .iter()
                     .for_each(|item| self.items[*item].leases[at] = Held::No);
-                vec![None; items.len()]
+                None
             }
         }
     }
@@ -118,6 +123,14 @@ impl<N: Node> Batch<N> {
 
     /// Gives up the leases that `items` still hold.
     pub(super) async fn release(&mut self, items: &[usize]) {
+        let is_free = |item: &usize| self.items[*item].leases.iter().all(|held| *held == Held::No);
+        if !items.iter().all(is_free) {
+            // Boxed: mostly there is none.
+            Box::pin(self.release_held(items)).await;
+        }
+    }
+
+    async fn release_held(&mut self, items: &[usize]) {
         let kind = Arc::clone(&self.kind);
         for (at, tier) in kind.tiers.iter().enumerate() {
             let TierStorage::Remote(remote) = &tier.storage else {

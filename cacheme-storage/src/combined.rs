@@ -1,0 +1,311 @@
+//! Reads of one key each that come while others are under way are asked for together.
+//!
+//! A server answers many keys in little more time than one, and so does the way there and back: a task to wake, a system
+//! call, a statement. So where many tasks read at once, whoever comes first opens a group, which is sent as one `get` once
+//! all tasks that are ready to run have run and could join it. Nobody waits for a call that was sent already, and a task
+//! that reads while few others do is not touched: there is nothing to gain, and it would wait for its own group.
+//!
+//! A group is sent by a task of its own, so a reader that goes away, or is not polled for a while, holds up nobody. A group
+//! that fails leaves each of its readers to ask by itself: what is wrong with one key is not told to another.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::{Acquired, Capabilities, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result};
+
+#[cfg(test)]
+mod tests;
+
+/// With fewer readers than this at once, each asks by itself.
+const FEW: usize = 4;
+/// How many keys a group has at most.
+const MOST_KEYS: usize = 64;
+/// How many bytes of values a group should bring at most, by what values weighed lately: they are all in memory before the
+/// first of them is handed out.
+const ROOM: usize = 1 << 20;
+
+/// A storage whose concurrent reads are combined.
+pub(crate) struct Combined {
+    storage: Arc<dyn RemoteStorage>,
+    groups: Arc<Groups>,
+}
+
+struct Groups {
+    /// Readers of one key without an answer yet.
+    readers: AtomicUsize,
+    /// The group that can be joined.
+    open: Mutex<Option<Arc<Group>>>,
+    /// What values weighed lately, in bytes. Until one was seen, so much that nothing is combined.
+    weight: AtomicUsize,
+}
+
+struct Group(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// The keys, one behind the other.
+    keys: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+    /// By key, who waits for its value.
+    waiting: Vec<Option<Waker>>,
+    /// `Some` once the group has ended; by key what is there, and empty if readers are to ask by themselves.
+    found: Option<Vec<Option<Bytes>>>,
+}
+
+impl Combined {
+    pub(crate) fn new(storage: impl RemoteStorage) -> Self {
+        Self {
+            storage: Arc::new(storage),
+            groups: Arc::new(Groups {
+                readers: AtomicUsize::new(0),
+                open: Mutex::new(None),
+                weight: AtomicUsize::new(ROOM),
+            }),
+        }
+    }
+
+    /// What a group found under `key`; `None` where the reader is to ask by itself.
+    async fn read(&self, key: &[u8], others: usize) -> Option<Option<Bytes>> {
+        let (group, place) = self.join(key, others)?;
+        std::future::poll_fn(|cx| group.poll(place, cx.waker())).await
+    }
+
+    /// Joins the open group, or opens one.
+    fn join(&self, key: &[u8], others: usize) -> Option<(Arc<Group>, usize)> {
+        let most = (ROOM / self.groups.weight.load(Ordering::Relaxed).max(1)).min(MOST_KEYS);
+        if others < FEW || most < 2 {
+            return None;
+        }
+        let mut open = self.groups.open.lock();
+        let (group, place) = match &*open {
+            Some(group) => (Arc::clone(group), group.add(key)),
+            None => {
+                let runtime = tokio::runtime::Handle::try_current().ok()?;
+                let group = Arc::new(Group(Mutex::default()));
+                let place = group.add(key);
+                let sender = Sender {
+                    group: Arc::clone(&group),
+                    groups: Arc::clone(&self.groups),
+                };
+                runtime.spawn(sender.send(Arc::clone(&self.storage)));
+                *open = Some(Arc::clone(&group));
+                (group, place)
+            }
+        };
+        if place + 1 >= most {
+            *open = None;
+        }
+        Some((group, place))
+    }
+}
+
+impl Groups {
+    /// One more reader; how many others there are.
+    fn enter(&self) -> (Reader<'_>, usize) {
+        let others = self.readers.fetch_add(1, Ordering::Relaxed);
+        (Reader(self), others)
+    }
+
+    /// Takes note of what a value weighs.
+    fn weigh(&self, weight: usize) {
+        // Read first: a shared line is written only when things change.
+        if self.weight.load(Ordering::Relaxed) != weight {
+            self.weight.store(weight, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Counted for as long as it is there.
+struct Reader<'g>(&'g Groups);
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        self.0.readers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Group {
+    /// Adds a key; gives its place.
+    fn add(&self, key: &[u8]) -> usize {
+        let mut state = self.0.lock();
+        state.keys.extend_from_slice(key);
+        let end = state.keys.len();
+        state.ends.push(end);
+        state.waiting.push(None);
+        state.ends.len() - 1
+    }
+
+    fn poll(&self, place: usize, waker: &Waker) -> Poll<Option<Option<Bytes>>> {
+        let mut state = self.0.lock();
+        match &mut state.found {
+            Some(found) => Poll::Ready(found.get_mut(place).map(Option::take)),
+            None => {
+                match &mut state.waiting[place] {
+                    Some(waiting) => waiting.clone_from(waker),
+                    none => *none = Some(waker.clone()),
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// The duty to send a group and to tell its readers. Dropped before, it leaves them to ask by themselves.
+struct Sender {
+    group: Arc<Group>,
+    groups: Arc<Groups>,
+}
+
+impl Sender {
+    async fn send(self, storage: Arc<dyn RemoteStorage>) {
+        // Whoever is ready to run now runs before us.
+        tokio::task::yield_now().await;
+        self.close();
+        let (keys, ends) = {
+            let mut state = self.group.0.lock();
+            (std::mem::take(&mut state.keys), std::mem::take(&mut state.ends))
+        };
+        if ends.len() < 2 {
+            return;
+        }
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let keys: Vec<&[u8]> = starts.zip(&ends).map(|(start, &end)| &keys[start..end]).collect();
+        if let Ok(found) = storage.get(&keys).await
+            && found.len() == keys.len()
+        {
+            if let Some(weight) = found.iter().flatten().map(Bytes::len).max() {
+                self.groups.weigh(weight);
+            }
+            self.tell(found);
+        }
+    }
+
+    /// Lets nobody join any more.
+    fn close(&self) {
+        let mut open = self.groups.open.lock();
+        if open.as_ref().is_some_and(|open| Arc::ptr_eq(open, &self.group)) {
+            *open = None;
+        }
+    }
+
+    fn tell(&self, found: Vec<Option<Bytes>>) {
+        let waiting = {
+            let mut state = self.group.0.lock();
+            state.found = Some(found);
+            std::mem::take(&mut state.waiting)
+        };
+        // Wakers run code of whoever waits: not under the lock.
+        waiting.into_iter().flatten().for_each(Waker::wake);
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.close();
+        if self.group.0.lock().found.is_none() {
+            self.tell(Vec::new());
+        }
+    }
+}
+
+#[async_trait]
+impl RemoteStorage for Combined {
+    fn location(&self) -> String {
+        self.storage.location()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.storage.capabilities()
+    }
+
+    async fn connect(&self) -> Result<()> {
+        self.storage.connect().await
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.storage.now_ms()
+    }
+
+    async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
+        let [key] = keys else {
+            return self.storage.get(keys).await;
+        };
+        let (_reader, others) = self.groups.enter();
+        if let Some(found) = self.read(key, others).await {
+            return Ok(vec![found]);
+        }
+        let found = self.storage.get(keys).await?;
+        if let [Some(value)] = &found[..] {
+            self.groups.weigh(value.len());
+        }
+        Ok(found)
+    }
+
+    async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
+        self.storage.set(entries).await
+    }
+
+    async fn remove(&self, keys: &[&[u8]]) -> Result<()> {
+        self.storage.remove(keys).await
+    }
+
+    async fn clear(&self, prefix: &[u8]) -> Result<()> {
+        self.storage.clear(prefix).await
+    }
+
+    /// For one key this is a read as well: of many such, only those that find nothing ask for their leases.
+    async fn acquire(
+        &self,
+        keys: &[&[u8]],
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<Acquired>> {
+        let [key] = keys else {
+            return self.storage.acquire(keys, token, time, steal).await;
+        };
+        if steal {
+            return self.storage.acquire(keys, token, time, steal).await;
+        }
+        let (_reader, others) = self.groups.enter();
+        if let Some(Some(value)) = self.read(key, others).await {
+            return Ok(vec![Acquired::Value(value)]);
+        }
+        let acquired = self.storage.acquire(keys, token, time, false).await?;
+        if let [Acquired::Value(value)] = &acquired[..] {
+            self.groups.weigh(value.len());
+        }
+        Ok(acquired)
+    }
+
+    async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
+        self.storage.fill(entries, token).await
+    }
+
+    async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
+        self.storage.release(keys, token).await
+    }
+
+    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        self.storage.renew(keys, token, time).await
+    }
+
+    async fn changed(&self, keys: &[&[u8]]) {
+        self.storage.changed(keys).await;
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.storage.close().await
+    }
+
+    fn without_leases(&self) -> crate::Error {
+        self.storage.without_leases()
+    }
+}
