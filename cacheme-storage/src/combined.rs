@@ -5,9 +5,11 @@
 //! all tasks that are ready to run have run and could join it. Nobody waits for a call that was sent already, and a task
 //! that reads while few others do is not touched: there is nothing to gain, and it would wait for its own group.
 //!
-//! A group is sent by a task of its own, so a reader that goes away, or is not polled for a while, holds up nobody. A group
-//! that fails leaves each of its readers to ask by itself: what is wrong with one key is not told to another.
+//! A group is sent by a task of its own, so a reader that goes away, or is not polled for a while, holds up nobody; when all
+//! have gone away, so does the call. A group that fails leaves each of its readers to ask by itself: what is wrong with one key
+//! is not told to another.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
@@ -16,6 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::{Acquired, Capabilities, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result};
 
@@ -45,7 +48,20 @@ struct Groups {
     weight: AtomicUsize,
 }
 
-struct Group(Mutex<State>);
+#[derive(Default)]
+struct Group {
+    state: Mutex<State>,
+    /// Those who wait for it.
+    readers: AtomicUsize,
+    /// Told when there are none any more.
+    left: Notify,
+}
+
+/// A reader's place in a group, for as long as it waits.
+struct Place {
+    group: Arc<Group>,
+    at: usize,
+}
 
 #[derive(Default)]
 struct State {
@@ -73,36 +89,36 @@ impl Combined {
 
     /// What a group found under `key`; `None` where the reader is to ask by itself.
     async fn read(&self, key: &[u8], others: usize) -> Option<Option<Bytes>> {
-        let (group, place) = self.join(key, others)?;
-        std::future::poll_fn(|cx| group.poll(place, cx.waker())).await
+        let place = self.join(key, others)?;
+        std::future::poll_fn(|cx| place.poll(cx.waker())).await
     }
 
     /// Joins the open group, or opens one.
-    fn join(&self, key: &[u8], others: usize) -> Option<(Arc<Group>, usize)> {
+    fn join(&self, key: &[u8], others: usize) -> Option<Place> {
         let most = (ROOM / self.groups.weight.load(Ordering::Relaxed).max(1)).min(MOST_KEYS);
         if others < FEW || most < 2 {
             return None;
         }
         let mut open = self.groups.open.lock();
-        let (group, place) = match &*open {
-            Some(group) => (Arc::clone(group), group.add(key)),
+        let place = match &*open {
+            Some(group) => group.add(key),
             None => {
                 let runtime = tokio::runtime::Handle::try_current().ok()?;
-                let group = Arc::new(Group(Mutex::default()));
+                let group = Arc::new(Group::default());
                 let place = group.add(key);
                 let sender = Sender {
                     group: Arc::clone(&group),
                     groups: Arc::clone(&self.groups),
                 };
                 runtime.spawn(sender.send(Arc::clone(&self.storage)));
-                *open = Some(Arc::clone(&group));
-                (group, place)
+                *open = Some(group);
+                place
             }
         };
-        if place + 1 >= most {
+        if place.at + 1 >= most {
             *open = None;
         }
-        Some((group, place))
+        Some(place)
     }
 }
 
@@ -133,26 +149,47 @@ impl Drop for Reader<'_> {
 
 impl Group {
     /// Adds a key; gives its place.
-    fn add(&self, key: &[u8]) -> usize {
-        let mut state = self.0.lock();
+    fn add(self: &Arc<Self>, key: &[u8]) -> Place {
+        self.readers.fetch_add(1, Ordering::Relaxed);
+        let mut state = self.state.lock();
         state.keys.extend_from_slice(key);
         let end = state.keys.len();
         state.ends.push(end);
         state.waiting.push(None);
-        state.ends.len() - 1
+        Place {
+            group: Arc::clone(self),
+            at: state.ends.len() - 1,
+        }
     }
 
-    fn poll(&self, place: usize, waker: &Waker) -> Poll<Option<Option<Bytes>>> {
-        let mut state = self.0.lock();
+    /// Resolves when nobody waits any more for a group that nobody can join.
+    async fn deserted(&self) {
+        while self.readers.load(Ordering::Acquire) > 0 {
+            self.left.notified().await;
+        }
+    }
+}
+
+impl Place {
+    fn poll(&self, waker: &Waker) -> Poll<Option<Option<Bytes>>> {
+        let mut state = self.group.state.lock();
         match &mut state.found {
-            Some(found) => Poll::Ready(found.get_mut(place).map(Option::take)),
+            Some(found) => Poll::Ready(found.get_mut(self.at).map(Option::take)),
             None => {
-                match &mut state.waiting[place] {
+                match &mut state.waiting[self.at] {
                     Some(waiting) => waiting.clone_from(waker),
                     none => *none = Some(waker.clone()),
                 }
                 Poll::Pending
             }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.group.readers.fetch_sub(1, Ordering::Release) == 1 {
+            self.group.left.notify_one();
         }
     }
 }
@@ -169,7 +206,7 @@ impl Sender {
         tokio::task::yield_now().await;
         self.close();
         let (keys, ends) = {
-            let mut state = self.group.0.lock();
+            let mut state = self.group.state.lock();
             (std::mem::take(&mut state.keys), std::mem::take(&mut state.ends))
         };
         if ends.len() < 2 {
@@ -177,7 +214,12 @@ impl Sender {
         }
         let starts = std::iter::once(0).chain(ends.iter().copied());
         let keys: Vec<&[u8]> = starts.zip(&ends).map(|(start, &end)| &keys[start..end]).collect();
-        if let Ok(found) = storage.get(&keys).await
+        let (mut answer, mut deserted) = (storage.get(&keys), pin!(self.group.deserted()));
+        let answer = std::future::poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => deserted.as_mut().poll(cx).map(|()| None),
+        });
+        if let Some(Ok(found)) = answer.await
             && found.len() == keys.len()
         {
             if let Some(weight) = found.iter().flatten().map(Bytes::len).max() {
@@ -197,7 +239,7 @@ impl Sender {
 
     fn tell(&self, found: Vec<Option<Bytes>>) {
         let waiting = {
-            let mut state = self.group.0.lock();
+            let mut state = self.group.state.lock();
             state.found = Some(found);
             std::mem::take(&mut state.waiting)
         };
@@ -209,7 +251,7 @@ impl Sender {
 impl Drop for Sender {
     fn drop(&mut self) {
         self.close();
-        if self.group.0.lock().found.is_none() {
+        if self.group.state.lock().found.is_none() {
             self.tell(Vec::new());
         }
     }

@@ -222,6 +222,30 @@ async fn readers_that_go_away_harm_nobody() {
 }
 
 #[tokio::test]
+async fn a_call_that_nobody_waits_for_any_more_is_given_up() {
+    let mut echo = Echo::new();
+    echo.turns = Semaphore::new(0);
+    let echo = Arc::new(echo);
+    let storage = combined(&echo);
+    storage.groups.weigh(1);
+    let readings = read_all(&storage, names(0..20));
+    while echo.calls.lock().len() < FEW + 1 {
+        tokio::task::yield_now().await;
+    }
+    // The storage is held by itself and by the one call that is under way.
+    let held = Arc::strong_count(&storage.storage);
+    assert!(held > 1);
+    for reading in readings.into_values() {
+        reading.abort();
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(Arc::strong_count(&storage.storage), 1, "the call is gone");
+    assert_eq!(storage.groups.readers.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
 async fn a_group_that_fails_leaves_each_to_ask_by_itself() {
     let mut echo = Echo::new();
     echo.only_one = true;
