@@ -67,7 +67,7 @@ impl Naive {
 
     fn protected(&self) -> u64 {
         let main = self.capacity - self.window();
-        main - main / 5
+        main - main / 3
     }
 
     fn idle(&self, hash: u32) -> u16 {

@@ -7,7 +7,7 @@
 //!                            │ no                                            │
 //!                            ▼                                               ▼
 //!    ┌─ window ──────────────────────┐   wins    ┌─ probation ─┐ marked  ┌─ protected ─┐
-//!    │ head: the candidate           │ ────────▶ │ head: the   │ ──────▶ │ four fifths │
+//!    │ head: the candidate           │ ────────▶ │ head: the   │ ──────▶ │ two thirds  │
 //!    │ marked goes to the tail       │           │ victim      │ ◀────── │ of main     │
 //!    └───────────────────────────────┘           └─────────────┘ overflow└─────────────┘
 //!                            │ loses                     │ loses
@@ -25,7 +25,7 @@
 //! | [`chooser`] | [`Chooser`]: eight shadows, and which configuration is best now; one for all shards |
 //!
 //! Time is counted in arrivals, 128 ticks a turnover, so no clock is read. An entry costs the policy 12 bytes here, 10 in
-//! the sketch, and 6 in the ghost. Each part has beside it a version as one would write it on paper, and is
+//! the sketch, and 5.6 in the ghost. Each part has beside it a version as one would write it on paper, and is
 //! compared with it step by step.
 //!
 //! Constants are argued for where they stand and hold for all workloads; `benches/README.md` says what was tried.
