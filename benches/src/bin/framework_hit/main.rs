@@ -9,6 +9,9 @@ use benches::args::Args;
 use benches::stats::Spread;
 use benches::table::Table;
 use benches::workload;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 
 use self::contenders::{Contender, MEASURE};
 use self::job::ENTRIES;
@@ -77,8 +80,13 @@ async fn heat(
     }
     let mut took = vec![Vec::new(); contenders.len()];
     let mut loads = vec![0; contenders.len()];
+    let mut order: Vec<usize> = (0..contenders.len()).collect();
+    let mut random = StdRng::seed_from_u64(1);
     for _ in 0..rounds {
-        for (at, contender) in contenders.iter().enumerate() {
+        // What ran before leaves its rows in the processor's caches: nobody is to follow the same one always.
+        order.shuffle(&mut random);
+        for &at in &order {
+            let contender = contenders[at];
             let before = job::loads();
             let tasks: Vec<_> = ids.iter().map(|ids| tokio::spawn((contender.run)(ids))).collect();
             let (mut wall, mut cpu) = (Duration::ZERO, Duration::ZERO);
