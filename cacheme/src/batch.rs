@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use self::landing::{Found, Landing, Origin};
 use self::leases::{Held, unique_token};
-use crate::flight::{FullKey, Lead};
+use crate::flight::{Flight, FullKey, Lead};
 use crate::kind::{Kind, Outcome, RemoteTier, Stored, Tier, TierStorage};
 use crate::load::Store;
 use crate::memoize::Failure;
@@ -444,9 +444,13 @@ impl<N: Node> Batch<N> {
         }
     }
 
-    fn fence(&self, item: usize) -> &Fence {
+    fn flight(&self, item: usize) -> &Flight<Outcome<N::Value>> {
         let lead = self.items[item].lead.as_ref();
-        lead.expect("what lands is in flight").flight().fence()
+        lead.expect("what lands is in flight").flight()
+    }
+
+    fn fence(&self, item: usize) -> &Fence {
+        self.flight(item).fence()
     }
 
     fn finish(&mut self, item: usize, outcome: Outcome<N::Value>) {

@@ -96,6 +96,8 @@ impl<T: Clone> Done<T> {
 pub(crate) struct Flight<T> {
     key: FullKey,
     fence: Fence,
+    /// Raised with `fence`, or alone: then what the flight brings is kept out of local tiers only.
+    local_fence: Fence,
     state: Mutex<State>,
     /// Set before the end is told, if there is one.
     outcome: OnceLock<T>,
@@ -121,14 +123,25 @@ impl<T> Flight<T> {
         Arc::new(Self {
             key,
             fence: Fence::new(),
+            local_fence: Fence::new(),
             state: Mutex::new(state),
             outcome: OnceLock::new(),
         })
     }
 
-    /// Looked at by local tiers before they store what this flight brings.
+    /// Raised by whoever invalidates, sets or refreshes the key: nothing that this flight brings is stored.
     pub(crate) fn fence(&self) -> &Fence {
         &self.fence
+    }
+
+    /// Looked at by local tiers before they store what this flight brings.
+    pub(crate) fn local_fence(&self) -> &Fence {
+        &self.local_fence
+    }
+
+    fn raise(&self) {
+        self.fence.raise();
+        self.local_fence.raise();
     }
 
     /// Until when the leader may be waited for.
@@ -266,7 +279,7 @@ impl<T> FlightTable<T> {
         let mut flights = self.flights.lock();
         let older = flights.insert(Arc::clone(key), Arc::clone(&flight));
         // Under the lock of the table: nobody can join the older flight once it is fenced.
-        older.iter().for_each(|older| older.fence.raise());
+        older.iter().for_each(|older| older.raise());
         drop(flights);
         (
             Lead {
@@ -281,7 +294,7 @@ impl<T> FlightTable<T> {
     pub(crate) fn fence(&self, key: &[u8]) -> Option<Arc<Flight<T>>> {
         let mut flights = self.flights.lock();
         let older = flights.remove(key);
-        older.iter().for_each(|older| older.fence.raise());
+        older.iter().for_each(|older| older.raise());
         give_back(&mut flights);
         older
     }
@@ -294,7 +307,15 @@ impl<T> FlightTable<T> {
             .is_some_and(|there| Arc::ptr_eq(there, flight))
         {
             flights.remove(&flight.key);
-            flight.fence.raise();
+            flight.raise();
+        }
+    }
+
+    /// Keeps what the flight for `key` brings, if there is one, out of local tiers: somebody here is about to be given what a
+    /// remote tier holds by now, which may be newer.
+    pub(crate) fn keep_from_local(&self, key: &[u8]) {
+        if let Some(flight) = self.flights.lock().get(key) {
+            flight.local_fence.raise();
         }
     }
 

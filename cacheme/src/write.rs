@@ -277,7 +277,7 @@ async fn set<N: Node>(
         match &tier.storage {
             TierStorage::Local(local) => {
                 let entry = kind.local_entry(value.clone(), ttl);
-                if local.insert(&key, entry, lead.flight().fence()) {
+                if local.insert(&key, entry, lead.flight().local_fence()) {
                     count(&tier.counters.fills, 1);
                 } else {
                     // What is there is older than us, whoever fenced us.

@@ -122,7 +122,7 @@ impl<N: Node> Batch<N> {
     fn store_local(&self, landings: &[Landing<N::Value>], tier: &Tier, local: &dyn LocalStorage) {
         for landing in landings {
             let item = &self.items[landing.item];
-            let fence = self.fence(landing.item);
+            let fence = self.flight(landing.item).local_fence();
             let ttl = landing.ttl(tier);
             let mut stored = false;
             if landing.accepted && ttl != Some(Duration::ZERO) {
@@ -133,9 +133,8 @@ impl<N: Node> Batch<N> {
                 count(&tier.counters.fills, 1);
             } else if self.steal || landing.from == Origin::Remote {
                 // A refresh that could not store its value must not leave the older one, even if somebody fenced it who is
-                // not done yet. And who waited for a fenced flight and got what is in a remote tier by now must not find
-                // something older here afterwards.
-                local.remove(&item.key);
+                // not done yet.
+                self.drop_older(landing, local);
             }
         }
     }
@@ -222,6 +221,16 @@ impl<N: Node> Batch<N> {
         }
     }
 
+    /// Drops what is in a local tier. Who waited for a fenced flight and got what is in a remote tier by now must not find
+    /// something older here afterwards, nor must the flight that took its place bring it.
+    fn drop_older(&self, landing: &Landing<N::Value>, local: &dyn LocalStorage) {
+        let key = &self.items[landing.item].key;
+        if landing.from == Origin::Remote && self.fence(landing.item).is_raised() {
+            self.kind.flights.keep_from_local(key);
+        }
+        local.remove(key);
+    }
+
     /// What local tiers behind a remote one hold is older than what was found there, and must not be found after it.
     fn drop_behind(&self, found: &[Landing<N::Value>], at: usize) {
         if let TierStorage::Local(_) = self.kind.tiers[at].storage {
@@ -231,7 +240,7 @@ impl<N: Node> Batch<N> {
             if let TierStorage::Local(local) = &tier.storage {
                 found
                     .iter()
-                    .for_each(|landing| _ = local.remove(&self.items[landing.item].key));
+                    .for_each(|landing| self.drop_older(landing, &**local));
             }
         }
     }

@@ -10,7 +10,11 @@
 //!
 //! And for two reads in one process, one over before the other began: when the first gave a value that was in the remote
 //! storage by then, the second gives no older version of the source. A value that was never stored is left out on both
-//! sides: its lease was lost, and who joined its load got it all the same, newer or older than what others agreed on.
+//! sides: its lease was lost, and who joined its load got it all the same, newer or older than what others agreed on. So is
+//! a second one that was `set` by a call that was not over when storing the first began: of two writes at once, the one that
+//! reaches the storage last stays, and a `set` brings its value along, however old that is by then. And so is
+//! a second one that came of a load which somebody in that process waited for already when the first was read: who joins a load is
+//! given what it brings.
 
 use std::fmt;
 
@@ -102,22 +106,34 @@ fn check_key(log: &Log, key: usize, found: &mut Vec<Violation>) {
             }
         }
     }
-    let stored_by = |origin: usize| {
-        let stored = contacts
-            .iter()
-            .filter(|contact| contact.stored && contact.origin == origin);
-        stored.map(|contact| contact.end).min()
+    let stored = |origin: usize| {
+        let contacts = contacts.iter();
+        contacts.filter(move |contact| contact.stored && contact.origin == origin)
     };
     for first in &reads {
-        if stored_by(first.origin).is_none_or(|stored| stored > first.end) {
+        let newer = &log.origins[first.origin];
+        let Some(begun) = stored(first.origin).map(|contact| contact.begin).min() else {
+            continue;
+        };
+        if stored(first.origin).all(|contact| contact.end > first.end) {
             continue;
         }
-        let newer = log.origins[first.origin].version;
         for second in &reads {
-            let older = log.origins[second.origin].version;
+            let older = &log.origins[second.origin];
             let is_later = second.process == first.process && first.end < second.begin;
-            if is_later && older < newer && stored_by(second.origin).is_some() {
-                found.push(Violation::BackInTime(**first, **second, newer, older));
+            let set_at_once = older.made == Made::Set && older.end.is_none_or(|end| end > begun);
+            let joined = reads.iter().any(|other| {
+                let is_same = other.process == second.process && other.origin == second.origin;
+                is_same && other.begin < first.end && other.end > second.begin
+            });
+            let is_stored = stored(second.origin).next().is_some();
+            if is_later && older.version < newer.version && is_stored && !set_at_once && !joined {
+                found.push(Violation::BackInTime(
+                    **first,
+                    **second,
+                    newer.version,
+                    older.version,
+                ));
             }
         }
     }

@@ -73,6 +73,37 @@ async fn c1_a_remote_read_under_way_is_not_promoted_after_invalidate() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn reads_do_not_go_back_to_a_refresh_that_another_process_overtook() {
+    let near = Remote::new("near");
+    let here = cacheme([("near", near.storage()), ("local", Local::default().storage())]).await;
+    let there = cacheme([("near", near.storage()), ("local", Local::default().storage())]).await;
+    let node = Chained {
+        source: Source::new(1),
+    };
+    // A read that has not reached the remote tier yet,
+    let mut asks = near.gate_before(Op::Acquire);
+    let reader = tokio::spawn({
+        let (here, node) = (here.clone(), node.clone());
+        async move { here.get(&node).await.unwrap() }
+    });
+    asks.arrived().await;
+    // a refresh that takes its place, whose fill is on its way back,
+    let mut filled = near.gate_after(Op::Fill);
+    let refresh = tokio::spawn({
+        let (here, node) = (here.clone(), node.clone());
+        async move { here.refresh(&node).await.unwrap() }
+    });
+    filled.arrived().await;
+    // and another process that writes over it.
+    there.set(&node, 2).await.unwrap();
+    asks.open();
+    assert_eq!(reader.await.unwrap(), 2, "what is there by now");
+    filled.open();
+    assert_eq!(refresh.await.unwrap(), 1, "what it loaded");
+    assert_eq!(here.get(&node).await.unwrap(), 2, "seen here before");
+}
+
+#[tokio::test(start_paused = true)]
 async fn c1_a_copy_to_a_nearer_remote_tier_without_leases_does_not_survive_invalidate() {
     let (near, far) = (Remote::new("near"), Remote::new("far"));
     let cacheme = cacheme([("near", near.storage()), ("far", far.storage())]).await;
