@@ -144,7 +144,8 @@ async fn the_checker_finds_that_the_fence_is_not_looked_at() {
     let start = Instant::now();
     let mut seed = first_seed();
     loop {
-        assert!(start.elapsed() < FAULT_LIMIT, "no violation");
+        // Threads meet by chance, and seldom where few cores have much else to do.
+        assert!(start.elapsed() < FAULT_LIMIT * 5, "no violation");
         let log = run(seed, setting, Shared::Fake(fakes::Remote::new("shared"))).await;
         if check::check(&log).iter().any(Violation::is_c1) {
             println!("found after {:?}", start.elapsed());
