@@ -1,5 +1,6 @@
 //! What a node, a loader and a caller can say about how long a value is kept.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cacheme::{BoxError, LoadContext, Node, Policy, Storage};
@@ -223,14 +224,14 @@ fn policies_that_cannot_work_are_refused() {
     }
 }
 
-fn size(text: &String) -> u32 {
+fn size(text: &Arc<str>) -> u32 {
     u32::try_from(text.len()).unwrap_or(u32::MAX)
 }
 
 #[derive(Node, Clone, Debug)]
 #[node(
     key = "text:{length}",
-    value = String,
+    value = Arc<str>,
     tier(storage = "local"),
     load = text,
     serializer = none,
@@ -240,8 +241,8 @@ struct TextNode {
     length: usize,
 }
 
-async fn text(node: &TextNode, _cx: &mut LoadContext<TextNode>) -> Result<String, BoxError> {
-    Ok("x".repeat(node.length))
+async fn text(node: &TextNode, _cx: &mut LoadContext<TextNode>) -> Result<Arc<str>, BoxError> {
+    Ok("x".repeat(node.length).into())
 }
 
 #[tokio::test]
@@ -256,7 +257,7 @@ async fn a_storage_of_a_weight_holds_what_the_node_says_its_values_weigh() {
         }
         assert_eq!(held.len(), 3, "{url}: 40 + 30 + 20 of 100");
         let heavy = TextNode { length: 20 };
-        cacheme.set(&heavy, "y".repeat(101)).await.unwrap();
+        cacheme.set(&heavy, "y".repeat(101).into()).await.unwrap();
         assert_eq!(
             cacheme.peek(&heavy).await.unwrap(),
             None,
