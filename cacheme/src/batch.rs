@@ -22,7 +22,8 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use self::landing::{Found, Landing, Origin};
-use self::leases::{Held, unique_token};
+use self::leases::Held;
+pub(crate) use self::leases::unique_token;
 use crate::flight::{Flight, FullKey, Lead};
 use crate::kind::{Kind, Outcome, RemoteTier, Stored, Tier, TierStorage};
 use crate::load::Store;
@@ -485,7 +486,7 @@ impl Times {
 }
 
 /// Between half and all of `pause`, so that those who wait for one key do not ask in step.
-fn jittered(pause: Duration) -> Duration {
+pub(crate) fn jittered(pause: Duration) -> Duration {
     use std::hash::{BuildHasher, RandomState};
 
     let random = RandomState::new().hash_one(0_u8) % 512;

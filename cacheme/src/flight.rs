@@ -299,6 +299,13 @@ impl<T> FlightTable<T> {
         older
     }
 
+    /// Fences every flight, and empties the table.
+    pub(crate) fn fence_all(&self) {
+        let mut flights = self.flights.lock();
+        flights.drain().for_each(|(_, flight)| flight.raise());
+        give_back(&mut flights);
+    }
+
     /// Fences this very flight, unless another has taken its place: its leader was waited for long enough.
     pub(crate) fn depose(&self, flight: &Arc<Flight<T>>) {
         let mut flights = self.flights.lock();

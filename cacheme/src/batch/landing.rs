@@ -113,6 +113,11 @@ impl<N: Node> Batch<N> {
         }
         // What was refused somewhere may still hold leases of tiers before.
         let items: Items = landings.iter().map(|landing| landing.item).collect();
+        if self.steal {
+            let keys: Vec<FullKey> = items.iter().map(|item| Arc::clone(self.key(*item))).collect();
+            // Boxed: only a refresh tells. What others could not be told is owed.
+            let _ = Box::pin(kind.tell(&keys)).await;
+        }
         for landing in landings {
             self.finish(landing.item, Ok(landing.value));
         }
