@@ -195,6 +195,21 @@ async fn c1_c2_random_schedules_on_redis_show_no_violation() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn c1_c2_random_schedules_on_postgres_show_no_violation() {
+    on_a_real_storage(&shared_url(Kind::Postgres)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn c1_c2_random_schedules_on_mysql_show_no_violation() {
+    on_a_real_storage(&shared_url(Kind::MySql)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn c1_c2_random_schedules_on_mongodb_show_no_violation() {
+    on_a_real_storage(&shared_url(Kind::MongoDb)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn c1_c2_random_schedules_on_sqlite_show_no_violation() {
     let folder = tempfile::tempdir().unwrap();
     on_a_real_storage(&format!(
