@@ -9,7 +9,7 @@ use tests::{Server, redis};
 use super::{entry, eventually, open};
 
 pub(super) struct Cluster {
-    servers: Vec<Server>,
+    pub(super) servers: Vec<Server>,
 }
 
 impl Cluster {
@@ -71,6 +71,10 @@ impl Cluster {
     pub(super) fn url(&self) -> String {
         let ports = [self.servers[0].port(), self.servers[4].port()];
         format!("redis+cluster://127.0.0.1:{},127.0.0.1:{}", ports[0], ports[1])
+    }
+
+    pub(super) fn ports(&self) -> Vec<u16> {
+        self.servers.iter().map(Server::port).collect()
     }
 
     /// The places of the masters.
