@@ -7,6 +7,7 @@ missing=()
 command -v redis-server >/dev/null || missing+=(redis-server)
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
+command -v faketime >/dev/null || missing+=(faketime)
 # A MongoDB, or what speaks its protocol: an emulator in Python, in an environment of its own.
 secantusd=$PWD/target/secantusdb/bin/secantusd-py
 needs_secantusdb=

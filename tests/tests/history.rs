@@ -170,6 +170,7 @@ async fn on_a_real_storage(url: &str) {
     let end = Instant::now() + seconds(5);
     let mut seed = first_seed();
     println!("the first seed is {seed}");
+    let (mut schedules, mut reads) = (0, 0);
     while Instant::now() < end {
         let storage = Storage::open(url).unwrap();
         let remote = Arc::clone(storage.as_remote().unwrap());
@@ -185,13 +186,31 @@ async fn on_a_real_storage(url: &str) {
             panic!("{}", tell(seed, &found, &log));
         }
         assert!(!log.reads.is_empty());
+        schedules += 1;
+        reads += log.reads.len();
         seed = seed.wrapping_add(1);
     }
+    println!("{schedules} schedules, {reads} reads");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn c1_c2_random_schedules_on_redis_show_no_violation() {
     on_a_real_storage(&shared_url(Kind::Redis)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn c1_c2_random_schedules_on_postgres_show_no_violation() {
+    on_a_real_storage(&shared_url(Kind::Postgres)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn c1_c2_random_schedules_on_mysql_show_no_violation() {
+    on_a_real_storage(&shared_url(Kind::MySql)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn c1_c2_random_schedules_on_mongodb_show_no_violation() {
+    on_a_real_storage(&shared_url(Kind::MongoDb)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -8,6 +8,10 @@ mod bus;
 mod clock;
 #[path = "storages/closing.rs"]
 mod closing;
+#[path = "storages/frozen.rs"]
+mod frozen;
+#[path = "storages/full.rs"]
+mod full;
 #[path = "storages/log.rs"]
 mod log;
 #[path = "storages/mongodb.rs"]
@@ -16,8 +20,12 @@ mod mongodb;
 mod mysql;
 #[path = "storages/neighbours.rs"]
 mod neighbours;
+#[path = "storages/other_mongodb.rs"]
+mod other_mongodb;
 #[path = "storages/other_redis.rs"]
 mod other_redis;
+#[path = "storages/pools.rs"]
+mod pools;
 #[path = "storages/postgres.rs"]
 mod postgres;
 #[path = "storages/postgres_tls.rs"]
@@ -30,6 +38,8 @@ mod redis_cluster;
 mod redis_sentinel;
 #[path = "storages/redis_tls.rs"]
 mod redis_tls;
+#[path = "storages/refused.rs"]
+mod refused;
 #[path = "storages/secrets.rs"]
 mod secrets;
 #[path = "storages/service.rs"]
@@ -40,8 +50,6 @@ mod sqlite_killed;
 mod tls;
 #[path = "storages/traffic.rs"]
 mod traffic;
-#[path = "storages/trouble.rs"]
-mod trouble;
 #[path = "storages/urls.rs"]
 mod urls;
 

@@ -21,50 +21,6 @@ pub(super) async fn run(pool: &MySqlPool, sql: &str) {
         .unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn mysql_says_what_is_wrong() {
-    let server = mariadb();
-    let pool = MySqlPool::connect(&url(&server, "")).await.unwrap();
-    let reason = async |url: &str| open(url).connect().await.unwrap_err().to_string();
-    let wrong = reason("mysql://app:s3cret@127.0.0.1:1/app").await;
-    assert!(
-        wrong.contains("mysql://127.0.0.1:1/app cannot be reached") && wrong.contains("refused"),
-        "{wrong}"
-    );
-    let wrong = reason(&url(&server, "?sslmode=required")).await;
-    assert!(wrong.contains("TLS"), "{wrong}");
-
-    let wrong = reason(&url(&server, "?create=false&table=test.absent")).await;
-    let (_, ddl) = wrong
-        .split_once("table `test.absent` does not exist; run: ")
-        .unwrap();
-    run(&pool, ddl).await;
-    open(&url(&server, "?create=false&table=test.absent"))
-        .connect()
-        .await
-        .unwrap();
-
-    run(
-        &pool,
-        "CREATE TABLE older (`key` varchar(512) PRIMARY KEY, value blob, expire datetime)",
-    )
-    .await;
-    let wrong = reason(&url(&server, "?table=older")).await;
-    assert!(
-        wrong.contains("has another shape (expire datetime, key varchar(512), value blob)"),
-        "{wrong}"
-    );
-
-    run(
-        &pool,
-        "CREATE USER poor@'127.0.0.1'; GRANT ALL ON test.* TO poor@'127.0.0.1'; \
-         SET GLOBAL init_connect = 'SET autocommit = 0'",
-    )
-    .await;
-    let wrong = reason(&format!("mysql://poor@127.0.0.1:{}/test", server.port())).await;
-    assert!(wrong.contains("`autocommit` off"), "{wrong}");
-}
-
 #[test]
 fn mysql_urls_are_checked() {
     let wrong = |url: &str| cacheme_storage::Storage::open(url).unwrap_err().to_string();

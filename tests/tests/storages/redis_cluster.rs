@@ -8,12 +8,12 @@ use tests::{Server, redis};
 
 use super::{entry, eventually, open};
 
-struct Cluster {
-    servers: Vec<Server>,
+pub(super) struct Cluster {
+    pub(super) servers: Vec<Server>,
 }
 
 impl Cluster {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let servers: Vec<_> = (0..6)
             .map(|_| {
                 let bus = tests::free_port().to_string();
@@ -68,9 +68,13 @@ impl Cluster {
         }
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         let ports = [self.servers[0].port(), self.servers[4].port()];
         format!("redis+cluster://127.0.0.1:{},127.0.0.1:{}", ports[0], ports[1])
+    }
+
+    pub(super) fn ports(&self) -> Vec<u16> {
+        self.servers.iter().map(Server::port).collect()
     }
 
     /// The places of the masters.

@@ -8,26 +8,26 @@ use tests::{Program, Server, redis, redis_server};
 
 use super::{entry, eventually, open};
 
-struct Group {
-    master: Server,
-    _replica: Server,
-    sentinels: Vec<Server>,
+pub(super) struct Group {
+    pub(super) master: Server,
+    pub(super) replica: Server,
+    pub(super) sentinels: Vec<Server>,
 }
 
 impl Group {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let master = redis(&["--repl-diskless-sync-delay", "0"]);
         let port = master.port().to_string();
         let replica = redis(&["--replicaof", "127.0.0.1", &port]);
         let sentinels = (0..3).map(|_| Server::start(sentinel(master.port()))).collect();
         Self {
             master,
-            _replica: replica,
+            replica,
             sentinels,
         }
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         let hosts: Vec<_> = self
             .sentinels
             .iter()
