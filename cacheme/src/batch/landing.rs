@@ -113,9 +113,7 @@ impl<N: Node> Batch<N> {
         }
         // What was refused somewhere may still hold leases of tiers before.
         let items: Items = landings.iter().map(|landing| landing.item).collect();
-        for landing in landings {
-            self.finish(landing.item, Ok(landing.value));
-        }
+        self.finish_all(landings);
         self.release(&items).await;
     }
 
@@ -256,9 +254,7 @@ impl<N: Node> Batch<N> {
             return Box::pin(self.store(found, at)).await;
         }
         // In the first tier, whose lease was not given then: there is nothing to store or to give up.
-        for landing in found {
-            self.finish(landing.item, Ok(landing.value));
-        }
+        self.finish_all(found);
     }
 }
 

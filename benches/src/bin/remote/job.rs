@@ -84,7 +84,14 @@ pub(crate) struct Plan {
 }
 
 /// All jobs over one storage, a line each.
-pub(crate) async fn compare(name: &str, storage: Storage, raw: impl Side, scale: u64, plan: &Plan, table: &mut Table) {
+pub(crate) async fn compare(
+    name: &str,
+    storage: Storage,
+    raw: impl Side,
+    scale: u64,
+    plan: &Plan,
+    table: &mut Table,
+) {
     let ours = Cacheme::builder().prefix("bench").build().expect("a prefix");
     let storage = storage.with_timeout(Duration::from_secs(60));
     ours.register_storage("remote", storage)

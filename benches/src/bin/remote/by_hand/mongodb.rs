@@ -18,8 +18,13 @@ impl RawMongoDb {
         let client = mongodb::Client::with_uri_str(url).await.expect("a URL");
         let collection = client.database("test").collection("raw");
         let options = IndexOptions::builder().expire_after(Duration::ZERO).build();
-        let index = IndexModel::builder().keys(doc! { "expires_at": 1 }).options(options);
-        collection.create_index(index.build()).await.expect("it can be made");
+        let index = IndexModel::builder()
+            .keys(doc! { "expires_at": 1 })
+            .options(options);
+        collection
+            .create_index(index.build())
+            .await
+            .expect("it can be made");
         Self(collection)
     }
 

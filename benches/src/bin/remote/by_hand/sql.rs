@@ -83,7 +83,10 @@ raw_sql!(
 impl RawMySql {
     /// Connects and makes the table.
     pub(crate) async fn connect(url: &str) -> Self {
-        let pool = MySqlPoolOptions::new().test_before_acquire(false).connect(url).await;
+        let pool = MySqlPoolOptions::new()
+            .test_before_acquire(false)
+            .connect(url)
+            .await;
         let pool = pool.expect("it answers");
         let made = "CREATE TABLE raw (id varbinary(1024) PRIMARY KEY, value longblob, expires bigint, \
                     lease varbinary(16), INDEX raw_expiry (expires))";
@@ -100,7 +103,9 @@ impl RawSqlite {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal);
-        let pool = SqlitePoolOptions::new().max_connections(4).test_before_acquire(false);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(4)
+            .test_before_acquire(false);
         let pool = pool.connect_with(options).await.expect("it can be opened");
         for made in [
             "CREATE TABLE raw (id blob NOT NULL PRIMARY KEY, value blob, expires integer, lease blob)",
