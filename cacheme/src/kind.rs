@@ -286,6 +286,18 @@ impl<N: Node> Kind<N> {
         joined
     }
 
+    /// The same for the keys of a bulk call, in their order.
+    pub(crate) fn join_all<'k>(
+        &self,
+        keys: impl ExactSizeIterator<Item = &'k FullKey>,
+        patience: tokio::time::Instant,
+    ) -> Vec<Joined<Outcome<N::Value>>> {
+        let joined = self.flights.join_all(keys, patience);
+        let others = joined.iter().filter(|joined| matches!(joined, Joined::Wait(_)));
+        count(&self.counters.joined, others.count());
+        joined
+    }
+
     /// Counts a load and how it ended, and tells when loads begin to fail.
     pub(crate) fn loaded(&self, key: &[u8], failure: Option<&Failure>) {
         count(&self.counters.loads, 1);

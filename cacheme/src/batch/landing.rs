@@ -118,9 +118,7 @@ impl<N: Node> Batch<N> {
             // Boxed: only a refresh tells. What others could not be told is owed.
             let _ = Box::pin(kind.tell(&keys)).await;
         }
-        for landing in landings {
-            self.finish(landing.item, Ok(landing.value));
-        }
+        self.finish_all(landings);
         self.release(&items).await;
     }
 
@@ -261,9 +259,7 @@ impl<N: Node> Batch<N> {
             return Box::pin(self.store(found, at)).await;
         }
         // In the first tier, whose lease was not given then: there is nothing to store or to give up.
-        for landing in found {
-            self.finish(landing.item, Ok(landing.value));
-        }
+        self.finish_all(found);
     }
 }
 
