@@ -16,7 +16,7 @@ pub struct NodeStats {
     pub loads: u64,
     /// Loads that failed, panicked, ran out of time or left the node out.
     pub load_failures: u64,
-    /// Callers that waited for the load of another.
+    /// Reads that waited for the load of another; a bulk call counts for each node that it names.
     pub joined: u64,
     /// Keys that another process said it had changed.
     pub told: u64,
@@ -76,7 +76,7 @@ impl fmt::Display for NodeStats {
         let told = self.told;
         writeln!(
             f,
-            "{name}: {loads} loads, {failed} failed, {joined} callers joined a load, {told} changes by others"
+            "{name}: {loads} loads, {failed} failed, {joined} reads joined a load, {told} changes by others"
         )?;
         for tier in &self.tiers {
             writeln!(
