@@ -22,7 +22,8 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use self::landing::{Found, Landing, Origin};
-use self::leases::{Held, unique_token};
+use self::leases::Held;
+pub(crate) use self::leases::unique_token;
 use crate::flight::{Flight, FullKey, Lead};
 use crate::kind::{Kind, Outcome, RemoteTier, Stored, Tier, TierStorage};
 use crate::load::Store;
@@ -39,7 +40,9 @@ pub(crate) type Items = SmallVec<[usize; 2]>;
 
 pub(crate) struct Batch<N: Node> {
     kind: Arc<Kind<N>>,
-    items: Vec<Item<N>>,
+    items: SmallVec<[Item<N>; 1]>,
+    /// Whether outcomes are kept for [`take`](Self::take).
+    keeps: bool,
     /// When its flights began, which are waited for from then on for the node's `load_timeout`; `None` once it has waited
     /// for something.
     begun: Option<Instant>,
@@ -66,6 +69,16 @@ struct Item<N: Node> {
     waiting: Option<Instant>,
     /// What comes of it is handed out and stored nowhere: another process may be storing something newer.
     hand_out_only: bool,
+    /// It is about to end, together with others.
+    ends: bool,
+    /// What came of it, where the batch keeps that.
+    outcome: Option<Outcome<N::Value>>,
+}
+
+/// What [`Batch::take`] gives.
+pub(crate) enum Taken<V> {
+    Found(V),
+    Open(Arc<Flight<Outcome<V>>>),
 }
 
 /// What a load brought for one node.
@@ -75,7 +88,7 @@ pub(crate) struct Answer<V> {
 }
 
 impl<N: Node> Batch<N> {
-    /// A batch for flights that began at `begun`.
+    /// A batch for flights that began at `begun`, which keeps their outcomes.
     pub(crate) fn new(kind: Arc<Kind<N>>, flights: impl IntoIterator<Item = Led<N>>, begun: Instant) -> Self {
         let tiers = kind.tiers.len();
         let item = |(lead, node, key)| Item {
@@ -86,11 +99,14 @@ impl<N: Node> Batch<N> {
             leases: SmallVec::from_elem(Held::No, tiers),
             waiting: None,
             hand_out_only: false,
+            ends: false,
+            outcome: None,
         };
         let items = flights.into_iter().map(item).collect();
         Self {
             kind,
             items,
+            keeps: true,
             begun: Some(begun),
             token: unique_token(),
             steal: false,
@@ -98,10 +114,12 @@ impl<N: Node> Batch<N> {
         }
     }
 
-    /// A batch that reads nothing, and whose values take the place of whatever is there.
+    /// A batch that reads nothing, and whose values take the place of whatever is there. Outcomes are told to those who have
+    /// the flights.
     pub(crate) fn stealing(kind: Arc<Kind<N>>, flights: impl IntoIterator<Item = Led<N>>) -> Self {
         let mut batch = Self::new(kind, flights, Instant::now());
         batch.steal = true;
+        batch.keeps = false;
         // Older flights are waited for before it does anything.
         batch.begun = None;
         batch
@@ -115,6 +133,16 @@ impl<N: Node> Batch<N> {
     /// The full key of an item.
     pub(crate) fn key(&self, item: usize) -> &FullKey {
         &self.items[item].key
+    }
+
+    /// What was found for an item, once; else its flight, which has not ended. Before anything is loaded.
+    pub(crate) fn take(&mut self, item: usize) -> Taken<N::Value> {
+        let item = &mut self.items[item];
+        match (item.outcome.take(), &item.lead) {
+            (Some(Ok(value)), _) => Taken::Found(value),
+            (None, Some(lead)) => Taken::Open(Arc::clone(lead.flight())),
+            _ => unreachable!("what ends before a load has a value, which is taken once"),
+        }
     }
 
     pub(crate) fn kind(&self) -> &Arc<Kind<N>> {
@@ -182,12 +210,15 @@ impl<N: Node> Batch<N> {
                 leases: std::mem::replace(&mut item.leases, SmallVec::from_elem(Held::No, end)),
                 waiting: item.waiting,
                 hand_out_only: item.hand_out_only,
+                ends: false,
+                outcome: None,
             }
         });
         let items = items.collect();
         Some(Self {
             kind: Arc::clone(&self.kind),
             items,
+            keeps: false,
             begun: None,
             token: self.token,
             steal: self.steal,
@@ -454,8 +485,29 @@ impl<N: Node> Batch<N> {
     }
 
     fn finish(&mut self, item: usize, outcome: Outcome<N::Value>) {
-        let lead = self.items[item].lead.take().expect("a flight ends once");
-        lead.finish(outcome);
+        let item = &mut self.items[item];
+        let lead = item.lead.take().expect("a flight ends once");
+        match self.keeps {
+            true => item.outcome = Some(lead.finish_and_keep(outcome)),
+            false => lead.finish(outcome),
+        }
+    }
+
+    /// Ends the flights of `landings` with their values.
+    fn finish_all(&mut self, landings: Found<N::Value>) {
+        if landings.len() > 1 {
+            for landing in &landings {
+                self.items[landing.item].ends = true;
+            }
+            let ending = self.items.iter_mut().filter_map(|item| {
+                let ends = std::mem::take(&mut item.ends);
+                item.lead.as_mut().filter(|_| ends)
+            });
+            self.kind.flights.close(ending);
+        }
+        for landing in landings {
+            self.finish(landing.item, Ok(landing.value));
+        }
     }
 
     fn open_items(&self, which: impl Fn(&Item<N>) -> bool) -> Items {
@@ -485,7 +537,7 @@ impl Times {
 }
 
 /// Between half and all of `pause`, so that those who wait for one key do not ask in step.
-fn jittered(pause: Duration) -> Duration {
+pub(crate) fn jittered(pause: Duration) -> Duration {
     use std::hash::{BuildHasher, RandomState};
 
     let random = RandomState::new().hash_one(0_u8) % 512;

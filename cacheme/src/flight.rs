@@ -3,13 +3,11 @@
 //! A [`FlightTable`] maps full keys to flights. Who finds no flight gets a [`Lead`] and must finish it; who finds one
 //! waits for its end. A lead that is dropped unfinished ends its flight as abandoned, and all who waited try again, so
 //! one of them leads next. A flight leaves the table before its end is told: who comes after that finds the tiers
-//! filled or starts a flight of its own.
+//! filled or starts a flight of its own. A leader that nobody has joined by then keeps the outcome: there is nobody to tell.
 //!
 //! Fencing (C1): whoever invalidates, sets or refreshes a key takes its flight out of the table and raises its fence
 //! in one step. The flight still answers who waits, is joined by nobody new, and stores nothing.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
 use std::future::Future;
 use std::ops::Deref;
@@ -55,6 +53,10 @@ mod sync {
     pub(crate) use parking_lot::Mutex;
 }
 
+mod table;
+
+pub(crate) use self::table::{FlightTable, Joined, Lead};
+
 #[cfg(all(test, cacheme_loom))]
 mod model;
 
@@ -95,6 +97,8 @@ impl<T: Clone> Done<T> {
 /// The one load under way for a key; `T` is what comes out of it.
 pub(crate) struct Flight<T> {
     key: FullKey,
+    /// Which bulk call began it, 0 for none: keys that it names again are no other callers.
+    call: u64,
     fence: Fence,
     /// Raised with `fence`, or alone: then what the flight brings is kept out of local tiers only.
     local_fence: Fence,
@@ -113,7 +117,7 @@ struct State {
 }
 
 impl<T> Flight<T> {
-    fn new(key: FullKey, patience: tokio::time::Instant) -> Arc<Self> {
+    fn new(key: FullKey, call: u64, patience: tokio::time::Instant) -> Arc<Self> {
         let state = State {
             ended: false,
             waiting: Slab::new(),
@@ -122,6 +126,7 @@ impl<T> Flight<T> {
         };
         Arc::new(Self {
             key,
+            call,
             fence: Fence::new(),
             local_fence: Fence::new(),
             state: Mutex::new(state),
@@ -229,165 +234,5 @@ impl<T> Drop for Ending<T> {
             // After the end the list was taken whole, and with it our place.
             self.flight.state.lock().waiting.try_remove(place);
         }
-    }
-}
-
-/// All flights of one kind of node.
-pub(crate) struct FlightTable<T> {
-    flights: Mutex<Flights<T>>,
-}
-
-type Flights<T> = HashMap<FullKey, Arc<Flight<T>>, FixedState>;
-
-/// What [`FlightTable::join`] found.
-pub(crate) enum Joined<T> {
-    /// Nobody was there: the flight is ours to lead.
-    Lead(Lead<T>),
-    /// Somebody leads already.
-    Wait(Arc<Flight<T>>),
-}
-
-impl<T> FlightTable<T> {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            flights: Mutex::new(HashMap::with_hasher(key_hasher())),
-        })
-    }
-
-    /// Joins the flight for `key`, or begins it, to be waited for until `patience`.
-    pub(crate) fn join(self: &Arc<Self>, key: &FullKey, patience: tokio::time::Instant) -> Joined<T> {
-        match self.flights.lock().entry(Arc::clone(key)) {
-            Entry::Occupied(flight) => Joined::Wait(Arc::clone(flight.get())),
-            Entry::Vacant(place) => {
-                let flight = Flight::new(Arc::clone(key), patience);
-                place.insert(Arc::clone(&flight));
-                Joined::Lead(Lead {
-                    table: Arc::clone(self),
-                    flight: Some(flight),
-                })
-            }
-        }
-    }
-
-    /// Begins a flight whatever is there; an older one is fenced and returned.
-    pub(crate) fn supersede(
-        self: &Arc<Self>,
-        key: &FullKey,
-        patience: tokio::time::Instant,
-    ) -> (Lead<T>, Option<Arc<Flight<T>>>) {
-        let flight = Flight::new(Arc::clone(key), patience);
-        let mut flights = self.flights.lock();
-        let older = flights.insert(Arc::clone(key), Arc::clone(&flight));
-        // Under the lock of the table: nobody can join the older flight once it is fenced.
-        older.iter().for_each(|older| older.raise());
-        drop(flights);
-        (
-            Lead {
-                table: Arc::clone(self),
-                flight: Some(flight),
-            },
-            older,
-        )
-    }
-
-    /// Fences the flight for `key`, if there is one, and takes it out of the table.
-    pub(crate) fn fence(&self, key: &[u8]) -> Option<Arc<Flight<T>>> {
-        let mut flights = self.flights.lock();
-        let older = flights.remove(key);
-        older.iter().for_each(|older| older.raise());
-        give_back(&mut flights);
-        older
-    }
-
-    /// Fences this very flight, unless another has taken its place: its leader was waited for long enough.
-    pub(crate) fn depose(&self, flight: &Arc<Flight<T>>) {
-        let mut flights = self.flights.lock();
-        if flights
-            .get(&flight.key)
-            .is_some_and(|there| Arc::ptr_eq(there, flight))
-        {
-            flights.remove(&flight.key);
-            flight.raise();
-        }
-    }
-
-    /// Keeps what the flight for `key` brings, if there is one, out of local tiers: somebody here is about to be given what a
-    /// remote tier holds by now, which may be newer.
-    pub(crate) fn keep_from_local(&self, key: &[u8]) {
-        if let Some(flight) = self.flights.lock().get(key) {
-            flight.local_fence.raise();
-        }
-    }
-
-    /// How many flights are under way.
-    pub(crate) fn len(&self) -> usize {
-        self.flights.lock().len()
-    }
-
-    fn remove(&self, flight: &Arc<Flight<T>>) {
-        let mut flights = self.flights.lock();
-        if flights
-            .get(&flight.key)
-            .is_some_and(|there| Arc::ptr_eq(there, flight))
-        {
-            flights.remove(&flight.key);
-            give_back(&mut flights);
-        }
-    }
-}
-
-/// Gives back most of the memory that a rush of flights needed, once few of them are left.
-fn give_back<T>(flights: &mut Flights<T>) {
-    const SMALL: usize = 1024;
-    let (len, capacity) = (flights.len(), flights.capacity());
-    // Room for twice as many as there are stays, so the next flights do not grow the table again at once.
-    if capacity > SMALL && len < capacity / 8 {
-        flights.shrink_to((capacity / 4).max(SMALL));
-    }
-}
-
-/// The duty to end a flight. Dropped unfinished, it ends the flight as abandoned.
-pub(crate) struct Lead<T> {
-    table: Arc<FlightTable<T>>,
-    /// `None` once finished.
-    flight: Option<Arc<Flight<T>>>,
-}
-
-impl<T> Lead<T> {
-    pub(crate) fn flight(&self) -> &Arc<Flight<T>> {
-        self.flight
-            .as_ref()
-            .expect("a lead is not used after it was finished")
-    }
-
-    /// Lets those who wait be patient until `patience`, or longer where that was said already.
-    pub(crate) fn extend(&self, patience: tokio::time::Instant) {
-        let mut state = self.flight().state.lock();
-        state.patience = state.patience.max(patience);
-    }
-
-    /// Says that writing to tiers begins. `false` if the flight is fenced: then nothing may be written.
-    pub(crate) fn begin_storing(&self) -> bool {
-        // Said before the fence is looked at: who raises the fence and sees nobody storing can rely on it.
-        self.flight().state.lock().storing = true;
-        !self.flight().fence.is_raised()
-    }
-
-    /// Ends the flight.
-    pub(crate) fn finish(mut self, outcome: T) {
-        self.end(Some(outcome));
-    }
-
-    fn end(&mut self, outcome: Option<T>) {
-        if let Some(flight) = self.flight.take() {
-            self.table.remove(&flight);
-            flight.finish(outcome);
-        }
-    }
-}
-
-impl<T> Drop for Lead<T> {
-    fn drop(&mut self) {
-        self.end(None);
     }
 }

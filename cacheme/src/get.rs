@@ -14,7 +14,6 @@
 //! ```
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +22,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::batch::{Answer, Batch};
+use crate::batch::{Answer, Batch, Taken};
 use crate::error::{Error, Result};
-use crate::flight::{Done, End, Flight, FullKey, Joined, key_hasher};
+use crate::flight::{Done, End, Flight, FullKey, Joined};
 use crate::instance::Cacheme;
 use crate::key::KeyWriter;
 use crate::kind::{Kind, Outcome, Stored, TierStorage, load_error};
@@ -34,9 +33,9 @@ use crate::memoize::Failure;
 use crate::node::Node;
 
 /// What a look into the first tier gave.
-pub(crate) enum Looked<N: Node> {
+pub(crate) enum Looked<'c, N: Node> {
     Hit(N::Value),
-    Missed(Arc<Kind<N>>, FullKey),
+    Missed(&'c Arc<Kind<N>>, FullKey),
 }
 
 impl Cacheme {
@@ -62,7 +61,7 @@ impl Cacheme {
         match self.look(node)? {
             Looked::Hit(value) => Ok(value),
             // Boxed so that a hit does not carry the space of a load.
-            Looked::Missed(kind, key) => Box::pin(self.get_missed(kind, key, node)).await,
+            Looked::Missed(kind, key) => Box::pin(self.get_missed(Arc::clone(kind), key, node)).await,
         }
     }
 
@@ -81,37 +80,25 @@ impl Cacheme {
     /// As [`get`](Self::get).
     pub async fn get_all<N: Load>(&self, nodes: &[N]) -> Result<Vec<N::Value>> {
         let mut values: Vec<Option<N::Value>> = Vec::with_capacity(nodes.len());
-        // Each key once, with the first position that asks for it; and the positions that ask for one again.
+        // Keys with the positions that ask for them.
         let mut missed: Vec<(FullKey, usize)> = Vec::new();
-        let mut again: Vec<(usize, usize)> = Vec::new();
-        let mut first = HashMap::with_hasher(key_hasher());
         let mut kind = None;
         for (position, node) in nodes.iter().enumerate() {
-            values.push(None);
-            match self.look(node)? {
-                Looked::Hit(value) => values[position] = Some(value),
+            let hit = match self.look(node)? {
+                Looked::Hit(value) => Some(value),
                 Looked::Missed(of, key) => {
                     if kind.is_none() {
-                        first.reserve(nodes.len() - position);
                         missed.reserve(nodes.len() - position);
                     }
-                    match first.entry(key) {
-                        Entry::Occupied(first) => again.push((position, *first.get())),
-                        Entry::Vacant(place) => {
-                            missed.push((Arc::clone(place.key()), position));
-                            place.insert(position);
-                        }
-                    }
+                    missed.push((key, position));
                     kind = Some(of);
+                    None
                 }
-            }
+            };
+            values.push(hit);
         }
-        drop(first);
         if let Some(kind) = kind {
-            Box::pin(self.get_all_missed(kind, nodes, missed, &mut values)).await?;
-        }
-        for (position, first) in again {
-            values[position] = values[first].clone();
+            Box::pin(self.get_all_missed(Arc::clone(kind), nodes, missed, &mut values)).await?;
         }
         Ok(values
             .into_iter()
@@ -121,7 +108,7 @@ impl Cacheme {
 
     /// Looks into the first tier, if it is local, without a flight.
     #[inline]
-    pub(crate) fn look<N: Node>(&self, node: &N) -> Result<Looked<N>> {
+    pub(crate) fn look<N: Node>(&self, node: &N) -> Result<Looked<'_, N>> {
         let kind = self.kind_of(node)?;
         let mut key = KeyWriter::new();
         kind.write_full_key(node, &mut key);
@@ -140,7 +127,7 @@ impl Cacheme {
                 return Ok(Looked::Hit(value));
             }
         }
-        Ok(Looked::Missed(Arc::clone(kind), key.into()))
+        Ok(Looked::Missed(kind, key.into()))
     }
 
     async fn get_missed<N: Load>(&self, kind: Arc<Kind<N>>, key: FullKey, node: &N) -> Result<N::Value> {
@@ -148,12 +135,19 @@ impl Cacheme {
         while in_vain < LED_IN_VAIN {
             let now = Instant::now();
             let (flight, ours) = match kind.join(&key, now + kind.info.load_timeout) {
-                Joined::Wait(flight) => (flight, false),
+                Joined::Wait(flight) | Joined::Again(flight) => (flight, false),
                 Joined::Lead(lead) => {
-                    let flight = Arc::clone(lead.flight());
                     let flights = [(lead, node.clone(), Arc::clone(&key))];
-                    self.lead(&mut Batch::new(Arc::clone(&kind), flights, now)).await;
-                    (flight, true)
+                    let mut batch = Batch::new(Arc::clone(&kind), flights, now);
+                    batch.pass().await;
+                    match batch.take(0) {
+                        Taken::Found(value) => return Ok(value),
+                        Taken::Open(flight) => {
+                            // Boxed, so that a hit does not carry its space.
+                            Box::pin(self.load_in_background(&mut batch)).await;
+                            (flight, true)
+                        }
+                    }
                 }
             };
             match wait(&kind, flight).await {
@@ -182,20 +176,40 @@ impl Cacheme {
             }
             let now = Instant::now();
             let patience = now + kind.info.load_timeout;
-            let mut flights = Vec::with_capacity(waiting.len());
+            let joined = kind.join_all(waiting.iter().map(|(key, _)| key), patience);
+            // What is not ended by our own look into the tiers.
+            let mut flights = Vec::new();
             let mut leads = Vec::with_capacity(waiting.len());
-            for (key, position) in waiting.drain(..) {
-                match kind.join(&key, patience) {
-                    Joined::Wait(flight) => flights.push((key, position, flight, false)),
+            let mut led = Vec::with_capacity(waiting.len());
+            for ((key, position), joined) in waiting.drain(..).zip(joined) {
+                match joined {
+                    Joined::Wait(flight) | Joined::Again(flight) => {
+                        flights.push((key, position, flight, false));
+                    }
                     Joined::Lead(lead) => {
-                        flights.push((Arc::clone(&key), position, Arc::clone(lead.flight()), true));
+                        led.push(position);
                         leads.push((lead, nodes[position].clone(), key));
                     }
                 }
             }
             if !leads.is_empty() {
-                self.lead(&mut Batch::new(Arc::clone(&kind), leads, now)).await;
+                let mut batch = Batch::new(Arc::clone(&kind), leads, now);
+                batch.pass().await;
+                for (item, position) in led.into_iter().enumerate() {
+                    match batch.take(item) {
+                        Taken::Found(value) => values[position] = Some(value),
+                        Taken::Open(flight) => {
+                            flights.push((Arc::clone(batch.key(item)), position, flight, true));
+                        }
+                    }
+                }
+                if batch.is_open() {
+                    // Boxed, so that hits do not carry its space.
+                    Box::pin(self.load_in_background(&mut batch)).await;
+                }
             }
+            // The first in order is the one whose error is told.
+            flights.sort_unstable_by_key(|(_, position, ..)| *position);
             let mut abandoned = false;
             for (key, position, flight, ours) in flights {
                 let Some(End::Done(outcome)) = wait(&kind, flight).await else {

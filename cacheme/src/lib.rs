@@ -64,6 +64,7 @@ pub mod docs;
 
 mod alarm;
 mod batch;
+mod bus;
 mod dynamic;
 mod error;
 mod facade;
@@ -80,6 +81,7 @@ mod owed;
 mod policy;
 mod private;
 mod stats;
+mod telling;
 mod write;
 
 #[doc(hidden)]

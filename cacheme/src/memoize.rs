@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 
-use crate::batch::{Answer, Batch};
+use crate::batch::{Answer, Batch, Taken};
 use crate::flight::{End, Joined};
 use crate::get::{Looked, wait};
 use crate::instance::Cacheme;
@@ -134,7 +134,7 @@ impl Cacheme {
             Ok(Looked::Hit(value)) => R::from_result(Ok(value)),
             Ok(Looked::Missed(kind, key)) => {
                 // Boxed so that a hit does not carry the space of a load.
-                Box::pin(self.get_with_missed(kind, key, node, load)).await
+                Box::pin(self.get_with_missed(Arc::clone(kind), key, node, load)).await
             }
             Err(error) => {
                 // A set-up that cannot work takes caching away, not the answer.
@@ -160,7 +160,7 @@ impl Cacheme {
             let now = tokio::time::Instant::now();
             let lead = match kind.join(&key, now + kind.info.load_timeout) {
                 Joined::Lead(lead) => lead,
-                Joined::Wait(flight) => {
+                Joined::Wait(flight) | Joined::Again(flight) => {
                     let Some(End::Done(outcome)) = wait(&kind, flight).await else {
                         continue;
                     };
@@ -176,17 +176,13 @@ impl Cacheme {
                     }
                 }
             };
-            let flight = Arc::clone(lead.flight());
             let mut batch = Batch::new(kind, [(lead, node.clone(), key)], now);
             batch.pass().await;
             let Some(_) = batch.advance().await else {
-                let End::Done(outcome) = flight.end().await else {
+                let Taken::Found(value) = batch.take(0) else {
                     unreachable!("the batch ended every flight")
                 };
-                let Ok(value) = &*outcome else {
-                    unreachable!("nothing was loaded that could fail")
-                };
-                return R::from_result(Ok(value.clone()));
+                return R::from_result(Ok(value));
             };
             batch.loading();
             let load = AssertUnwindSafe(load()).catch_unwind();

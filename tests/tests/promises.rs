@@ -4,6 +4,8 @@
 
 #[path = "promises/bad_input.rs"]
 mod bad_input;
+#[path = "promises/bus.rs"]
+mod bus;
 #[path = "promises/consistency.rs"]
 mod consistency;
 #[path = "promises/fences.rs"]

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests say what is wrong by panicking")]
 
+#[path = "storages/bus.rs"]
+mod bus;
 #[path = "storages/clock.rs"]
 mod clock;
 #[path = "storages/closing.rs"]

@@ -44,6 +44,12 @@ impl<DB: Database> Connections<DB> {
         }
     }
 
+    /// How they are made.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn options(&self) -> &<DB::Connection as Connection>::Options {
+        &self.options
+    }
+
     /// How many connections there may be.
     pub(crate) fn most(&self) -> u32 {
         self.most

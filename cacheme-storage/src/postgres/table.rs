@@ -24,6 +24,9 @@ pub(super) struct Table {
     pub(super) fill: Arc<str>,
     pub(super) release: Arc<str>,
     pub(super) renew: Arc<str>,
+    pub(super) publish: Arc<str>,
+    /// Where changes are told. Two tables of one name in two schemas share it, which costs each other's messages.
+    pub(super) channel: String,
 }
 
 /// Columns with their types, in order of their names.
@@ -95,6 +98,8 @@ impl Table {
                  WHERE key = ANY($1) AND value IS NULL AND lease = $2 AND expires_at_ms > {NOW}"
             )
             .into(),
+            publish: "SELECT pg_notify($1, encode(told, 'hex')) FROM unnest($2::bytea[]) AS message (told)".into(),
+            channel: format!("cacheme.{}", name.name()),
             release: format!("DELETE FROM {table} WHERE key = ANY($1) AND value IS NULL AND lease = $2").into(),
             name,
         }

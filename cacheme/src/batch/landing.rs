@@ -113,9 +113,12 @@ impl<N: Node> Batch<N> {
         }
         // What was refused somewhere may still hold leases of tiers before.
         let items: Items = landings.iter().map(|landing| landing.item).collect();
-        for landing in landings {
-            self.finish(landing.item, Ok(landing.value));
+        if self.steal {
+            let keys: Vec<FullKey> = items.iter().map(|item| Arc::clone(self.key(*item))).collect();
+            // Boxed: only a refresh tells. What others could not be told is owed.
+            let _ = Box::pin(kind.tell(&keys)).await;
         }
+        self.finish_all(landings);
         self.release(&items).await;
     }
 
@@ -256,9 +259,7 @@ impl<N: Node> Batch<N> {
             return Box::pin(self.store(found, at)).await;
         }
         // In the first tier, whose lease was not given then: there is nothing to store or to give up.
-        for landing in found {
-            self.finish(landing.item, Ok(landing.value));
-        }
+        self.finish_all(found);
     }
 }
 

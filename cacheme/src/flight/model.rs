@@ -35,7 +35,7 @@ fn join(table: &Table) -> Joined<usize> {
 fn lead(table: &Table) -> Lead<usize> {
     match join(table) {
         Joined::Lead(lead) => lead,
-        Joined::Wait(_) => panic!("somebody leads already"),
+        Joined::Wait(_) | Joined::Again(_) => panic!("somebody leads already"),
     }
 }
 
@@ -63,7 +63,7 @@ fn call(table: &Table, leaders: &Leaders, number: usize, end: As) -> Option<usiz
                 leaders.leave();
                 return end_flight(lead, number, end);
             }
-            Joined::Wait(flight) => {
+            Joined::Wait(flight) | Joined::Again(flight) => {
                 if let End::Done(outcome) = block_on(flight.end()) {
                     return Some(*outcome);
                 }
@@ -206,7 +206,7 @@ fn c1_nobody_joins_a_fenced_flight() {
                 let late = fenced.load(SeqCst);
                 match join(&table) {
                     Joined::Lead(lead) => lead.finish(8),
-                    Joined::Wait(flight) => {
+                    Joined::Wait(flight) | Joined::Again(flight) => {
                         assert!(!(late && Arc::ptr_eq(&flight, &old)), "it joined a fenced flight");
                         block_on(flight.end());
                     }
@@ -282,7 +282,7 @@ fn depose_and_call(table: &Table, leaders: &Leaders, stuck: &Arc<Flight<usize>>)
                 leaders.leave();
                 return lead.finish(1);
             }
-            Joined::Wait(flight) => {
+            Joined::Wait(flight) | Joined::Again(flight) => {
                 assert!(!Arc::ptr_eq(&flight, stuck), "it waits for who was deposed");
                 if let End::Done(_) = block_on(flight.end()) {
                     return;
@@ -307,6 +307,89 @@ fn l3_one_takes_over_from_a_leader_that_is_stuck() {
         depose_and_call(&table, &leaders, &stuck);
         other.join().unwrap();
         late.join().unwrap();
+        assert_eq!(table.len(), 0);
+    });
+}
+
+/// A bulk call for the key twice and for another one, as get.rs has it: what it leads it closes together and keeps.
+fn call_for_two(table: &Table, number: usize) -> [usize; 3] {
+    let keys = [key(), Arc::from(*b"other"), key()];
+    let mut leads = Vec::new();
+    let mut others = Vec::new();
+    let joined = table.join_all(keys.iter(), tokio::time::Instant::now());
+    for (position, joined) in joined.into_iter().enumerate() {
+        match joined {
+            Joined::Lead(lead) => leads.push((position, lead)),
+            Joined::Wait(flight) | Joined::Again(flight) => others.push((position, flight)),
+        }
+    }
+    let mut got = [0; 3];
+    table.close(leads.iter_mut().map(|(_, lead)| lead));
+    for (position, lead) in leads {
+        got[position] = lead.finish_and_keep(number);
+    }
+    for (position, flight) in others {
+        match block_on(flight.end()) {
+            End::Done(outcome) => got[position] = *outcome,
+            End::Abandoned => panic!("nobody goes away"),
+        }
+    }
+    got
+}
+
+#[test]
+fn r1_a_bulk_call_and_others_share_flights_and_all_get_an_answer() {
+    loom::model(|| {
+        let table = FlightTable::new();
+        let bulk = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || call_for_two(&table, 1))
+        };
+        let single = call(&table, &Leaders::default(), 2, As::Finishes);
+        let got = bulk.join().unwrap();
+        assert!(matches!(single, Some(1 | 2)));
+        assert_eq!(got[1], 1);
+        assert!(got[0] == got[2] && matches!(got[0], 1 | 2), "{got:?}");
+        assert_eq!(table.len(), 0);
+    });
+}
+
+#[test]
+fn r1_two_bulk_calls_wait_for_each_other_and_both_end() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(PREEMPTIONS);
+    model.check(|| {
+        let table = FlightTable::new();
+        let other = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || call_for_two(&table, 1))
+        };
+        let ours = call_for_two(&table, 2);
+        let theirs = other.join().unwrap();
+        for got in [ours, theirs] {
+            assert!(got.iter().all(|number| matches!(number, 1 | 2)), "{got:?}");
+        }
+        assert_eq!(table.len(), 0);
+    });
+}
+
+#[test]
+fn c1_a_fence_that_is_raised_while_a_flight_ends_is_told_of_the_end() {
+    loom::model(|| {
+        let (table, storage) = (FlightTable::new(), Arc::new(AtomicUsize::new(0)));
+        let lead = lead(&table);
+        let leader = {
+            let storage = Arc::clone(&storage);
+            thread::spawn(move || {
+                if lead.begin_storing() {
+                    storage.store(7, SeqCst);
+                }
+                assert_eq!(lead.finish_and_keep(7), 7);
+            })
+        };
+        remove(&storage, table.fence(&key()));
+        leader.join().unwrap();
+        assert_eq!(storage.load(SeqCst), 0, "a fenced load stored its value");
         assert_eq!(table.len(), 0);
     });
 }

@@ -59,7 +59,11 @@ impl Client {
         let cacheme = Cacheme::builder().prefix(prefix).build().unwrap();
         let near = Storage::open("local://lru?size=100").unwrap();
         cacheme.register_storage("near", near.clone()).await.unwrap();
-        let far = Storage::open(url).unwrap().with_timeout(Duration::from_secs(10));
+        // A change that is heard of late would take the copy away whose life is looked at.
+        let far = Storage::open(url)
+            .unwrap()
+            .with_timeout(Duration::from_secs(10))
+            .with_bus(false);
         cacheme.register_storage("far", far).await.unwrap();
         Self { cacheme, near }
     }

@@ -86,6 +86,9 @@ impl Lines {
         let (mut plans, mut commands, mut answers) = (Vec::new(), Vec::new(), Vec::new());
         while plans.is_empty() || !self.client.buffer().is_empty() {
             let command = element(&mut self.client)?;
+            if command.windows(11).take(16).any(|part| part == b"SUBSCRIBE\r\n") {
+                return self.pass_all(&command);
+            }
             let plan = plan(&command);
             if !matches!(plan, Plan::Answer(_)) {
                 commands.extend(command);
@@ -103,6 +106,21 @@ impl Lines {
         }
         self.client.get_mut().write_all(&answers).ok()?;
         Some(altered)
+    }
+
+    /// Who subscribes is no longer answered command by command.
+    fn pass_all(&mut self, first: &[u8]) -> Option<usize> {
+        let server = self.server.get_mut();
+        server.write_all(first).ok()?;
+        let (mut from, mut to) = (server.try_clone().ok()?, self.client.get_ref().try_clone().ok()?);
+        thread::spawn(move || {
+            // It ends with either side; then the other is to end as well.
+            let _ = std::io::copy(&mut from, &mut to);
+            let _ = to.shutdown(std::net::Shutdown::Both);
+        });
+        let _ = std::io::copy(&mut self.client, server);
+        let _ = server.shutdown(std::net::Shutdown::Both);
+        None
     }
 }
 

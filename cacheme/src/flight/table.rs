@@ -1,0 +1,291 @@
+//! The flights under way, by key, and the duty to end one.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use foldhash::quality::FixedState;
+use tokio::time::Instant;
+
+use super::sync::Mutex;
+use super::{Flight, FullKey, key_hasher};
+
+/// For how many keys of a bulk call the table is locked at a time, so that others get their turn in between.
+const KEYS_AT_ONCE: usize = 64;
+
+/// All flights of one kind of node.
+pub(crate) struct FlightTable<T> {
+    flights: Mutex<Flights<T>>,
+}
+
+type Flights<T> = HashMap<Listed<T>, (), FixedState>;
+
+/// A flight in the table, where its key is looked for.
+struct Listed<T>(Arc<Flight<T>>);
+
+impl<T> Borrow<[u8]> for Listed<T> {
+    fn borrow(&self) -> &[u8] {
+        &self.0.key
+    }
+}
+
+impl<T> Hash for Listed<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // As the key does by itself: that is what `Borrow` promises.
+        self.0.key.hash(state);
+    }
+}
+
+impl<T> PartialEq for Listed<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key == other.0.key
+    }
+}
+
+impl<T> Eq for Listed<T> {}
+
+/// What [`FlightTable::join`] found.
+pub(crate) enum Joined<T> {
+    /// Nobody was there: the flight is ours to lead.
+    Lead(Lead<T>),
+    /// Somebody leads already.
+    Wait(Arc<Flight<T>>),
+    /// This bulk call leads it already: it named the key before.
+    Again(Arc<Flight<T>>),
+}
+
+impl<T> FlightTable<T> {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            flights: Mutex::new(HashMap::with_hasher(key_hasher())),
+        })
+    }
+
+    /// Joins the flight for `key`, or begins it, to be waited for until `patience`.
+    pub(crate) fn join(self: &Arc<Self>, key: &FullKey, patience: Instant) -> Joined<T> {
+        // Made before the lock is taken, and for nothing if somebody leads, who is to be waited for anyway.
+        let flight = Flight::new(Arc::clone(key), 0, patience);
+        self.enter(&mut self.flights.lock(), flight)
+    }
+
+    /// The same for many keys, in their order.
+    pub(crate) fn join_all<'k>(
+        self: &Arc<Self>,
+        keys: impl ExactSizeIterator<Item = &'k FullKey>,
+        patience: Instant,
+    ) -> Vec<Joined<T>> {
+        static CALLS: AtomicU64 = AtomicU64::new(1);
+        let call = CALLS.fetch_add(1, Ordering::Relaxed);
+        let mut joined = Vec::with_capacity(keys.len());
+        let mut flights = keys
+            .map(|key| Flight::new(Arc::clone(key), call, patience))
+            .fuse();
+        let mut part = Vec::with_capacity(flights.len().min(KEYS_AT_ONCE));
+        loop {
+            part.extend(flights.by_ref().take(KEYS_AT_ONCE));
+            if part.is_empty() {
+                return joined;
+            }
+            let mut table = self.flights.lock();
+            joined.extend(part.drain(..).map(|flight| self.enter(&mut table, flight)));
+        }
+    }
+
+    fn enter(self: &Arc<Self>, flights: &mut Flights<T>, flight: Arc<Flight<T>>) -> Joined<T> {
+        let call = flight.call;
+        match flights.entry(Listed(Arc::clone(&flight))) {
+            Entry::Occupied(there) => match Arc::clone(&there.key().0) {
+                ours if call != 0 && ours.call == call => Joined::Again(ours),
+                theirs => Joined::Wait(theirs),
+            },
+            Entry::Vacant(place) => {
+                place.insert(());
+                Joined::Lead(Lead::of(self, flight))
+            }
+        }
+    }
+
+    /// Begins a flight whatever is there; an older one is fenced and returned.
+    pub(crate) fn supersede(
+        self: &Arc<Self>,
+        key: &FullKey,
+        patience: Instant,
+    ) -> (Lead<T>, Option<Arc<Flight<T>>>) {
+        let flight = Flight::new(Arc::clone(key), 0, patience);
+        let mut flights = self.flights.lock();
+        let older = take(&mut flights, key);
+        flights.insert(Listed(Arc::clone(&flight)), ());
+        // Under the lock of the table: nobody can join the older flight once it is fenced.
+        older.iter().for_each(|older| older.raise());
+        drop(flights);
+        (Lead::of(self, flight), older)
+    }
+
+    /// Fences the flight for `key`, if there is one, and takes it out of the table.
+    pub(crate) fn fence(&self, key: &[u8]) -> Option<Arc<Flight<T>>> {
+        let mut flights = self.flights.lock();
+        let older = take(&mut flights, key);
+        older.iter().for_each(|older| older.raise());
+        give_back(&mut flights);
+        older
+    }
+
+    /// Fences every flight, and empties the table.
+    pub(crate) fn fence_all(&self) {
+        let mut flights = self.flights.lock();
+        flights.drain().for_each(|(flight, ())| flight.0.raise());
+        give_back(&mut flights);
+    }
+
+    /// Fences this very flight, unless another has taken its place: its leader was waited for long enough.
+    pub(crate) fn depose(&self, flight: &Arc<Flight<T>>) {
+        if remove(&mut self.flights.lock(), flight) {
+            flight.raise();
+        }
+    }
+
+    /// Keeps what the flight for `key` brings, if there is one, out of local tiers: somebody here is about to be given what a
+    /// remote tier holds by now, which may be newer.
+    pub(crate) fn keep_from_local(&self, key: &[u8]) {
+        if let Some((flight, ())) = self.flights.lock().get_key_value(key) {
+            flight.0.local_fence.raise();
+        }
+    }
+
+    /// How many flights are under way.
+    pub(crate) fn len(&self) -> usize {
+        self.flights.lock().len()
+    }
+
+    /// Lets nobody join these flights any more, which are to be finished next.
+    pub(crate) fn close<'l>(&self, leads: impl IntoIterator<Item = &'l mut Lead<T>>)
+    where
+        T: 'l,
+    {
+        let mut leads = leads.into_iter().peekable();
+        while leads.peek().is_some() {
+            let mut flights = self.flights.lock();
+            for lead in leads.by_ref().take(KEYS_AT_ONCE) {
+                if std::mem::take(&mut lead.listed) {
+                    remove(&mut flights, lead.flight());
+                }
+            }
+            give_back(&mut flights);
+        }
+    }
+}
+
+fn take<T>(flights: &mut Flights<T>, key: &[u8]) -> Option<Arc<Flight<T>>> {
+    flights.remove_entry(key).map(|(listed, ())| listed.0)
+}
+
+/// Takes this very flight out, unless it is out already or another has taken its place.
+fn remove<T>(flights: &mut Flights<T>, flight: &Arc<Flight<T>>) -> bool {
+    let Some(there) = take(flights, &flight.key) else {
+        return false;
+    };
+    let is_it = Arc::ptr_eq(&there, flight);
+    if !is_it {
+        flights.insert(Listed(there), ());
+    }
+    is_it
+}
+
+/// Gives back most of the memory that a rush of flights needed, once few of them are left.
+fn give_back<T>(flights: &mut Flights<T>) {
+    const SMALL: usize = 1024;
+    let (len, capacity) = (flights.len(), flights.capacity());
+    // Room for twice as many as there are stays, so the next flights do not grow the table again at once.
+    if capacity > SMALL && len < capacity / 8 {
+        flights.shrink_to((capacity / 4).max(SMALL));
+    }
+}
+
+/// The duty to end a flight. Dropped unfinished, it ends the flight as abandoned.
+pub(crate) struct Lead<T> {
+    table: Arc<FlightTable<T>>,
+    /// `None` once finished.
+    flight: Option<Arc<Flight<T>>>,
+    /// Whether the flight may be in the table still.
+    listed: bool,
+}
+
+impl<T> Lead<T> {
+    fn of(table: &Arc<FlightTable<T>>, flight: Arc<Flight<T>>) -> Self {
+        Self {
+            table: Arc::clone(table),
+            flight: Some(flight),
+            listed: true,
+        }
+    }
+
+    pub(crate) fn flight(&self) -> &Arc<Flight<T>> {
+        self.flight
+            .as_ref()
+            .expect("a lead is not used after it was finished")
+    }
+
+    /// Lets those who wait be patient until `patience`, or longer where that was said already.
+    pub(crate) fn extend(&self, patience: Instant) {
+        let mut state = self.flight().state.lock();
+        state.patience = state.patience.max(patience);
+    }
+
+    /// Says that writing to tiers begins. `false` if the flight is fenced: then nothing may be written.
+    pub(crate) fn begin_storing(&self) -> bool {
+        // Said before the fence is looked at: who raises the fence and sees nobody storing can rely on it.
+        self.flight().state.lock().storing = true;
+        !self.flight().fence.is_raised()
+    }
+
+    /// Ends the flight.
+    pub(crate) fn finish(mut self, outcome: T) {
+        self.unlist();
+        self.tell(Some(outcome));
+    }
+
+    /// Ends the flight for a leader that wants the outcome as well, which is cloned only where somebody else knows of the
+    /// flight.
+    pub(crate) fn finish_and_keep(mut self, outcome: T) -> T
+    where
+        T: Clone,
+    {
+        self.unlist();
+        // Nobody can join it any more, and whoever did has a count.
+        if Arc::strong_count(self.flight()) == 1 {
+            self.flight = None;
+        } else {
+            // The clone is code of the user's: should it panic, we are dropped with the flight unfinished.
+            let told = outcome.clone();
+            self.tell(Some(told));
+        }
+        outcome
+    }
+
+    fn unlist(&mut self) {
+        if std::mem::take(&mut self.listed) {
+            let mut flights = self.table.flights.lock();
+            if remove(&mut flights, self.flight()) {
+                give_back(&mut flights);
+            }
+        }
+    }
+
+    fn tell(&mut self, outcome: Option<T>) {
+        if let Some(flight) = self.flight.take() {
+            flight.finish(outcome);
+        }
+    }
+}
+
+impl<T> Drop for Lead<T> {
+    fn drop(&mut self) {
+        if self.flight.is_some() {
+            self.unlist();
+            self.tell(None);
+        }
+    }
+}
