@@ -5,6 +5,7 @@ mod gate;
 mod kinds;
 mod memory_remote;
 mod proxy;
+mod redis_groups;
 mod server;
 
 pub use gate::Gate;
@@ -13,4 +14,5 @@ pub use kinds::{
 };
 pub use memory_remote::{MemoryRemote, Operation, Trouble};
 pub use proxy::{Proxy, Traffic};
+pub use redis_groups::{RedisCluster, RedisSentinels, redis_cli, redis_sentinel};
 pub use server::{CommandLine, Program, Server, free_port};

@@ -9,9 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cacheme::{BoxError, Cacheme, LoadContext, Node, Storage};
 use cacheme_storage::{Acquired, Filled, LeaseToken, RemoteStorage};
-use tests::{Kind, shared_url};
+use tests::{Kind, RedisCluster, shared_url};
 
-use super::redis_cluster::Cluster;
 use super::{entry, eventually, open};
 
 const HOUR: i64 = 3_600;
@@ -181,7 +180,7 @@ async fn r5_redis_expires_by_its_own_clock() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r5_redis_cluster_expires_by_its_own_clock() {
-    let cluster = Cluster::start().await;
+    let cluster = RedisCluster::start();
     clocks_of_clients_do_not_matter(&cluster.url()).await;
 }
 

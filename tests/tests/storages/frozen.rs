@@ -5,11 +5,9 @@ use std::time::{Duration, Instant};
 
 use cacheme::{Error, Storage};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use tests::{Server, mariadb, mongodb_on_disk, postgres, redis};
+use tests::{RedisCluster, RedisSentinels, Server, mariadb, mongodb_on_disk, postgres, redis};
 
 use super::eventually;
-use super::redis_cluster::Cluster;
-use super::redis_sentinel::Group;
 use super::service::{Square, goes_on_reading, hits, loads_in_trouble, recovers, start, working};
 
 /// Freezes, kills and restarts all servers of a storage under a service.
@@ -95,7 +93,7 @@ async fn t1_redis_freezes_dies_and_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t1_a_redis_cluster_freezes_dies_and_comes_back() {
-    let mut cluster = Cluster::start().await;
+    let mut cluster = RedisCluster::start();
     let url = cluster.url() + "?timeout=150ms";
     let mut servers: Vec<_> = cluster.servers.iter_mut().collect();
     freezes_dies_and_comes_back(&mut servers, &url, false).await;
@@ -103,7 +101,7 @@ async fn t1_a_redis_cluster_freezes_dies_and_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t1_redis_behind_sentinels_freezes_dies_and_comes_back() {
-    let mut group = Group::start();
+    let mut group = RedisSentinels::start();
     let url = group.url() + "&timeout=150ms";
     let mut servers = vec![&mut group.master, &mut group.replica];
     servers.extend(&mut group.sentinels);

@@ -8,14 +8,12 @@
 use cacheme::{Cacheme, Error, Storage};
 use cacheme_storage::Sqlite;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use tests::{mariadb, mongodb, postgres, redis};
+use tests::{RedisCluster, RedisSentinels, mariadb, mongodb, postgres, redis};
 
 use super::log::Seen;
 use super::other_mongodb::{OtherMongoDb, full, read_only};
 use super::postgres::{run, url as postgres_url};
 use super::redis::{ask, url as redis_url};
-use super::redis_cluster::Cluster;
-use super::redis_sentinel::Group;
 use super::service::{Square, goes_on_reading, recovers, start, working};
 use super::{eventually, open};
 
@@ -70,13 +68,13 @@ async fn t1_t3_a_redis_without_memory_goes_on_answering() {
 
 #[tokio::test]
 async fn t1_t3_a_redis_cluster_without_memory_goes_on_answering() {
-    let cluster = Cluster::start().await;
+    let cluster = RedisCluster::start();
     redis_without_memory(&cluster.url(), &cluster.ports()).await;
 }
 
 #[tokio::test]
 async fn t1_t3_a_redis_behind_sentinels_without_memory_goes_on_answering() {
-    let group = Group::start();
+    let group = RedisSentinels::start();
     redis_without_memory(&group.url(), &[group.master.port()]).await;
 }
 

@@ -8,13 +8,11 @@ use mongodb::Client;
 use mongodb::bson::doc;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, MySqlPool, SqlitePool};
-use tests::{mariadb, mongodb_on_disk, postgres, redis};
+use tests::{RedisCluster, RedisSentinels, mariadb, mongodb_on_disk, postgres, redis};
 
 use super::open;
 use super::postgres::{run, url as postgres_url, with_passwords};
 use super::redis::ask;
-use super::redis_cluster::Cluster;
-use super::redis_sentinel::Group;
 use super::service::{Square, goes_on_reading, hits, loads_in_trouble, recovers, squares, start, working};
 
 /// A service whose storage was refused.
@@ -127,7 +125,7 @@ async fn t1_t3_redis_that_refuses_is_named_and_done_without() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t1_t3_a_redis_cluster_that_refuses_is_named_and_done_without() {
-    let cluster = Cluster::start().await;
+    let cluster = RedisCluster::start();
     let (url, alone) = (cluster.url(), redis(&[]));
     let at = |login: &str| url.replacen("://", &format!("://{login}"), 1);
     redis_refuses(&cluster.ports(), at).await;
@@ -148,7 +146,7 @@ async fn t1_t3_a_redis_cluster_that_refuses_is_named_and_done_without() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t1_t3_a_redis_behind_sentinels_that_refuses_is_named_and_done_without() {
-    let group = Group::start();
+    let group = RedisSentinels::start();
     let url = group.url();
     let at = |login: &str| url.replacen("://", &format!("://{login}"), 1);
     // Sentinels are asked without a login.
@@ -437,7 +435,10 @@ async fn t1_t3_mongodb_that_refuses_is_named_and_done_without() {
         ),
         (
             at("app:sEcReT@", "test?collection=absent&create=false"),
-            &["collection `absent` lacks its index; run: db.getCollection(\"absent\").createIndex("],
+            &[
+                "collection `absent` lacks its index; run: db.getCollection(\"absent\").createIndex(\
+             { expires_at: 1 }, { name: \"cacheme_expiry\", expireAfterSeconds: 0 })",
+            ],
         ),
         (
             at("app:sEcReT@", "test?collection=older"),
