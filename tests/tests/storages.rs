@@ -8,6 +8,8 @@ mod bus;
 mod clock;
 #[path = "storages/closing.rs"]
 mod closing;
+#[path = "storages/comes_back.rs"]
+mod comes_back;
 #[path = "storages/frozen.rs"]
 mod frozen;
 #[path = "storages/full.rs"]
@@ -40,6 +42,8 @@ mod redis_sentinel;
 mod redis_tls;
 #[path = "storages/refused.rs"]
 mod refused;
+#[path = "storages/runtimes.rs"]
+mod runtimes;
 #[path = "storages/secrets.rs"]
 mod secrets;
 #[path = "storages/service.rs"]

@@ -108,18 +108,18 @@ impl Table {
     /// What makes the table and its index.
     fn ddl(&self) -> [String; 2] {
         let table = self.name.quoted('"');
-        let name = self.name.name();
+        let index = self.name.quoted_index('"');
         [
             format!(
                 "CREATE TABLE IF NOT EXISTS {table} \
                  (key bytea PRIMARY KEY, value bytea, expires_at_ms bigint, lease bytea)"
             ),
-            format!("CREATE INDEX IF NOT EXISTS \"{name}_expiry\" ON {table} (expires_at_ms)"),
+            format!("CREATE INDEX IF NOT EXISTS {index} ON {table} (expires_at_ms)"),
         ]
     }
 }
 
-/// A statement whose text is made of constants and the table's checked name.
+/// A statement whose text is made of constants and the table's quoted name.
 pub(super) fn query(sql: &Arc<str>) -> Statement<Driver> {
     sqlx::query(AssertSqlSafe(Arc::clone(sql)))
 }

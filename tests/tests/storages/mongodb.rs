@@ -1,4 +1,3 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,9 +9,9 @@ use mongodb::event::command::CommandEvent;
 use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria};
 use mongodb::{Client, Collection};
 
-use tests::{Kind, Server, mongodb_on_disk, shared_url};
+use tests::{Kind, Server, shared_url};
 
-use super::{entry, eventually, open};
+use super::{entry, open};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -305,95 +304,4 @@ async fn mongodb_removes_what_has_expired_by_itself() {
     let at = long.get_datetime("expires_at").unwrap().timestamp_millis();
     let left = at - i64::try_from(storage.now_ms()).unwrap();
     assert!((50_000..=60_000).contains(&left), "{left}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn mongodb_comes_back_after_a_restart_and_a_freeze() {
-    let mut server = mongodb_on_disk();
-    let storage = open(&url(&server, "?connections=3"));
-    let keys: Vec<&[u8]> = vec![b"a"];
-    storage.set(&[entry(b"a", "v", None)]).await.unwrap();
-    let reads = (0..6).map(|_| {
-        let storage = Arc::clone(&storage);
-        tokio::spawn(async move { storage.get(&[b"a"]).await })
-    });
-    for read in reads.collect::<Vec<_>>() {
-        read.await.unwrap().unwrap();
-    }
-    server.restart();
-    // The driver finds out by itself when the server is back.
-    eventually("the server answers", async || storage.get(&keys).await.is_ok()).await;
-
-    server.freeze();
-    for _ in 0..6 {
-        let read = tokio::time::timeout(Duration::from_millis(50), storage.get(&keys)).await;
-        assert!(read.is_err(), "a frozen server answers nothing");
-    }
-    server.thaw();
-    eventually("the server answers", async || storage.get(&keys).await.is_ok()).await;
-
-    server.kill();
-    let error = storage.get(&keys).await.unwrap_err();
-    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
-    server.restart();
-    eventually("the server answers", async || {
-        storage.set(&[entry(b"a", "w", None)]).await.is_ok()
-    })
-    .await;
-    assert_eq!(storage.get(&keys).await.unwrap(), [Some("w".into())]);
-}
-
-#[test]
-fn mongodb_serves_several_runtimes_one_after_the_other() {
-    let storage = open(&shared("runtimes"));
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-    };
-    for turn in 0..3 {
-        runtime().block_on(async {
-            if turn == 0 {
-                storage.set(&[entry(b"a", "v", None)]).await.unwrap();
-            }
-            let found = storage.get(&[b"a"]).await.unwrap();
-            assert_eq!(found, [Some("v".into())], "turn {turn}");
-        });
-    }
-    runtime().block_on(async {
-        storage.close().await.unwrap();
-        let error = storage.get(&[b"a"]).await.unwrap_err();
-        assert!(error.to_string().contains("was closed"), "{error}");
-    });
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn mongodb_callers_wait_a_bounded_time_for_a_connection() {
-    let server = mongodb_on_disk();
-    let storage = open(&url(&server, "?connections=1&acquire_timeout=100ms"));
-    storage.connect().await.unwrap();
-    server.freeze();
-    let refused = AtomicUsize::new(0);
-    let ask = async || {
-        let asked = tokio::time::timeout(MINUTE, storage.get(&[b"a"]));
-        if let Err(error) = asked.await.unwrap() {
-            assert!(matches!(error, Error::Unreachable { .. }), "{error}");
-            refused.fetch_add(1, Ordering::SeqCst);
-        }
-    };
-    let first = async {
-        // Holds the only connection until the others were told.
-        tokio::select! {
-            found = storage.get(&[b"a"]) => panic!("a frozen server answers: {found:?}"),
-            () = async {
-                while refused.load(Ordering::SeqCst) < 3 {
-                    tokio::task::yield_now().await;
-                }
-            } => {}
-        }
-    };
-    tokio::join!(first, ask(), ask(), ask());
-    server.thaw();
-    eventually("the server answers", async || storage.get(&[b"a"]).await.is_ok()).await;
 }

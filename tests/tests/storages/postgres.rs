@@ -1,7 +1,6 @@
-use std::sync::Arc;
 use std::time::Duration;
 
-use cacheme_storage::{Acquired, Bytes, Error, LeaseToken, Postgres, RemoteEntry, RemoteStorage};
+use cacheme_storage::{Acquired, Bytes, LeaseToken, Postgres, RemoteEntry, RemoteStorage};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -97,65 +96,6 @@ async fn postgres_answers_each_call_with_one_statement() {
     ran("remove").await;
     storage.close().await.unwrap();
     assert!(!pool.is_closed());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn postgres_comes_back_after_a_restart_and_a_freeze() {
-    let mut server = postgres();
-    let storage = open(&url(&server, "?connections=3"));
-    let keys: Vec<&[u8]> = vec![b"a"];
-    storage.set(&[entry(b"a", "v", None)]).await.unwrap();
-    // Several idle connections, all of which the restart breaks.
-    let reads = (0..6).map(|_| {
-        let storage = Arc::clone(&storage);
-        tokio::spawn(async move { storage.get(&[b"a"]).await })
-    });
-    for read in reads.collect::<Vec<_>>() {
-        read.await.unwrap().unwrap();
-    }
-    server.restart();
-    assert_eq!(storage.get(&keys).await.unwrap(), [Some("v".into())]);
-
-    server.freeze();
-    for _ in 0..6 {
-        let read = tokio::time::timeout(Duration::from_millis(50), storage.get(&keys)).await;
-        assert!(read.is_err(), "a frozen server answers nothing");
-    }
-    server.thaw();
-    assert_eq!(storage.get(&keys).await.unwrap(), [Some("v".into())]);
-
-    server.kill();
-    let error = storage.get(&keys).await.unwrap_err();
-    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
-    server.restart();
-    assert_eq!(storage.get(&keys).await.unwrap(), [Some("v".into())]);
-}
-
-#[test]
-fn postgres_serves_several_runtimes_one_after_the_other() {
-    let server = postgres();
-    let storage = open(&url(&server, ""));
-    for turn in 0..3 {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            if turn == 0 {
-                storage.set(&[entry(b"a", "v", None)]).await.unwrap();
-            }
-            assert_eq!(
-                storage.get(&[b"a"]).await.unwrap(),
-                [Some("v".into())],
-                "turn {turn}"
-            );
-        });
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(storage.close()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -204,10 +204,10 @@ async fn t1_t3_postgres_that_refuses_is_named_and_done_without() {
     ])
     .await;
     // Once the administrator has done what the message asks for, nothing needs to be registered again.
-    let absent = "postgres?create=false&table=public.absent";
+    let absent = "postgres?create=false&table=public.it's%20%22absent%22";
     let absent = refused(
         by(&at("postgres", absent)),
-        &["table `public.absent` does not exist"],
+        &["table `public.it's \"absent\"` does not exist"],
     )
     .await;
     run(&pool, absent.ddl()).await;
@@ -268,8 +268,12 @@ async fn t1_t3_mysql_that_refuses_is_named_and_done_without() {
     ])
     .await;
     // Once the administrator has done what the message asks for, nothing needs to be registered again.
-    let absent = "test?create=false&table=test.absent";
-    let absent = refused(by(&at("root", absent)), &["table `test.absent` does not exist"]).await;
+    let absent = "test?create=false&table=test.it's%20%60absent%60";
+    let absent = refused(
+        by(&at("root", absent)),
+        &["table `test.it's `absent`` does not exist"],
+    )
+    .await;
     run(absent.ddl()).await;
     recovers(&absent.cacheme, 3).await;
     let poor = refused(
@@ -341,12 +345,15 @@ async fn t1_t3_sqlite_that_refuses_is_named_and_done_without() {
     )
     .await;
     let absent = refused(
-        by(&file("some.db?create=false")),
-        &["table `cacheme` does not exist"],
+        by(&file("some.db?create=false&table=it's%20%22absent%22")),
+        &["table `it's \"absent\"` does not exist"],
     )
     .await;
     run(absent.ddl()).await;
     recovers(&absent.cacheme, 3).await;
+    run(poor.ddl()).await;
+    let owner = working("trouble", &file("some.db")).await;
+    owner.get(&Square { number: 3 }).await.unwrap();
     hits(&poor.cacheme, 3).await;
 
     let (reader, registered) = start("trouble", read_only()).await;

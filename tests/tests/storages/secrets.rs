@@ -120,7 +120,7 @@ async fn nothing_shows_a_password() {
 
     // URLs that are refused for something else, or hold the password in the wrong place.
     for url in &urls {
-        for wrong in ["colour=red", "timeout=never", "table=a;b", "timeout"] {
+        for wrong in ["colour=red", "timeout=never", "table=a.b.c", "timeout"] {
             let wrong = format!("{url}{}{wrong}", if url.contains('?') { "&" } else { "?" });
             seen.see_error(&Storage::open(&wrong).expect_err(&wrong));
         }

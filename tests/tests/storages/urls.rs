@@ -76,13 +76,13 @@ async fn a_wrong_value_says_what_the_option_must_be() {
         ("create", "maybe", "`true` or `false`"),
         (
             "table",
-            "a;b",
-            "a table name of at most 48 ASCII letters, digits and `_`",
+            "a.b.c",
+            "a table name of at most 48 bytes, without dots and control characters",
         ),
         (
             "table",
-            "1a",
-            "a table name of at most 48 ASCII letters, digits and `_`",
+            "a%0Ab",
+            "a table name of at most 48 bytes, without dots and control characters",
         ),
         ("db", "one", "the number of a database"),
         ("ca", "/nowhere/ca.pem", "the path of a readable PEM file"),
