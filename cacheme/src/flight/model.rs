@@ -316,7 +316,7 @@ fn call_for_two(table: &Table, number: usize) -> [usize; 3] {
     let keys = [key(), Arc::from(*b"other"), key()];
     let mut leads = Vec::new();
     let mut others = Vec::new();
-    let joined = table.join_all(keys.iter(), tokio::time::Instant::now());
+    let joined = table.join_all(keys.iter().map(|key| &**key), tokio::time::Instant::now());
     for (position, joined) in joined.into_iter().enumerate() {
         match joined {
             Joined::Lead(lead) => leads.push((position, lead)),

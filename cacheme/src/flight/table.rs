@@ -11,7 +11,7 @@ use foldhash::quality::FixedState;
 use tokio::time::Instant;
 
 use super::sync::Mutex;
-use super::{Flight, FullKey, key_hasher};
+use super::{Flight, key_hasher};
 
 /// For how many keys of a bulk call the table is locked at a time, so that others get their turn in between.
 const KEYS_AT_ONCE: usize = 64;
@@ -35,7 +35,7 @@ impl<T> Borrow<[u8]> for Listed<T> {
 impl<T> Hash for Listed<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         // As the key does by itself: that is what `Borrow` promises.
-        self.0.key.hash(state);
+        self.0.key().hash(state);
     }
 }
 
@@ -65,24 +65,22 @@ impl<T> FlightTable<T> {
     }
 
     /// Joins the flight for `key`, or begins it, to be waited for until `patience`.
-    pub(crate) fn join(self: &Arc<Self>, key: &FullKey, patience: Instant) -> Joined<T> {
+    pub(crate) fn join(self: &Arc<Self>, key: &[u8], patience: Instant) -> Joined<T> {
         // Made before the lock is taken, and for nothing if somebody leads, who is to be waited for anyway.
-        let flight = Flight::new(Arc::clone(key), 0, patience);
+        let flight = Flight::new(key, 0, patience);
         self.enter(&mut self.flights.lock(), flight)
     }
 
     /// The same for many keys, in their order.
     pub(crate) fn join_all<'k>(
         self: &Arc<Self>,
-        keys: impl ExactSizeIterator<Item = &'k FullKey>,
+        keys: impl ExactSizeIterator<Item = &'k [u8]>,
         patience: Instant,
     ) -> Vec<Joined<T>> {
         static CALLS: AtomicU64 = AtomicU64::new(1);
         let call = CALLS.fetch_add(1, Ordering::Relaxed);
         let mut joined = Vec::with_capacity(keys.len());
-        let mut flights = keys
-            .map(|key| Flight::new(Arc::clone(key), call, patience))
-            .fuse();
+        let mut flights = keys.map(|key| Flight::new(key, call, patience)).fuse();
         let mut part = Vec::with_capacity(flights.len().min(KEYS_AT_ONCE));
         loop {
             part.extend(flights.by_ref().take(KEYS_AT_ONCE));
@@ -111,10 +109,10 @@ impl<T> FlightTable<T> {
     /// Begins a flight whatever is there; an older one is fenced and returned.
     pub(crate) fn supersede(
         self: &Arc<Self>,
-        key: &FullKey,
+        key: &[u8],
         patience: Instant,
     ) -> (Lead<T>, Option<Arc<Flight<T>>>) {
-        let flight = Flight::new(Arc::clone(key), 0, patience);
+        let flight = Flight::new(key, 0, patience);
         let mut flights = self.flights.lock();
         let older = take(&mut flights, key);
         flights.insert(Listed(Arc::clone(&flight)), ());
