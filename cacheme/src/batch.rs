@@ -496,20 +496,29 @@ impl<N: Node> Batch<N> {
     }
 
     fn finish(&mut self, item: usize, outcome: Outcome<N::Value>) {
+        self.end(item, outcome);
+    }
+
+    /// The same, and gives the flight if nobody knows it any more.
+    fn end(&mut self, item: usize, outcome: Outcome<N::Value>) -> Option<Arc<Flight<Outcome<N::Value>>>> {
         let item = &mut self.items[item];
         if item.leases.iter().any(|held| *held != Held::No) {
             item.name = Some(item.key().into());
         }
         let lead = item.lead.take().expect("a flight ends once");
-        match self.keeps {
-            true => item.outcome = Some(lead.finish_and_keep(outcome)),
-            false => lead.finish(outcome),
+        if !self.keeps {
+            lead.finish(outcome);
+            return None;
         }
+        let (outcome, spare) = lead.finish_and_keep(outcome);
+        item.outcome = Some(outcome);
+        spare
     }
 
     /// Ends the flights of `landings` with their values.
     fn finish_all(&mut self, landings: Found<N::Value>) {
-        if landings.len() > 1 {
+        let is_bulk = landings.len() > 1;
+        if is_bulk {
             for landing in &landings {
                 self.items[landing.item].ends = true;
             }
@@ -519,8 +528,13 @@ impl<N: Node> Batch<N> {
             });
             self.kind.flights.close(ending);
         }
+        let mut spare = Vec::with_capacity(if is_bulk { landings.len() } else { 0 });
         for landing in landings {
-            self.finish(landing.item, Ok(landing.value));
+            let flight = self.end(landing.item, Ok(landing.value));
+            spare.extend(flight.filter(|_| is_bulk));
+        }
+        if is_bulk {
+            self.kind.flights.keep(spare);
         }
     }
 

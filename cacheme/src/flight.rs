@@ -118,22 +118,43 @@ struct State {
     patience: tokio::time::Instant,
 }
 
-impl<T> Flight<T> {
-    fn new(key: &[u8], call: u64, patience: tokio::time::Instant) -> Arc<Self> {
-        let state = State {
+impl State {
+    fn of(patience: tokio::time::Instant) -> Self {
+        Self {
             ended: false,
             waiting: Slab::new(),
             storing: false,
             patience,
-        };
+        }
+    }
+}
+
+impl<T> Flight<T> {
+    fn new(key: &[u8], call: u64, patience: tokio::time::Instant) -> Arc<Self> {
         Arc::new(Self {
             key: SmallVec::from_slice(key),
             call,
             fence: Fence::new(),
             local_fence: Fence::new(),
-            state: Mutex::new(state),
+            state: Mutex::new(State::of(patience)),
             outcome: OnceLock::new(),
         })
+    }
+
+    /// Makes a new flight of one that ended and that nobody else knows any more.
+    fn begin_anew(&mut self, key: &[u8], call: u64, patience: tokio::time::Instant) {
+        self.key.clear();
+        self.key.extend_from_slice(key);
+        self.call = call;
+        (self.fence, self.local_fence) = (Fence::new(), Fence::new());
+        self.state = Mutex::new(State::of(patience));
+        self.outcome = OnceLock::new();
+    }
+
+    /// Whether it is worth keeping, and small enough, for another key.
+    fn is_spare(&self) -> bool {
+        const SMALL: usize = 1024;
+        size_of::<Self>() <= SMALL && !self.key.spilled()
     }
 
     /// The full key.

@@ -16,9 +16,14 @@ use super::{Flight, key_hasher};
 /// For how many keys of a bulk call the table is locked at a time, so that others get their turn in between.
 const KEYS_AT_ONCE: usize = 64;
 
+/// How many flights are kept for the next bulk call.
+const MOST_SPARE: usize = 64;
+
 /// All flights of one kind of node.
 pub(crate) struct FlightTable<T> {
     flights: Mutex<Flights<T>>,
+    /// Flights of bulk calls that ended, for the next: an allocator keeps few of one size at hand.
+    spare: Mutex<Vec<Arc<Flight<T>>>>,
 }
 
 type Flights<T> = HashMap<Listed<T>, (), FixedState>;
@@ -61,6 +66,7 @@ impl<T> FlightTable<T> {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             flights: Mutex::new(HashMap::with_hasher(key_hasher())),
+            spare: Mutex::new(Vec::new()),
         })
     }
 
@@ -80,15 +86,40 @@ impl<T> FlightTable<T> {
         static CALLS: AtomicU64 = AtomicU64::new(1);
         let call = CALLS.fetch_add(1, Ordering::Relaxed);
         let mut joined = Vec::with_capacity(keys.len());
-        let mut flights = keys.map(|key| Flight::new(key, call, patience)).fuse();
+        let mut spare = std::mem::take(&mut *self.spare.lock());
+        let mut begin = |key| {
+            if let Some(mut flight) = spare.pop()
+                && let Some(unknown) = Arc::get_mut(&mut flight)
+            {
+                unknown.begin_anew(key, call, patience);
+                return flight;
+            }
+            Flight::new(key, call, patience)
+        };
+        let mut flights = keys.map(&mut begin).fuse();
         let mut part = Vec::with_capacity(flights.len().min(KEYS_AT_ONCE));
         loop {
             part.extend(flights.by_ref().take(KEYS_AT_ONCE));
             if part.is_empty() {
-                return joined;
+                break;
             }
             let mut table = self.flights.lock();
             joined.extend(part.drain(..).map(|flight| self.enter(&mut table, flight)));
+        }
+        drop(flights);
+        self.keep(spare);
+        joined
+    }
+
+    /// Keeps flights that nobody knows any more for the next bulk call.
+    pub(crate) fn keep(&self, mut flights: Vec<Arc<Flight<T>>>) {
+        flights.truncate(MOST_SPARE);
+        let mut spare = self.spare.lock();
+        if spare.is_empty() {
+            *spare = flights;
+        } else {
+            let room = MOST_SPARE.saturating_sub(spare.len());
+            spare.extend(flights.into_iter().take(room));
         }
     }
 
@@ -239,21 +270,21 @@ impl<T> Lead<T> {
     }
 
     /// Ends the flight for a leader that wants the outcome as well, which is cloned only where somebody else knows of the
-    /// flight.
-    pub(crate) fn finish_and_keep(mut self, outcome: T) -> T
+    /// flight. A flight that nobody knows comes back, for [`keep`](FlightTable::keep).
+    pub(crate) fn finish_and_keep(mut self, outcome: T) -> (T, Option<Arc<Flight<T>>>)
     where
         T: Clone,
     {
         self.unlist();
         // Nobody can join it any more, and whoever did has a count.
         if Arc::strong_count(self.flight()) == 1 {
-            self.flight = None;
-        } else {
-            // The clone is code of the user's: should it panic, we are dropped with the flight unfinished.
-            let told = outcome.clone();
-            self.tell(Some(told));
+            let spare = self.flight.take().filter(|flight| flight.is_spare());
+            return (outcome, spare);
         }
-        outcome
+        // The clone is code of the user's: should it panic, we are dropped with the flight unfinished.
+        let told = outcome.clone();
+        self.tell(Some(told));
+        (outcome, None)
     }
 
     fn unlist(&mut self) {
