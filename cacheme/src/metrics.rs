@@ -5,8 +5,11 @@ use metrics::{counter, describe_counter, describe_gauge, gauge};
 use crate::instance::Cacheme;
 use crate::stats::{NodeStats, TierStats};
 
-/// Counters of a kind of node, with what they count.
-const OF_NODES: [(&str, &str, fn(&NodeStats) -> u64); 4] = [
+/// The name of a counter, what it counts, and where its count is.
+type Counted<S> = (&'static str, &'static str, fn(&S) -> u64);
+
+/// Counters of a kind of node.
+const OF_NODES: [Counted<NodeStats>; 4] = [
     ("cacheme_loads_total", "Values asked of a loader", |node| {
         node.loads
     }),
@@ -27,8 +30,8 @@ const OF_NODES: [(&str, &str, fn(&NodeStats) -> u64); 4] = [
     ),
 ];
 
-/// Counters of a tier, with what they count.
-const OF_TIERS: [(&str, &str, fn(&TierStats) -> u64); 6] = [
+/// Counters of a tier.
+const OF_TIERS: [Counted<TierStats>; 6] = [
     ("cacheme_hits_total", "Reads that found a value", |tier| tier.hits),
     (
         "cacheme_misses_total",
