@@ -28,5 +28,5 @@ if [ -n "$needs_secantusdb" ]; then
   export CACHEME_SECANTUSD=$secantusd
 fi
 # One set of features, so that nothing is built twice.
-cargo test -p cacheme-macros -p cacheme -p cacheme-storage -p tests -p macro-tests --lib --tests --all-features
+cargo test -p cacheme-macros -p cacheme -p cacheme-storage -p tests -p macro-tests -p examples --lib --tests --all-features
 tests/outside.sh

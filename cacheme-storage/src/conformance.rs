@@ -89,6 +89,7 @@ mod keys;
 mod lease_races;
 mod leases;
 mod local;
+mod many_leases;
 mod races;
 #[cfg(test)]
 mod reference;
@@ -154,7 +155,7 @@ fn remote_cases(storage: &dyn RemoteStorage) -> Vec<(&'static str, RemoteCase)> 
     ]
     .concat();
     match storage.capabilities().leases {
-        true => cases.extend([leases::CASES, lease_races::CASES].concat()),
+        true => cases.extend([leases::CASES, many_leases::CASES, lease_races::CASES].concat()),
         false => cases.extend(leases::CASES_WITHOUT),
     }
     cases.extend(match storage.capabilities().bus {

@@ -42,6 +42,8 @@ mod redis_sentinel;
 mod redis_tls;
 #[path = "storages/refused.rs"]
 mod refused;
+#[path = "storages/rows.rs"]
+mod rows;
 #[path = "storages/runtimes.rs"]
 mod runtimes;
 #[path = "storages/secrets.rs"]

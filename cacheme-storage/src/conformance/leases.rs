@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CLOCK_GRAIN, Case, Failure, Outcome, PATIENCE, bytes, entry, slices, token};
+use super::{CLOCK_GRAIN, Case, Failure, Outcome, PATIENCE, bytes, entry, token};
 use crate::{Acquired, Bytes, Error, Filled, LeaseToken};
 
 cases![
@@ -25,12 +25,6 @@ cases![
     renewing_harms_nobody_else,
     stealing_takes_values_and_leases,
     an_expired_value_is_granted,
-    many_leases_0,
-    many_leases_1,
-    many_leases_1_000,
-    many_leases_50_000,
-    every_key_of_a_call_is_judged_by_itself,
-    leases_on_keys_of_every_kind,
 ];
 
 /// The cases for a storage that has no leases.
@@ -117,7 +111,7 @@ impl Case {
     }
 }
 
-fn is_busy(answer: &Acquired, time: Duration) -> bool {
+pub(super) fn is_busy(answer: &Acquired, time: Duration) -> bool {
     matches!(answer, Acquired::Busy { left } if *left <= time && !left.is_zero())
 }
 
@@ -454,117 +448,6 @@ async fn an_expired_value_is_granted(case: Case) -> Outcome {
     let mine = case.granted(&key, TIME).await?;
     ensure_eq!(case.get(&key).await?, None, "get");
     ensure_eq!(case.fill(&key, "new", mine).await?, Filled::Stored, "fill");
-    Ok(())
-}
-
-async fn many_leases_0(case: Case) -> Outcome {
-    many(case, 0).await
-}
-
-async fn many_leases_1(case: Case) -> Outcome {
-    many(case, 1).await
-}
-
-async fn many_leases_1_000(case: Case) -> Outcome {
-    many(case, 1_000).await
-}
-
-async fn many_leases_50_000(case: Case) -> Outcome {
-    many(case, 50_000).await
-}
-
-async fn many(case: Case, count: usize) -> Outcome {
-    let keys = case.keys(count);
-    let keys = slices(&keys);
-    let mine = token();
-    // Long enough for the slowest server to fill all of them.
-    let time = TIME * 4;
-    let answers = case.storage.acquire(&keys, mine, time, false).await?;
-    ensure_eq!(answers, vec![Acquired::Granted; count], "acquire of {count}");
-    let third = count / 3;
-    case.storage.remove(&keys[..third]).await?;
-    let entries: Vec<_> = keys.iter().map(|key| entry(key, key.to_vec(), None)).collect();
-    let filled = case.storage.fill(&entries, mine).await?;
-    let expected: Vec<_> = (0..count)
-        .map(|n| if n < third { Filled::Lost } else { Filled::Stored })
-        .collect();
-    ensure_eq!(filled, expected, "fill of {count}, a third of them removed");
-    let answers = case.storage.acquire(&keys, token(), time, false).await?;
-    let expected: Vec<_> = (0..count)
-        .map(|n| {
-            if n < third {
-                Acquired::Granted
-            } else {
-                Acquired::Value(keys[n].to_vec().into())
-            }
-        })
-        .collect();
-    ensure_eq!(answers, expected, "acquire of {count} after the fill");
-    case.storage.release(&keys, mine).await?;
-    Ok(())
-}
-
-async fn every_key_of_a_call_is_judged_by_itself(case: Case) -> Outcome {
-    let (value, busy, absent, lost) = (
-        case.key("value"),
-        case.key("busy"),
-        case.key("absent"),
-        case.key("lost"),
-    );
-    case.set(&value, "old", None).await?;
-    case.granted(&busy, TIME).await?;
-    let mine = token();
-    let answers = case
-        .storage
-        .acquire(&[&absent, &value, &busy, &lost], mine, TIME, false)
-        .await?;
-    ensure_eq!(answers.len(), 4, "answers of acquire");
-    ensure_eq!(answers[0], Acquired::Granted, "the absent key");
-    ensure_eq!(answers[1], Acquired::Value(Bytes::from("old")), "the value");
-    ensure!(is_busy(&answers[2], TIME), "the leased key got {:?}", answers[2]);
-    ensure_eq!(answers[3], Acquired::Granted, "the other absent key");
-    case.storage.remove(&[&lost]).await?;
-    let keys: [&[u8]; 4] = [&value, &absent, &busy, &lost];
-    let filled = case
-        .storage
-        .fill(&keys.map(|key| entry(key, "new", None)), mine)
-        .await?;
-    ensure_eq!(
-        filled,
-        [Filled::Lost, Filled::Stored, Filled::Lost, Filled::Lost],
-        "fill"
-    );
-    let found = case.storage.get(&keys).await?;
-    ensure_eq!(found, [bytes("old"), bytes("new"), None, None], "get");
-    Ok(())
-}
-
-async fn leases_on_keys_of_every_kind(case: Case) -> Outcome {
-    let mut names: Vec<Vec<u8>> = ["", "\0", "'", "{a}", "%s", "a ", "A", "a", "😀", "\\"]
-        .map(Into::into)
-        .into();
-    names.extend([vec![0xff], vec![b'k'; 1_000], vec![b'k'; 64 * 1024]]);
-    let keys: Vec<_> = names.iter().map(|name| case.key(name)).collect();
-    let keys = slices(&keys);
-    let mine = token();
-    let answers = case.storage.acquire(&keys, mine, TIME, false).await?;
-    ensure_eq!(answers, vec![Acquired::Granted; keys.len()], "acquire");
-    case.storage.release(&keys[..2], mine).await?;
-    let entries: Vec<_> = keys.iter().map(|key| entry(key, key.to_vec(), None)).collect();
-    let filled = case.storage.fill(&entries, mine).await?;
-    ensure_eq!(
-        filled[..2],
-        [Filled::Lost, Filled::Lost],
-        "fill of what was released"
-    );
-    ensure_eq!(
-        filled[2..],
-        vec![Filled::Stored; keys.len() - 2],
-        "fill of the others"
-    );
-    for (key, found) in keys.iter().zip(case.storage.get(&keys).await?).skip(2) {
-        ensure_eq!(found.as_deref(), Some(*key), "get");
-    }
     Ok(())
 }
 

@@ -388,6 +388,10 @@ async fn each_mistake_is_found_by_its_case() {
         (Mistake::FillIsNotAtomic, "a_fill_never_survives_a_remove"),
         (Mistake::FillIsNotAtomic, "a_fill_never_overwrites_a_set"),
         (Mistake::FillIgnoresToken, "fill_after_a_theft_is_lost"),
+        (
+            Mistake::FillIgnoresToken,
+            "a_fill_of_many_tells_what_was_lost_in_every_way",
+        ),
         (Mistake::GetShowsLeases, "get_sees_a_lease_as_absent"),
         (Mistake::ReleaseRemovesAnything, "release_harms_nobody_else"),
         (Mistake::RenewIgnoresToken, "renewing_harms_nobody_else"),

@@ -172,40 +172,6 @@ async fn mongodb_answers_each_call_with_one_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mongodb_fills_tell_what_was_lost() {
-    let storage = open(&shared("fills"));
-    let names: Vec<_> = (0..60_u8).map(|name| [name]).collect();
-    let keys: Vec<&[u8]> = names.iter().map(|name| &name[..]).collect();
-    let token = LeaseToken(7);
-    storage.acquire(&keys, token, MINUTE, false).await.unwrap();
-    // Taken away in four ways.
-    storage.remove(&keys[10..20]).await.unwrap();
-    let set: Vec<_> = keys[30..40].iter().map(|key| entry(key, "set", None)).collect();
-    storage.set(&set).await.unwrap();
-    storage
-        .acquire(&keys[50..55], LeaseToken(8), MINUTE, true)
-        .await
-        .unwrap();
-    storage.release(&keys[59..], token).await.unwrap();
-    let entries: Vec<_> = keys.iter().map(|key| entry(key, key.to_vec(), None)).collect();
-    let filled = storage.fill(&entries, token).await.unwrap();
-    let found = storage.get(&keys).await.unwrap();
-    for (at, key) in keys.iter().enumerate() {
-        let is_set = (30..40).contains(&at);
-        let is_lost = is_set || (10..20).contains(&at) || (50..55).contains(&at) || at == 59;
-        let expected = match (is_lost, is_set) {
-            (false, _) => Some(Bytes::copy_from_slice(key)),
-            (true, true) => Some("set".into()),
-            (true, false) => None,
-        };
-        assert_eq!(filled[at] == Filled::Lost, is_lost, "fill of {at}");
-        assert_eq!(found[at], expected, "value of {at}");
-    }
-    let rows = documents("fills").await.count_documents(doc! {}).await.unwrap();
-    assert_eq!(rows, 60 - 11, "nothing is left of what was lost");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn mongodb_foreign_documents_are_no_values() {
     let storage = open(&shared("foreign"));
     storage.connect().await.unwrap();

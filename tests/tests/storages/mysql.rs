@@ -120,46 +120,6 @@ async fn mysql_answers_each_call_in_one_round_trip() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mysql_fills_tell_what_was_lost() {
-    let server = mariadb();
-    let storage = open(&url(&server, ""));
-    let names: Vec<_> = (0..300_u32).map(u32::to_be_bytes).collect();
-    let keys: Vec<&[u8]> = names.iter().map(|name| &name[..]).collect();
-    let token = LeaseToken(7);
-    storage.acquire(&keys, token, MINUTE, false).await.unwrap();
-    // Taken away in four ways.
-    storage.remove(&keys[10..20]).await.unwrap();
-    let set: Vec<_> = keys[30..40].iter().map(|key| entry(key, "set", None)).collect();
-    storage.set(&set).await.unwrap();
-    storage
-        .acquire(&keys[150..160], LeaseToken(8), MINUTE, true)
-        .await
-        .unwrap();
-    storage.release(&keys[299..], token).await.unwrap();
-    let entries: Vec<_> = keys.iter().map(|key| entry(key, key.to_vec(), None)).collect();
-    let filled = storage.fill(&entries, token).await.unwrap();
-    let found = storage.get(&keys).await.unwrap();
-    for (at, key) in keys.iter().enumerate() {
-        let is_lost =
-            (10..20).contains(&at) || (30..40).contains(&at) || (150..160).contains(&at) || at == 299;
-        let expected = match (is_lost, (30..40).contains(&at)) {
-            (false, _) => Some(Bytes::copy_from_slice(key)),
-            (true, true) => Some("set".into()),
-            (true, false) => None,
-        };
-        assert_eq!(filled[at] == Filled::Lost, is_lost, "fill of {at}");
-        assert_eq!(found[at], expected, "value of {at}");
-    }
-    // Nothing is left of what was lost, not even an expired row.
-    let pool = MySqlPool::connect(&url(&server, "")).await.unwrap();
-    let rows: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM cacheme")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
-    assert_eq!(rows, 300 - 11);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn mysql_takes_values_as_long_as_its_messages() {
     let server = mariadb();
     let pool = MySqlPool::connect(&url(&server, "")).await.unwrap();
