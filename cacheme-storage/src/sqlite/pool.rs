@@ -11,7 +11,7 @@ use crate::database::{Connections, Lent};
 /// connection is a thread here, and waking it costs more than most of our statements.
 #[derive(Debug)]
 pub(super) enum Pool {
-    Own(Connections<Driver>),
+    Own(Box<Connections<Driver>>),
     /// Given to us by the application, and so not ours to close.
     Foreign(SqlitePool),
 }
