@@ -30,7 +30,7 @@ mod ttl;
 mod upkeep;
 
 pub(crate) use crate::gate::{Gate, Pass};
-#[cfg(feature = "_sql")]
+#[cfg(feature = "sqlite")]
 pub(crate) use connections::{Connections, Lent};
 #[cfg(feature = "_server")]
 pub(crate) use host::host_and_port;
