@@ -209,7 +209,15 @@ impl Redis {
                 }
                 (key, command)
             };
-            let mut answers = self.send(keys.iter().map(set).collect()).await?;
+            let mut answers = match keys {
+                // The call that there is most of goes without lists.
+                [key] => {
+                    let (key, command) = set(key);
+                    let answer = self.servers.send_one(key, command).await;
+                    vec![answer.map_err(|error| self.translate(error))?]
+                }
+                _ => self.send(keys.iter().map(set).collect()).await?,
+            };
             if steal {
                 let taken = answers.iter_mut().filter(|answer| **answer == Value::Okay);
                 taken.for_each(|answer| *answer = Value::Nil);

@@ -53,14 +53,15 @@ pub(crate) struct Batch<N: Node> {
     pause: Duration,
 }
 
-/// A flight that is led here, with its node and full key.
-pub(crate) type Led<N> = (Lead<Outcome<<N as Node>::Value>>, N, FullKey);
+/// A flight that is led here, with its node.
+pub(crate) type Led<N> = (Lead<Outcome<<N as Node>::Value>>, N);
 
 struct Item<N: Node> {
     /// `None` once the flight has ended.
     lead: Option<Lead<Outcome<N::Value>>>,
     node: N,
-    key: FullKey,
+    /// Its full key, where the flight has ended and there are leases to be given up.
+    name: Option<FullKey>,
     /// The tier it is at; past the last one it is ready to be loaded.
     at: usize,
     /// By tier, what we have of its lease.
@@ -87,14 +88,24 @@ pub(crate) struct Answer<V> {
     pub(crate) store: Store,
 }
 
+impl<N: Node> Item<N> {
+    fn key(&self) -> &[u8] {
+        match (&self.lead, &self.name) {
+            (Some(lead), _) => lead.flight().key(),
+            (None, Some(name)) => name,
+            (None, None) => unreachable!("whoever asks for the key has a flight or a lease"),
+        }
+    }
+}
+
 impl<N: Node> Batch<N> {
     /// A batch for flights that began at `begun`, which keeps their outcomes.
     pub(crate) fn new(kind: Arc<Kind<N>>, flights: impl IntoIterator<Item = Led<N>>, begun: Instant) -> Self {
         let tiers = kind.tiers.len();
-        let item = |(lead, node, key)| Item {
+        let item = |(lead, node)| Item {
             lead: Some(lead),
             node,
-            key,
+            name: None,
             at: 0,
             leases: SmallVec::from_elem(Held::No, tiers),
             waiting: None,
@@ -116,7 +127,11 @@ impl<N: Node> Batch<N> {
 
     /// A batch that reads nothing, and whose values take the place of whatever is there. Outcomes are told to those who have
     /// the flights.
-    pub(crate) fn stealing(kind: Arc<Kind<N>>, flights: impl IntoIterator<Item = Led<N>>) -> Self {
+    pub(crate) fn stealing<K>(
+        kind: Arc<Kind<N>>,
+        flights: impl IntoIterator<Item = (Lead<Outcome<N::Value>>, N, K)>,
+    ) -> Self {
+        let flights = flights.into_iter().map(|(lead, node, _)| (lead, node));
         let mut batch = Self::new(kind, flights, Instant::now());
         batch.steal = true;
         batch.keeps = false;
@@ -131,8 +146,8 @@ impl<N: Node> Batch<N> {
     }
 
     /// The full key of an item.
-    pub(crate) fn key(&self, item: usize) -> &FullKey {
-        &self.items[item].key
+    pub(crate) fn key(&self, item: usize) -> &[u8] {
+        self.items[item].key()
     }
 
     /// What was found for an item, once; else its flight, which has not ended. Before anything is loaded.
@@ -205,7 +220,7 @@ impl<N: Node> Batch<N> {
             Item {
                 lead: item.lead.take(),
                 node: item.node.clone(),
-                key: Arc::clone(&item.key),
+                name: None,
                 at: item.at,
                 leases: std::mem::replace(&mut item.leases, SmallVec::from_elem(Held::No, end)),
                 waiting: item.waiting,
@@ -271,10 +286,7 @@ impl<N: Node> Batch<N> {
                 continue;
             }
             let kind = Arc::clone(&self.kind);
-            let keys: Vec<FullKey> = waiting
-                .iter()
-                .map(|item| Arc::clone(&self.items[*item].key))
-                .collect();
+            let keys: Vec<FullKey> = waiting.iter().map(|item| self.key(*item).into()).collect();
             changes.push(async move {
                 if let TierStorage::Remote(remote) = &kind.tiers[at].storage {
                     let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
@@ -320,7 +332,7 @@ impl<N: Node> Batch<N> {
         let mut found = Found::new();
         for &item in items {
             let since = Instant::now();
-            let entry = local.entry(&self.items[item].key);
+            let entry = local.entry(self.key(item));
             let stored = entry
                 .as_ref()
                 .and_then(|entry| entry.value.downcast_ref::<Stored<N>>());
@@ -354,7 +366,7 @@ impl<N: Node> Batch<N> {
         let mut missing = Items::from_slice(items);
         let single = items.len() == 1;
         // What we could not remove from here is old: not to be read, but to be replaced.
-        let is_old = |item: &usize| self.steal || tier.owed.contains(&self.items[*item].key);
+        let is_old = |item: &usize| self.steal || tier.owed.contains(self.key(*item));
         let mut replaced = Items::new();
         if missing.iter().any(is_old) {
             (replaced, missing) = missing.into_iter().partition(is_old);
@@ -413,7 +425,7 @@ impl<N: Node> Batch<N> {
         now: Instant,
     ) -> Option<(Items, Items)> {
         let values = {
-            let keys: SmallVec<[&[u8]; 2]> = items.iter().map(|item| &*self.items[*item].key).collect();
+            let keys: SmallVec<[&[u8]; 2]> = items.iter().map(|item| self.key(*item)).collect();
             tier.bounded_from(now, remote, remote.storage.get(&keys))
                 .await
                 .ok()?
@@ -435,7 +447,7 @@ impl<N: Node> Batch<N> {
     }
 
     fn decode(&self, item: usize, tier: &Tier, bytes: &[u8], times: Times) -> Option<Landing<N::Value>> {
-        let key = &self.items[item].key;
+        let key = self.key(item);
         let (value, life) = self.kind.decode(tier, key, bytes, times.server_ms)?;
         Some(Landing {
             item,
@@ -485,28 +497,50 @@ impl<N: Node> Batch<N> {
     }
 
     fn finish(&mut self, item: usize, outcome: Outcome<N::Value>) {
+        self.end(item, outcome);
+    }
+
+    /// The same, and gives the flight if nobody knows it any more.
+    fn end(&mut self, item: usize, outcome: Outcome<N::Value>) -> Option<Arc<Flight<Outcome<N::Value>>>> {
         let item = &mut self.items[item];
-        let lead = item.lead.take().expect("a flight ends once");
-        match self.keeps {
-            true => item.outcome = Some(lead.finish_and_keep(outcome)),
-            false => lead.finish(outcome),
+        if item.leases.iter().any(|held| *held != Held::No) {
+            item.name = Some(item.key().into());
         }
+        let lead = item.lead.take().expect("a flight ends once");
+        if !self.keeps {
+            lead.finish(outcome);
+            return None;
+        }
+        let (outcome, spare) = lead.finish_and_keep(outcome);
+        item.outcome = Some(outcome);
+        spare
+    }
+
+    /// Lets nobody join the flights of `landings` any more.
+    fn close(&mut self, landings: &Found<N::Value>) {
+        for landing in landings {
+            self.items[landing.item].ends = true;
+        }
+        let ending = self.items.iter_mut().filter_map(|item| {
+            let ends = std::mem::take(&mut item.ends);
+            item.lead.as_mut().filter(|_| ends)
+        });
+        self.kind.flights.close(ending);
     }
 
     /// Ends the flights of `landings` with their values.
     fn finish_all(&mut self, landings: Found<N::Value>) {
-        if landings.len() > 1 {
-            for landing in &landings {
-                self.items[landing.item].ends = true;
-            }
-            let ending = self.items.iter_mut().filter_map(|item| {
-                let ends = std::mem::take(&mut item.ends);
-                item.lead.as_mut().filter(|_| ends)
-            });
-            self.kind.flights.close(ending);
+        let is_bulk = landings.len() > 1;
+        if is_bulk {
+            self.close(&landings);
         }
+        let mut spare = Vec::with_capacity(if is_bulk { landings.len() } else { 0 });
         for landing in landings {
-            self.finish(landing.item, Ok(landing.value));
+            let flight = self.end(landing.item, Ok(landing.value));
+            spare.extend(flight.filter(|_| is_bulk));
+        }
+        if is_bulk {
+            self.kind.flights.keep(spare);
         }
     }
 

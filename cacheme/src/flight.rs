@@ -18,10 +18,11 @@ use std::task::{Context, Poll, Waker};
 use cacheme_storage::Fence;
 use foldhash::quality::FixedState;
 use slab::Slab;
+use smallvec::SmallVec;
 
 use self::sync::Mutex;
 
-/// A full key, shared by all who deal with one flight.
+/// A full key, for those who keep it.
 pub(crate) type FullKey = Arc<[u8]>;
 
 /// Hashes full keys. Seeded by the operating system, so that nobody outside can choose keys that collide.
@@ -96,7 +97,8 @@ impl<T: Clone> Done<T> {
 
 /// The one load under way for a key; `T` is what comes out of it.
 pub(crate) struct Flight<T> {
-    key: FullKey,
+    /// In place: one allocation less, and few others need it.
+    key: SmallVec<[u8; 64]>,
     /// Which bulk call began it, 0 for none: keys that it names again are no other callers.
     call: u64,
     fence: Fence,
@@ -116,22 +118,48 @@ struct State {
     patience: tokio::time::Instant,
 }
 
-impl<T> Flight<T> {
-    fn new(key: FullKey, call: u64, patience: tokio::time::Instant) -> Arc<Self> {
-        let state = State {
+impl State {
+    fn of(patience: tokio::time::Instant) -> Self {
+        Self {
             ended: false,
             waiting: Slab::new(),
             storing: false,
             patience,
-        };
+        }
+    }
+}
+
+impl<T> Flight<T> {
+    fn new(key: &[u8], call: u64, patience: tokio::time::Instant) -> Arc<Self> {
         Arc::new(Self {
-            key,
+            key: SmallVec::from_slice(key),
             call,
             fence: Fence::new(),
             local_fence: Fence::new(),
-            state: Mutex::new(state),
+            state: Mutex::new(State::of(patience)),
             outcome: OnceLock::new(),
         })
+    }
+
+    /// Makes a new flight of one that ended and that nobody else knows any more.
+    fn begin_anew(&mut self, key: &[u8], call: u64, patience: tokio::time::Instant) {
+        self.key.clear();
+        self.key.extend_from_slice(key);
+        self.call = call;
+        (self.fence, self.local_fence) = (Fence::new(), Fence::new());
+        self.state = Mutex::new(State::of(patience));
+        self.outcome = OnceLock::new();
+    }
+
+    /// Whether it is worth keeping, and small enough, for another key.
+    fn is_spare(&self) -> bool {
+        const SMALL: usize = 1024;
+        size_of::<Self>() <= SMALL && !self.key.spilled()
+    }
+
+    /// The full key.
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
     }
 
     /// Raised by whoever invalidates, sets or refreshes the key: nothing that this flight brings is stored.

@@ -80,17 +80,14 @@ impl Cacheme {
     /// As [`get`](Self::get).
     pub async fn get_all<N: Load>(&self, nodes: &[N]) -> Result<Vec<N::Value>> {
         let mut values: Vec<Option<N::Value>> = Vec::with_capacity(nodes.len());
-        // Keys with the positions that ask for them.
-        let mut missed: Vec<(FullKey, usize)> = Vec::new();
+        let mut missed = Missed::default();
         let mut kind = None;
         for (position, node) in nodes.iter().enumerate() {
-            let hit = match self.look(node)? {
-                Looked::Hit(value) => Some(value),
-                Looked::Missed(of, key) => {
-                    if kind.is_none() {
-                        missed.reserve(nodes.len() - position);
-                    }
-                    missed.push((key, position));
+            let mut key = KeyWriter::new();
+            let hit = match self.look_by(node, &mut key)? {
+                Ok(value) => Some(value),
+                Err(of) => {
+                    missed.add(key.as_bytes(), position, nodes.len());
                     kind = Some(of);
                     None
                 }
@@ -109,9 +106,22 @@ impl Cacheme {
     /// Looks into the first tier, if it is local, without a flight.
     #[inline]
     pub(crate) fn look<N: Node>(&self, node: &N) -> Result<Looked<'_, N>> {
-        let kind = self.kind_of(node)?;
         let mut key = KeyWriter::new();
-        kind.write_full_key(node, &mut key);
+        Ok(match self.look_by(node, &mut key)? {
+            Ok(value) => Looked::Hit(value),
+            Err(kind) => Looked::Missed(kind, key.as_bytes().into()),
+        })
+    }
+
+    /// The same, with a place for the full key; gives the kind if there is no value.
+    #[inline]
+    fn look_by<N: Node>(
+        &self,
+        node: &N,
+        key: &mut KeyWriter,
+    ) -> Result<std::result::Result<N::Value, &Arc<Kind<N>>>> {
+        let kind = self.kind_of(node)?;
+        kind.write_full_key(node, key);
         let key = key.as_bytes();
         // Only the first: what a later tier has is to be put into those before, under a flight, which orders that with
         // invalidations.
@@ -124,10 +134,10 @@ impl Cacheme {
             });
             if let Some(value) = found {
                 tier.counters.hits.add_one();
-                return Ok(Looked::Hit(value));
+                return Ok(Ok(value));
             }
         }
-        Ok(Looked::Missed(kind, key.into()))
+        Ok(Err(kind))
     }
 
     async fn get_missed<N: Load>(&self, kind: Arc<Kind<N>>, key: FullKey, node: &N) -> Result<N::Value> {
@@ -137,7 +147,7 @@ impl Cacheme {
             let (flight, ours) = match kind.join(&key, now + kind.info.load_timeout) {
                 Joined::Wait(flight) | Joined::Again(flight) => (flight, false),
                 Joined::Lead(lead) => {
-                    let flights = [(lead, node.clone(), Arc::clone(&key))];
+                    let flights = [(lead, node.clone())];
                     let mut batch = Batch::new(Arc::clone(&kind), flights, now);
                     batch.pass().await;
                     match batch.take(0) {
@@ -166,41 +176,39 @@ impl Cacheme {
         &self,
         kind: Arc<Kind<N>>,
         nodes: &[N],
-        mut waiting: Vec<(FullKey, usize)>,
+        missed: Missed,
         values: &mut [Option<N::Value>],
     ) -> Result<()> {
         let mut in_vain = 0;
+        // By their numbers among those missed.
+        let mut waiting: Vec<usize> = (0..missed.places.len()).collect();
         while !waiting.is_empty() {
             if in_vain == LED_IN_VAIN {
                 return Err(Error::ShuttingDown);
             }
             let now = Instant::now();
             let patience = now + kind.info.load_timeout;
-            let joined = kind.join_all(waiting.iter().map(|(key, _)| key), patience);
+            let joined = kind.join_all(waiting.iter().map(|number| missed.key(*number)), patience);
             // What is not ended by our own look into the tiers.
             let mut flights = Vec::new();
             let mut leads = Vec::with_capacity(waiting.len());
             let mut led = Vec::with_capacity(waiting.len());
-            for ((key, position), joined) in waiting.drain(..).zip(joined) {
+            for (number, joined) in waiting.drain(..).zip(joined) {
                 match joined {
-                    Joined::Wait(flight) | Joined::Again(flight) => {
-                        flights.push((key, position, flight, false));
-                    }
+                    Joined::Wait(flight) | Joined::Again(flight) => flights.push((number, flight, false)),
                     Joined::Lead(lead) => {
-                        led.push(position);
-                        leads.push((lead, nodes[position].clone(), key));
+                        led.push(number);
+                        leads.push((lead, nodes[missed.position(number)].clone()));
                     }
                 }
             }
             if !leads.is_empty() {
                 let mut batch = Batch::new(Arc::clone(&kind), leads, now);
                 batch.pass().await;
-                for (item, position) in led.into_iter().enumerate() {
+                for (item, number) in led.into_iter().enumerate() {
                     match batch.take(item) {
-                        Taken::Found(value) => values[position] = Some(value),
-                        Taken::Open(flight) => {
-                            flights.push((Arc::clone(batch.key(item)), position, flight, true));
-                        }
+                        Taken::Found(value) => values[missed.position(number)] = Some(value),
+                        Taken::Open(flight) => flights.push((number, flight, true)),
                     }
                 }
                 if batch.is_open() {
@@ -209,18 +217,18 @@ impl Cacheme {
                 }
             }
             // The first in order is the one whose error is told.
-            flights.sort_unstable_by_key(|(_, position, ..)| *position);
+            flights.sort_unstable_by_key(|(number, ..)| *number);
             let mut abandoned = false;
-            for (key, position, flight, ours) in flights {
+            for (number, flight, ours) in flights {
                 let Some(End::Done(outcome)) = wait(&kind, flight).await else {
                     abandoned |= ours;
-                    waiting.push((key, position));
+                    waiting.push(number);
                     continue;
                 };
-                match shared_result(outcome, &key) {
-                    Some(Ok(value)) => values[position] = Some(value),
+                match shared_result(outcome, missed.key(number)) {
+                    Some(Ok(value)) => values[missed.position(number)] = Some(value),
                     Some(Err(error)) => return Err(error),
-                    None => waiting.push((key, position)),
+                    None => waiting.push(number),
                 }
             }
             in_vain += usize::from(abandoned);
@@ -247,6 +255,35 @@ impl Cacheme {
                 Err(_) => loading.await,
             }
         }
+    }
+}
+
+/// The keys that a bulk call did not find in the first tier, one behind the other.
+#[derive(Default)]
+struct Missed {
+    keys: Vec<u8>,
+    /// Where each key ends, and the position that asks for it.
+    places: Vec<(usize, usize)>,
+}
+
+impl Missed {
+    /// Adds the key of a position, of so many in all.
+    fn add(&mut self, key: &[u8], position: usize, of: usize) {
+        if self.places.is_empty() {
+            self.places.reserve(of - position);
+            self.keys.reserve((of - position) * key.len());
+        }
+        self.keys.extend_from_slice(key);
+        self.places.push((self.keys.len(), position));
+    }
+
+    fn key(&self, number: usize) -> &[u8] {
+        let start = number.checked_sub(1).map_or(0, |before| self.places[before].0);
+        &self.keys[start..self.places[number].0]
+    }
+
+    fn position(&self, number: usize) -> usize {
+        self.places[number].1
     }
 }
 
@@ -342,7 +379,7 @@ async fn load<N: Load>(
     }
     let answer = |item: &usize| {
         let key = batch.key(*item);
-        let answer = match by_key.remove(&**key) {
+        let answer = match by_key.remove(key) {
             Some(loaded) => Answer {
                 result: loaded
                     .result

@@ -220,6 +220,21 @@ impl Cacheme {
         key.as_str().to_owned()
     }
 
+    #[cfg(feature = "metrics")]
+    pub(crate) fn prefix(&self) -> &str {
+        &self.inner.prefix
+    }
+
+    /// How many entries there are in each storage in memory, by name.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn local_entries(&self) -> Vec<(String, usize)> {
+        let storages = self.inner.storages.read();
+        let local = storages
+            .iter()
+            .filter_map(|(name, known)| Some((name, known.storage.as_local()?)));
+        local.map(|(name, local)| (name.clone(), local.len())).collect()
+    }
+
     fn storage(&self, name: &str) -> Option<Registered> {
         self.inner.storages.read().get(name).cloned()
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::alarm::Alarm;
 use crate::bus::Bus;
 use crate::error::{Error, Result};
-use crate::flight::{FlightTable, FullKey, Joined};
+use crate::flight::{FlightTable, Joined};
 use crate::instance::Registered;
 use crate::key::KeyWriter;
 use crate::kinds::{AnyKind, KindId};
@@ -278,7 +278,7 @@ impl<N: Node> Kind<N> {
     }
 
     /// Joins the flight for `key`, or begins it; counts who joins.
-    pub(crate) fn join(&self, key: &FullKey, patience: tokio::time::Instant) -> Joined<Outcome<N::Value>> {
+    pub(crate) fn join(&self, key: &[u8], patience: tokio::time::Instant) -> Joined<Outcome<N::Value>> {
         let joined = self.flights.join(key, patience);
         if let Joined::Wait(_) = joined {
             count(&self.counters.joined, 1);
@@ -289,12 +289,21 @@ impl<N: Node> Kind<N> {
     /// The same for the keys of a bulk call, in their order.
     pub(crate) fn join_all<'k>(
         &self,
-        keys: impl ExactSizeIterator<Item = &'k FullKey>,
+        keys: impl ExactSizeIterator<Item = &'k [u8]>,
         patience: tokio::time::Instant,
     ) -> Vec<Joined<Outcome<N::Value>>> {
         let joined = self.flights.join_all(keys, patience);
-        let others = joined.iter().filter(|joined| matches!(joined, Joined::Wait(_)));
-        count(&self.counters.joined, others.count());
+        // A key that is named again joins its flight once.
+        let mut others: Vec<_> = joined
+            .iter()
+            .filter_map(|joined| match joined {
+                Joined::Wait(flight) => Some(Arc::as_ptr(flight)),
+                Joined::Lead(_) | Joined::Again(_) => None,
+            })
+            .collect();
+        others.sort_unstable();
+        others.dedup();
+        count(&self.counters.joined, others.len());
         joined
     }
 

@@ -176,7 +176,7 @@ impl Cacheme {
                     }
                 }
             };
-            let mut batch = Batch::new(kind, [(lead, node.clone(), key)], now);
+            let mut batch = Batch::new(kind, [(lead, node.clone())], now);
             batch.pass().await;
             let Some(_) = batch.advance().await else {
                 let Taken::Found(value) = batch.take(0) else {

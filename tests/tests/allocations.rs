@@ -1,16 +1,20 @@
-//! What a hit in memory costs in heap allocations: nothing, whatever the key is. A process of its own, since its
-//! allocator counts.
+//! What a hit costs in heap allocations: in memory nothing, whatever the key is, and few in a remote storage. A process of
+//! its own, since its allocator counts.
 
 #![allow(unsafe_code, reason = "a global allocator that counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use cacheme::{BoxError, Cacheme, DynamicKind, LoadContext, Node, Policy, Storage, memoize};
+use cacheme_storage::{Acquired, Bytes, Capabilities, Filled, LeaseToken, RemoteEntry, RemoteStorage};
 
 struct Counting;
 
@@ -186,4 +190,101 @@ async fn what_allocates_is_counted() {
     cacheme.set(&node, 1).await.unwrap();
     let (_, count) = allocations(|| at_once(cacheme.get_with(&node, async || 0)));
     assert!((1..=3).contains(&count), "{count}");
+}
+
+#[derive(Node, Clone)]
+#[node(key = "remote:{0}", value = u64, tier(storage = "remote", ttl = "1h"), load = load_remote)]
+struct RemoteNode(u64);
+
+async fn load_remote(node: &RemoteNode, _cx: &mut LoadContext<RemoteNode>) -> Result<u64, BoxError> {
+    Ok(node.0)
+}
+
+/// A server that answers at once. A call of it allocates its future and its answer, and nothing else.
+#[derive(Default)]
+struct AtOnce(Mutex<HashMap<Vec<u8>, Bytes>>);
+
+#[async_trait]
+impl RemoteStorage for AtOnce {
+    fn location(&self) -> String {
+        "at-once://".into()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::none().with_leases()
+    }
+
+    async fn connect(&self) -> cacheme_storage::Result<()> {
+        Ok(())
+    }
+
+    fn now_ms(&self) -> u64 {
+        1
+    }
+
+    async fn get(&self, keys: &[&[u8]]) -> cacheme_storage::Result<Vec<Option<Bytes>>> {
+        let held = self.0.lock().unwrap();
+        Ok(keys.iter().map(|key| held.get(*key).cloned()).collect())
+    }
+
+    async fn set(&self, _: &[RemoteEntry<'_>]) -> cacheme_storage::Result<()> {
+        Ok(())
+    }
+
+    async fn remove(&self, _: &[&[u8]]) -> cacheme_storage::Result<()> {
+        Ok(())
+    }
+
+    async fn clear(&self, _: &[u8]) -> cacheme_storage::Result<()> {
+        Ok(())
+    }
+
+    async fn acquire(
+        &self,
+        keys: &[&[u8]],
+        _: LeaseToken,
+        _: Duration,
+        _: bool,
+    ) -> cacheme_storage::Result<Vec<Acquired>> {
+        let found = self.get(keys).await?.into_iter();
+        Ok(found
+            .map(|found| found.map_or(Acquired::Granted, Acquired::Value))
+            .collect())
+    }
+
+    async fn fill(&self, entries: &[RemoteEntry<'_>], _: LeaseToken) -> cacheme_storage::Result<Vec<Filled>> {
+        let mut held = self.0.lock().unwrap();
+        for entry in entries {
+            held.insert(entry.key.to_vec(), entry.value.clone());
+        }
+        Ok(vec![Filled::Stored; entries.len()])
+    }
+
+    async fn release(&self, _: &[&[u8]], _: LeaseToken) -> cacheme_storage::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_hit_in_a_remote_storage_allocates_little_for_the_call_and_next_to_nothing_for_a_key() {
+    let cacheme = Cacheme::builder().build().unwrap();
+    let storage = Storage::remote(AtOnce::default());
+    cacheme.register_storage("remote", storage).await.unwrap();
+    let nodes: Vec<_> = (0..60).map(RemoteNode).collect();
+    for _ in 0..2 {
+        // The second time is a hit, after which what is kept for the next call is there.
+        cacheme.get_all(&nodes).await.unwrap();
+        cacheme.get(&nodes[7]).await.unwrap();
+    }
+    let (value, one) = allocations(|| at_once(cacheme.get(&nodes[7])).unwrap());
+    assert_eq!(value, 7);
+    let of = |count: usize| {
+        let (values, allocated) = allocations(|| at_once(cacheme.get_all(&nodes[..count])).unwrap());
+        assert_eq!(values.len(), count);
+        allocated
+    };
+    let (twenty, sixty) = (of(20), of(60));
+    assert!(one <= 9, "{one} for a key");
+    assert!(twenty <= 23, "{twenty} for twenty keys");
+    assert!(sixty <= twenty + 1, "{sixty} for sixty keys, {twenty} for twenty");
 }

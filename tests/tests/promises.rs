@@ -14,6 +14,8 @@ mod fences;
 mod loading;
 #[path = "promises/memoized.rs"]
 mod memoized;
+#[path = "promises/metrics.rs"]
+mod metrics;
 #[path = "promises/original.rs"]
 mod original;
 #[path = "promises/reading.rs"]

@@ -51,6 +51,7 @@ impl<DB: Database> Connections<DB> {
     }
 
     /// How many connections there may be.
+    #[cfg(feature = "_server")]
     pub(crate) fn most(&self) -> u32 {
         self.most
     }

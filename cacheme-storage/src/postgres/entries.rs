@@ -33,7 +33,7 @@ impl Inner {
                 }
                 Ok(())
             };
-            let statement = || query(&self.table.get).bind(slices(keys));
+            let statement = || bind_keys(query(&self.table.of(keys.len()).get), keys);
             let done = self.pool.run(statement, on_row).await;
             self.checked(done)?;
             Ok(found)
@@ -46,7 +46,8 @@ impl Inner {
         self.check_size(entries)?;
         let keys = KeySet::new(entries.iter().map(|entry| entry.key), Some(KEY_LIMIT));
         let set = async |piece: Range<usize>| {
-            let statement = || bind_entries(query(&self.table.set), entries, &keys, piece.clone());
+            let set = &self.table.of(piece.len()).set;
+            let statement = || bind_entries(query(set), entries, &keys, piece.clone());
             let done = self.pool.run(statement, |_| Ok(())).await;
             self.checked(done)?;
             Ok(Vec::<()>::new())
@@ -60,7 +61,7 @@ impl Inner {
         let keys = key_set(keys);
         let remove = async |piece: Range<usize>| {
             let keys = &keys.distinct()[piece];
-            let statement = || query(&self.table.remove).bind(slices(keys));
+            let statement = || bind_keys(query(&self.table.of(keys.len()).remove), keys);
             let done = self.pool.run(statement, |_| Ok(())).await;
             self.checked(done)?;
             Ok(Vec::<()>::new())
@@ -110,9 +111,12 @@ pub(super) fn index(keys: &[Cow<'_, [u8]>], key: &[u8]) -> Option<usize> {
     keys.binary_search_by(|probe| (**probe).cmp(key)).ok()
 }
 
-/// Keys as an array argument.
-pub(super) fn slices<'a>(keys: &'a [Cow<'_, [u8]>]) -> Vec<&'a [u8]> {
-    keys.iter().map(|key| &**key).collect()
+/// Binds the keys of a piece: one, or an array.
+pub(super) fn bind_keys(statement: Statement<Driver>, keys: &[Cow<'_, [u8]>]) -> Statement<Driver> {
+    match keys {
+        [key] => statement.bind(&**key),
+        _ => statement.bind(keys.iter().map(|key| &**key).collect::<Vec<&[u8]>>()),
+    }
 }
 
 /// Pieces of a list of keys.
@@ -130,7 +134,7 @@ pub(super) fn entry_pieces(
     })
 }
 
-/// Binds keys, values and times to live of a piece, an array each.
+/// Binds keys, values and times to live of a piece: one of each, or an array.
 pub(super) fn bind_entries(
     statement: Statement<Driver>,
     entries: &[RemoteEntry<'_>],
@@ -138,10 +142,12 @@ pub(super) fn bind_entries(
     piece: Range<usize>,
 ) -> Statement<Driver> {
     let places = &keys.last()[piece.clone()];
+    let statement = bind_keys(statement, &keys.distinct()[piece]);
+    if let &[at] = places {
+        let value: &[u8] = &entries[at].value;
+        return statement.bind(value).bind(ttl_millis(entries[at].ttl));
+    }
     let values: Vec<&[u8]> = places.iter().map(|&at| &*entries[at].value).collect();
     let ttls: Vec<_> = places.iter().map(|&at| ttl_millis(entries[at].ttl)).collect();
-    statement
-        .bind(slices(&keys.distinct()[piece]))
-        .bind(values)
-        .bind(ttls)
+    statement.bind(values).bind(ttls)
 }

@@ -10,7 +10,7 @@ use crate::database::{KeySet, LEASE_LIMIT_MS, millis, side_by_side};
 use crate::{Acquired, Error, Filled, LeaseToken, RemoteEntry, Result};
 
 use super::Inner;
-use super::entries::{KEY_LIMIT, bind_entries, entry_pieces, index, key_pieces, key_set, slices};
+use super::entries::{KEY_LIMIT, bind_entries, bind_keys, entry_pieces, index, key_pieces, key_set};
 use super::table::query;
 
 impl Inner {
@@ -48,11 +48,6 @@ impl Inner {
     ) -> Result<Vec<Acquired>> {
         let keys = key_set(keys);
         let time = millis(time).unwrap_or(LEASE_LIMIT_MS);
-        let sql = if steal {
-            &self.table.steal
-        } else {
-            &self.table.acquire
-        };
         let mut answers: Vec<Option<Acquired>> = vec![None; keys.distinct().len()];
         loop {
             // A second turn is for keys that somebody else wrote while the statement ran.
@@ -69,12 +64,13 @@ impl Inner {
             let acquire = async |piece: Range<usize>| {
                 let keys = &open[piece];
                 let mut found = vec![None; keys.len()];
-                let statement = || {
-                    query(sql)
-                        .bind(slices(keys))
-                        .bind(token.0.to_be_bytes())
-                        .bind(time)
+                let statements = self.table.of(keys.len());
+                let sql = if steal {
+                    &statements.steal
+                } else {
+                    &statements.acquire
                 };
+                let statement = || bind_keys(query(sql), keys).bind(token.0.to_be_bytes()).bind(time);
                 let on_row = |row: &PgRow| {
                     if let Some(index) = index(keys, row.try_get(0)?) {
                         found[index] = Some(answer(row)?);
@@ -97,10 +93,9 @@ impl Inner {
         let keys = KeySet::new(entries.iter().map(|entry| entry.key), Some(KEY_LIMIT));
         let fill = async |piece: Range<usize>| {
             let mut filled = vec![Filled::Lost; piece.len()];
-            let statement = || {
-                bind_entries(query(&self.table.fill), entries, &keys, piece.clone())
-                    .bind(token.0.to_be_bytes())
-            };
+            let fill = &self.table.of(piece.len()).fill;
+            let statement =
+                || bind_entries(query(fill), entries, &keys, piece.clone()).bind(token.0.to_be_bytes());
             let on_row = |row: &PgRow| {
                 if let Some(index) = index(&keys.distinct()[piece.clone()], row.try_get(0)?) {
                     filled[index] = Filled::Stored;
@@ -119,11 +114,8 @@ impl Inner {
         let keys = key_set(keys);
         let release = async |piece: Range<usize>| {
             let keys = &keys.distinct()[piece];
-            let statement = || {
-                query(&self.table.release)
-                    .bind(slices(keys))
-                    .bind(token.0.to_be_bytes())
-            };
+            let release = &self.table.of(keys.len()).release;
+            let statement = || bind_keys(query(release), keys).bind(token.0.to_be_bytes());
             let done = self.pool.run(statement, |_| Ok(())).await;
             self.checked(done)?;
             Ok(Vec::<()>::new())
@@ -140,9 +132,9 @@ impl Inner {
         let time = millis(time).unwrap_or(LEASE_LIMIT_MS);
         for piece in key_pieces(keys.distinct()) {
             let piece = &keys.distinct()[piece];
+            let renew = &self.table.of(piece.len()).renew;
             let statement = || {
-                query(&self.table.renew)
-                    .bind(slices(piece))
+                bind_keys(query(renew), piece)
                     .bind(token.0.to_be_bytes())
                     .bind(time)
             };
@@ -163,7 +155,8 @@ fn answer(row: &PgRow) -> sqlx::Result<Acquired> {
         None => {
             let left: i64 = row.try_get(3)?;
             Acquired::Busy {
-                left: Duration::from_millis(u64::try_from(left).unwrap_or(0)),
+                // It was held when the server looked, and may end just then.
+                left: Duration::from_millis(u64::try_from(left).unwrap_or(0).max(1)),
             }
         }
     })

@@ -63,6 +63,18 @@ impl Servers {
         }
     }
 
+    /// The same for one command.
+    pub(super) async fn send_one(&self, key: &[u8], command: Cmd) -> RedisResult<Value> {
+        match self {
+            Self::One(link) => link.send(&Request::One(command)).await,
+            Self::Cluster(cluster) => {
+                let command = [(key, command)];
+                let mut answers = Box::pin(cluster.send(&command)).await?;
+                Ok(answers.pop().unwrap_or(Value::Nil))
+            }
+        }
+    }
+
     async fn send_parts(&self, mut commands: Vec<(&[u8], Cmd)>) -> RedisResult<Vec<Value>> {
         let mut answers = Vec::with_capacity(commands.len());
         let mut under_way = FuturesOrdered::new();

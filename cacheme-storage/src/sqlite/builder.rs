@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use sqlx::SqlitePool;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use tokio::sync::{Mutex, Semaphore};
 
-use crate::database::{Gate, Ready, TableName, TableOptions, UpkeepTask, table_setters};
+use crate::database::{Connections, Gate, Ready, TableName, TableOptions, UpkeepTask, table_setters};
 use crate::url::StorageUrl;
 use crate::{Error, Result};
 
+use super::pool::Pool;
 use super::table::Table;
 use super::{Inner, Sqlite};
 
@@ -115,12 +116,11 @@ impl SqliteBuilder {
             return Err(config(format!("`table` must be {}", TableName::SYNTAX)));
         };
         let in_memory = matches!(self.database, Database::Memory);
-        let pool_is_foreign = matches!(self.database, Database::Pool(_));
-        let pool = match &self.database {
+        let (options, pool) = match &self.database {
             Database::Unset => {
                 return Err(config("no database: call `file`, `in_memory` or `pool`".into()));
             }
-            Database::Pool(pool) => pool.clone(),
+            Database::Pool(pool) => (pool.connect_options(), Pool::Foreign(pool.clone())),
             Database::Memory => {
                 // Gives each its own name, under which the pool's connection and the anchor find the same database.
                 let options = SqliteConnectOptions::from_str("sqlite::memory:")
@@ -141,7 +141,7 @@ impl SqliteBuilder {
             inner: Arc::new(Inner {
                 location,
                 pool,
-                pool_is_foreign,
+                options,
                 table: Table::new(table),
                 create: self.options.create,
                 busy_timeout: self.busy_timeout,
@@ -155,19 +155,12 @@ impl SqliteBuilder {
         })
     }
 
-    fn open(&self, options: SqliteConnectOptions, connections: u32) -> SqlitePool {
+    fn open(&self, options: SqliteConnectOptions, connections: u32) -> (Arc<SqliteConnectOptions>, Pool) {
         let options = options
             .busy_timeout(self.busy_timeout)
             .statement_cache_capacity(256);
-        // No limit to a connection's life or idleness: both would need a task of a runtime that may not live as long
-        // as the storage, or not be there yet.
-        SqlitePoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(self.options.acquire_timeout)
-            .max_lifetime(None)
-            .idle_timeout(None)
-            .test_before_acquire(false)
-            .connect_lazy_with(options)
+        let pool = Connections::new(options.clone(), connections, self.options.acquire_timeout);
+        (Arc::new(options), Pool::Own(Box::new(pool)))
     }
 
     fn location(&self) -> String {

@@ -30,26 +30,36 @@ impl Inner {
             if found.is_empty() {
                 return Ok(());
             }
-            let mut connection = self.pool.acquire().await?;
-            for piece in key_pieces(keys.distinct()) {
-                let sql = format!(
-                    "SELECT key, value FROM {} WHERE value IS NOT NULL \
-                     AND (expires_at_ms IS NULL OR expires_at_ms > ?) AND key IN ({})",
-                    self.table.quoted,
-                    repeat("?", piece.len()),
-                );
-                let query = bind_keys(query(sql).bind(now_ms()), &keys.distinct()[piece]);
-                let mut rows = query.fetch(&mut *connection);
-                while let Some(row) = rows.try_next().await? {
-                    if let Some(index) = keys.index(row.try_get(0)?) {
-                        found[index] = Some(Bytes::from(row.try_get::<Vec<u8>, _>(1)?));
-                    }
-                }
-            }
-            Ok(())
+            let mut taken = self.pool.take().await?;
+            let read = self.get_on(taken.connection(), &keys, &mut found).await;
+            taken.end(read)
         };
         self.checked(read.await)?;
         Ok(keys.answers(found))
+    }
+
+    async fn get_on(
+        &self,
+        connection: &mut SqliteConnection,
+        keys: &KeySet<'_>,
+        found: &mut [Option<Bytes>],
+    ) -> sqlx::Result<()> {
+        for piece in key_pieces(keys.distinct()) {
+            let sql = format!(
+                "SELECT key, value FROM {} WHERE value IS NOT NULL \
+                     AND (expires_at_ms IS NULL OR expires_at_ms > ?) AND key IN ({})",
+                self.table.quoted,
+                repeat("?", piece.len()),
+            );
+            let query = bind_keys(query(sql).bind(now_ms()), &keys.distinct()[piece]);
+            let mut rows = query.fetch(&mut *connection);
+            while let Some(row) = rows.try_next().await? {
+                if let Some(index) = keys.index(row.try_get(0)?) {
+                    found[index] = Some(Bytes::from(row.try_get::<Vec<u8>, _>(1)?));
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
@@ -97,15 +107,15 @@ impl Inner {
     pub(super) async fn purge(&self) -> Result<bool> {
         let table = &self.table.quoted;
         let _turn = self.write_turn().await;
-        let deleted = query(format!(
+        let purge = query(format!(
             "DELETE FROM {table} WHERE rowid IN \
              (SELECT rowid FROM {table} WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?)"
-        ))
-        .bind(now_ms())
-        .bind(PURGE_ROWS)
-        .execute(&self.pool)
-        .await;
-        Ok(i64::try_from(self.checked(deleted)?.rows_affected()) == Ok(PURGE_ROWS))
+        ));
+        let purge = purge.bind(now_ms()).bind(PURGE_ROWS);
+        let mut taken = self.checked(self.pool.take().await)?;
+        let deleted = purge.execute(taken.connection()).await;
+        let deleted = self.checked(taken.end(deleted))?;
+        Ok(i64::try_from(deleted.rows_affected()) == Ok(PURGE_ROWS))
     }
 
     /// Runs statements, several of them in one transaction.
@@ -118,13 +128,18 @@ impl Inner {
             let Some(first) = statements.next() else {
                 return Ok(());
             };
-            let mut connection = self.pool.acquire().await?;
-            let mut writing = Writing::begin(&mut connection, statements.peek().is_some()).await?;
-            first.execute(writing.connection()).await?;
-            for statement in statements {
-                statement.execute(writing.connection()).await?;
-            }
-            writing.commit().await
+            let mut taken = self.pool.take().await?;
+            let connection = taken.connection();
+            let write = async {
+                let mut writing = Writing::begin(connection, statements.peek().is_some()).await?;
+                first.execute(writing.connection()).await?;
+                for statement in statements {
+                    statement.execute(writing.connection()).await?;
+                }
+                writing.commit().await
+            };
+            let written = write.await;
+            taken.end(written)
         };
         self.checked(run.await)
     }

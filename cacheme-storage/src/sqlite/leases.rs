@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use sqlx::Row;
+use sqlx::{Row, SqliteConnection};
 
 use crate::database::{KeySet, LEASE_LIMIT_MS, millis, repeat};
 use crate::{Acquired, Filled, LeaseToken, RemoteEntry, Result};
@@ -44,8 +44,19 @@ impl Inner {
         token: LeaseToken,
         answers: &mut [Option<Acquired>],
     ) -> sqlx::Result<()> {
+        let mut taken = self.pool.take().await?;
+        let looked = self.look_on(taken.connection(), keys, token, answers).await;
+        taken.end(looked)
+    }
+
+    async fn look_on(
+        &self,
+        connection: &mut SqliteConnection,
+        keys: &KeySet<'_>,
+        token: LeaseToken,
+        answers: &mut [Option<Acquired>],
+    ) -> sqlx::Result<()> {
         let open = open(keys, answers);
-        let mut connection = self.pool.acquire().await?;
         for piece in key_pieces(&open) {
             let sql = format!(
                 "SELECT key, value, expires_at_ms FROM {} \
@@ -85,6 +96,22 @@ impl Inner {
         steal: bool,
         answers: &mut [Option<Acquired>],
     ) -> sqlx::Result<()> {
+        let _turn = self.write_turn().await;
+        let mut taken = self.pool.take().await?;
+        let took = self
+            .take_on(taken.connection(), keys, (token, time), steal, answers)
+            .await;
+        taken.end(took)
+    }
+
+    async fn take_on(
+        &self,
+        connection: &mut SqliteConnection,
+        keys: &KeySet<'_>,
+        (token, time): (LeaseToken, Duration),
+        steal: bool,
+        answers: &mut [Option<Acquired>],
+    ) -> sqlx::Result<()> {
         let open = open(keys, answers);
         let table = &self.table.quoted;
         let free = if steal {
@@ -95,10 +122,8 @@ impl Inner {
                  OR ({table}.value IS NULL AND {table}.lease = excluded.lease)"
             )
         };
-        let _turn = self.write_turn().await;
-        let mut connection = self.pool.acquire().await?;
         let pieces: Vec<_> = key_pieces(&open).collect();
-        let mut writing = Writing::begin(&mut connection, pieces.len() > 1).await?;
+        let mut writing = Writing::begin(connection, pieces.len() > 1).await?;
         for piece in pieces {
             let sql = format!(
                 "INSERT INTO {table} (key, value, expires_at_ms, lease) VALUES {} \
@@ -134,31 +159,44 @@ impl Inner {
                 return Ok(());
             }
             let _turn = self.write_turn().await;
-            let mut connection = self.pool.acquire().await?;
-            let pieces: Vec<_> = entry_pieces(entries, keys.last()).collect();
-            let mut writing = Writing::begin(&mut connection, pieces.len() > 1).await?;
-            for piece in pieces {
-                let sql = format!(
-                    "WITH fresh (k, v, e) AS (VALUES {}) UPDATE {table} \
-                     SET value = fresh.v, expires_at_ms = fresh.e, lease = NULL FROM fresh \
-                     WHERE {table}.key = fresh.k AND {table}.value IS NULL AND {table}.lease = ? \
-                     AND {table}.expires_at_ms > ? RETURNING key",
-                    repeat("(?, ?, ?)", piece.len()),
-                    table = self.table.quoted,
-                );
-                let query = bind_entries(query(sql), entries, &keys.last()[piece]);
-                let query = query.bind(token_bytes(token)).bind(now_ms());
-                let mut rows = query.fetch(writing.connection());
-                while let Some(row) = rows.try_next().await? {
-                    if let Some(index) = keys.index(row.try_get(0)?) {
-                        filled[index] = Filled::Stored;
-                    }
-                }
-            }
-            writing.commit().await
+            let mut taken = self.pool.take().await?;
+            let fill = self.fill_on(taken.connection(), entries, &keys, token, &mut filled);
+            let done = fill.await;
+            taken.end(done)
         };
         self.checked(run.await)?;
         Ok(keys.answers(filled))
+    }
+
+    async fn fill_on(
+        &self,
+        connection: &mut SqliteConnection,
+        entries: &[RemoteEntry<'_>],
+        keys: &KeySet<'_>,
+        token: LeaseToken,
+        filled: &mut [Filled],
+    ) -> sqlx::Result<()> {
+        let pieces: Vec<_> = entry_pieces(entries, keys.last()).collect();
+        let mut writing = Writing::begin(connection, pieces.len() > 1).await?;
+        for piece in pieces {
+            let sql = format!(
+                "WITH fresh (k, v, e) AS (VALUES {}) UPDATE {table} \
+                     SET value = fresh.v, expires_at_ms = fresh.e, lease = NULL FROM fresh \
+                     WHERE {table}.key = fresh.k AND {table}.value IS NULL AND {table}.lease = ? \
+                     AND {table}.expires_at_ms > ? RETURNING key",
+                repeat("(?, ?, ?)", piece.len()),
+                table = self.table.quoted,
+            );
+            let query = bind_entries(query(sql), entries, &keys.last()[piece]);
+            let query = query.bind(token_bytes(token)).bind(now_ms());
+            let mut rows = query.fetch(writing.connection());
+            while let Some(row) = rows.try_next().await? {
+                if let Some(index) = keys.index(row.try_get(0)?) {
+                    filled[index] = Filled::Stored;
+                }
+            }
+        }
+        writing.commit().await
     }
 
     pub(super) async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {

@@ -4,6 +4,7 @@ mod builder;
 mod entries;
 mod fault;
 mod leases;
+mod pool;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -11,13 +12,15 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sqlx::{SqliteConnection, SqlitePool};
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteConnectOptions;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 pub use builder::SqliteBuilder;
 
 use crate::database::{Gate, Ready, Upkeep, UpkeepTask, remote_storage};
 use crate::{Error, RemoteEntry, Result};
+use pool::Pool;
 use table::Table;
 
 /// A [`RemoteStorage`](crate::RemoteStorage) in a SQLite database: a file that processes of one machine share, or memory.
@@ -92,9 +95,9 @@ pub struct Sqlite {
 #[derive(Debug)]
 struct Inner {
     location: String,
-    pool: SqlitePool,
-    /// Given to us by the application, and so not ours to close.
-    pool_is_foreign: bool,
+    pool: Pool,
+    /// How to open it.
+    options: Arc<SqliteConnectOptions>,
     table: Table,
     create: bool,
     busy_timeout: Duration,
@@ -122,9 +125,7 @@ impl Inner {
 
     /// Closes the connections that are our own.
     async fn disconnect(&self) -> Result<()> {
-        if !self.pool_is_foreign {
-            self.pool.close().await;
-        }
+        self.pool.close().await;
         if let Some(anchor) = self.anchor.lock().await.take() {
             sqlx::Connection::close(anchor)
                 .await
@@ -138,8 +139,7 @@ impl Inner {
         if self.in_memory {
             let mut anchor = self.anchor.lock().await;
             if anchor.is_none() {
-                let options = self.pool.connect_options();
-                let connection = sqlx::ConnectOptions::connect(&*options).await;
+                let connection = sqlx::ConnectOptions::connect(&*self.options).await;
                 *anchor = Some(connection.map_err(|error| self.fault(error))?);
             }
         }

@@ -48,7 +48,12 @@ impl Inner {
                 return Err(self.unusable(format!("does not exist; run: {ddl}")));
             }
             let _turn = self.write_turn().await;
-            if let Err(error) = self.pool.execute(sqlx::raw_sql(AssertSqlSafe(ddl.clone()))).await {
+            let mut taken = self.checked(self.pool.take().await)?;
+            let made = taken
+                .connection()
+                .execute(sqlx::raw_sql(AssertSqlSafe(ddl.clone())))
+                .await;
+            if let Err(error) = taken.end(made) {
                 return Err(match self.fault(error) {
                     Error::Refused { source, .. } => {
                         self.unusable(format!("cannot be made: {source}; make it with: {ddl}"))
@@ -79,11 +84,12 @@ impl Inner {
     }
 
     async fn columns(&self) -> Result<Vec<Column>> {
+        let mut taken = self.checked(self.pool.take().await)?;
         let rows = sqlx::query("SELECT name, type, pk FROM pragma_table_info(?1) ORDER BY name")
             .bind(self.table.name.name())
-            .fetch_all(&self.pool)
+            .fetch_all(taken.connection())
             .await;
-        let rows = self.checked(rows)?;
+        let rows = self.checked(taken.end(rows))?;
         let columns = rows.iter().map(|row| {
             Ok(Column {
                 name: row.try_get(0)?,

@@ -37,15 +37,17 @@ fn entry<'a>(key: &'a [u8], value: &'static str, ttl_ms: Option<u64>) -> RemoteE
 }
 
 async fn run(storage: &Sqlite, sql: &'static str) -> u64 {
-    let done = sqlx::query(sql).execute(&storage.inner.pool).await.unwrap();
-    done.rows_affected()
+    let mut taken = storage.inner.pool.take().await.unwrap();
+    let done = sqlx::query(sql).execute(taken.connection()).await;
+    taken.end(done).unwrap().rows_affected()
 }
 
 async fn rows(storage: &Sqlite) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM cacheme")
-        .fetch_one(&storage.inner.pool)
-        .await
-        .unwrap()
+    let mut taken = storage.inner.pool.take().await.unwrap();
+    let count = sqlx::query_scalar("SELECT count(*) FROM cacheme")
+        .fetch_one(taken.connection())
+        .await;
+    taken.end(count).unwrap()
 }
 
 /// As if an hour went by.
@@ -172,7 +174,7 @@ async fn an_absent_table_says_what_to_run() {
 
     // And what it says works.
     let ddl = error.split_once("run: ").unwrap().1.to_owned();
-    let pool = SqlitePool::connect(&format!("sqlite:{}/cache.db", directory.0.display()))
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}/cache.db", directory.0.display()))
         .await
         .unwrap();
     sqlx::raw_sql(sqlx::AssertSqlSafe(ddl))
@@ -229,7 +231,7 @@ async fn an_exhausted_pool_is_trouble_after_a_bounded_wait() {
         .build()
         .unwrap();
     storage.connect().await.unwrap();
-    let taken = storage.inner.pool.acquire().await.unwrap();
+    let taken = storage.inner.pool.take().await.unwrap();
     let error = storage.get(&[b"a"]).await.unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     drop(taken);
@@ -242,7 +244,7 @@ async fn the_lock_of_another_process_is_waited_for_within_bounds() {
     let url = directory.url("?busy_timeout=10ms");
     let storage = Storage::open(&url).unwrap().as_remote().unwrap().clone();
     storage.connect().await.unwrap();
-    let pool = SqlitePool::connect(&format!("sqlite:{}/cache.db", directory.0.display()))
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}/cache.db", directory.0.display()))
         .await
         .unwrap();
     let lock = pool.begin_with("BEGIN IMMEDIATE").await.unwrap();

@@ -59,8 +59,7 @@ impl<N: Node> Batch<N> {
         let mut landings = Vec::with_capacity(answers.len());
         let mut failed = Items::new();
         for (item, answer) in answers {
-            self.kind
-                .loaded(&self.items[item].key, answer.result.as_ref().err());
+            self.kind.loaded(self.key(item), answer.result.as_ref().err());
             match answer.result {
                 Ok(value) => {
                     // A refresh is asked for by name: its value is stored.
@@ -114,7 +113,9 @@ impl<N: Node> Batch<N> {
         // What was refused somewhere may still hold leases of tiers before.
         let items: Items = landings.iter().map(|landing| landing.item).collect();
         if self.steal {
-            let keys: Vec<FullKey> = items.iter().map(|item| Arc::clone(self.key(*item))).collect();
+            // What is stored by now may be invalidated by another process while we tell of it.
+            self.close(&landings);
+            let keys: Vec<FullKey> = items.iter().map(|item| self.key(*item).into()).collect();
             // Boxed: only a refresh tells. What others could not be told is owed.
             let _ = Box::pin(kind.tell(&keys)).await;
         }
@@ -130,7 +131,7 @@ impl<N: Node> Batch<N> {
             let mut stored = false;
             if landing.accepted && ttl != Some(Duration::ZERO) {
                 let entry = self.kind.local_entry(landing.value.clone(), ttl);
-                stored = local.insert(&item.key, entry, fence);
+                stored = local.insert(item.key(), entry, fence);
             }
             if stored {
                 count(&tier.counters.fills, 1);
@@ -164,11 +165,11 @@ impl<N: Node> Batch<N> {
             let expires_ms = ttl.map(|ttl| now_ms.saturating_add(ttl.as_millis().max(1) as u64));
             if let Some(value) = self
                 .kind
-                .encode(tier, &item.key, &landing.value, now_ms, expires_ms)
+                .encode(tier, item.key(), &landing.value, now_ms, expires_ms)
             {
-                chosen.push((number, tier.owed.number(&item.key)));
+                chosen.push((number, tier.owed.number(item.key())));
                 entries.push(RemoteEntry {
-                    key: &item.key,
+                    key: item.key(),
                     value,
                     ttl,
                 });
@@ -188,7 +189,7 @@ impl<N: Node> Batch<N> {
                 match filled {
                     Filled::Stored => {
                         count(&tier.counters.fills, 1);
-                        tier.owed.settle(&item.key, debt);
+                        tier.owed.settle(item.key(), debt);
                     }
                     Filled::Lost => {
                         count(&tier.counters.lost, 1);
@@ -205,7 +206,7 @@ impl<N: Node> Batch<N> {
                 count(&tier.counters.fills, chosen.len());
                 for (number, debt) in chosen {
                     replaced[number] = true;
-                    tier.owed.settle(&self.items[landings[number].item].key, debt);
+                    tier.owed.settle(self.key(landings[number].item), debt);
                 }
             }
         }
@@ -215,9 +216,7 @@ impl<N: Node> Batch<N> {
                 let stolen = self.items[landing.item].leases[at] == Held::Yes;
                 !stolen && !replaced
             });
-            let old: Vec<FullKey> = old
-                .map(|(landing, _)| Arc::clone(&self.items[landing.item].key))
-                .collect();
+            let old: Vec<FullKey> = old.map(|(landing, _)| self.key(landing.item).into()).collect();
             if !old.is_empty() {
                 owe(&self.kind, at, &old, Duration::ZERO);
             }
@@ -227,7 +226,7 @@ impl<N: Node> Batch<N> {
     /// Drops what is in a local tier. Who waited for a fenced flight and got what is in a remote tier by now must not find
     /// something older here afterwards, nor must the flight that took its place bring it.
     fn drop_older(&self, landing: &Landing<N::Value>, local: &dyn LocalStorage) {
-        let key = &self.items[landing.item].key;
+        let key = self.key(landing.item);
         if landing.from == Origin::Remote && self.fence(landing.item).is_raised() {
             self.kind.flights.keep_from_local(key);
         }

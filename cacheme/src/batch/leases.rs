@@ -44,7 +44,7 @@ impl<N: Node> Batch<N> {
             .iter()
             .for_each(|item| self.items[*item].leases[at] = Held::Asked);
         let asked = {
-            let keys: SmallVec<[&[u8]; 2]> = items.iter().map(|item| &*self.items[*item].key).collect();
+            let keys: SmallVec<[&[u8]; 2]> = items.iter().map(|item| self.key(*item)).collect();
             let asked = remote.storage.acquire(&keys, self.token, lease, steal);
             tier.bounded_from(now, remote, asked).await
         };
@@ -84,7 +84,7 @@ impl<N: Node> Batch<N> {
             }) => {
                 let items = items.iter().map(|item| &self.items[*item]);
                 let keys = items.filter(|item| item.leases[at] == Held::Yes);
-                let keys: Vec<FullKey> = keys.map(|item| Arc::clone(&item.key)).collect();
+                let keys: Vec<FullKey> = keys.map(|item| item.key().into()).collect();
                 (!keys.is_empty()).then_some((at, *lease, keys))
             }
             _ => None,
@@ -142,8 +142,8 @@ impl<N: Node> Batch<N> {
                 let item = &mut self.items[item];
                 match std::mem::replace(&mut item.leases[at], Held::No) {
                     Held::No => {}
-                    Held::Asked => asked.push(Arc::clone(&item.key)),
-                    Held::Yes => held.push(Arc::clone(&item.key)),
+                    Held::Asked => asked.push(item.key().into()),
+                    Held::Yes => held.push(FullKey::from(item.key())),
                 }
             }
             // Nobody should wait for a storage that is slow already.
@@ -165,7 +165,7 @@ impl<N: Node> Drop for Batch<N> {
     fn drop(&mut self) {
         for at in 0..self.kind.tiers.len() {
             let held = self.items.iter().filter(|item| item.leases[at] != Held::No);
-            let held = held.map(|item| Arc::clone(&item.key)).collect();
+            let held = held.map(|item| item.key().into()).collect();
             release_in_background(&self.kind, at, held, self.token);
         }
     }

@@ -316,7 +316,7 @@ fn call_for_two(table: &Table, number: usize) -> [usize; 3] {
     let keys = [key(), Arc::from(*b"other"), key()];
     let mut leads = Vec::new();
     let mut others = Vec::new();
-    let joined = table.join_all(keys.iter(), tokio::time::Instant::now());
+    let joined = table.join_all(keys.iter().map(|key| &**key), tokio::time::Instant::now());
     for (position, joined) in joined.into_iter().enumerate() {
         match joined {
             Joined::Lead(lead) => leads.push((position, lead)),
@@ -325,9 +325,13 @@ fn call_for_two(table: &Table, number: usize) -> [usize; 3] {
     }
     let mut got = [0; 3];
     table.close(leads.iter_mut().map(|(_, lead)| lead));
+    let mut spare = Vec::new();
     for (position, lead) in leads {
-        got[position] = lead.finish_and_keep(number);
+        let (outcome, flight) = lead.finish_and_keep(number);
+        got[position] = outcome;
+        spare.extend(flight);
     }
+    table.keep(spare);
     for (position, flight) in others {
         match block_on(flight.end()) {
             End::Done(outcome) => got[position] = *outcome,
@@ -384,7 +388,7 @@ fn c1_a_fence_that_is_raised_while_a_flight_ends_is_told_of_the_end() {
                 if lead.begin_storing() {
                     storage.store(7, SeqCst);
                 }
-                assert_eq!(lead.finish_and_keep(7), 7);
+                assert_eq!(lead.finish_and_keep(7).0, 7);
             })
         };
         remove(&storage, table.fence(&key()));

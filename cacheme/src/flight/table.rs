@@ -1,4 +1,13 @@
 //! The flights under way, by key, and the duty to end one.
+#![allow(
+    clippy::mutable_key_type,
+    reason = "hash and equality look at a flight's key alone, which changes only while nobody else knows the flight"
+)]
+
+#![expect(
+    clippy::mutable_key_type,
+    reason = "a flight is found by its key, which stays as it is while the flight is in the table"
+)]
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -11,14 +20,19 @@ use foldhash::quality::FixedState;
 use tokio::time::Instant;
 
 use super::sync::Mutex;
-use super::{Flight, FullKey, key_hasher};
+use super::{Flight, key_hasher};
 
 /// For how many keys of a bulk call the table is locked at a time, so that others get their turn in between.
 const KEYS_AT_ONCE: usize = 64;
 
+/// How many flights are kept for the next bulk call.
+const MOST_SPARE: usize = 64;
+
 /// All flights of one kind of node.
 pub(crate) struct FlightTable<T> {
     flights: Mutex<Flights<T>>,
+    /// Flights of bulk calls that ended, for the next: an allocator keeps few of one size at hand.
+    spare: Mutex<Vec<Arc<Flight<T>>>>,
 }
 
 type Flights<T> = HashMap<Listed<T>, (), FixedState>;
@@ -35,7 +49,7 @@ impl<T> Borrow<[u8]> for Listed<T> {
 impl<T> Hash for Listed<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         // As the key does by itself: that is what `Borrow` promises.
-        self.0.key.hash(state);
+        self.0.key().hash(state);
     }
 }
 
@@ -61,36 +75,60 @@ impl<T> FlightTable<T> {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             flights: Mutex::new(HashMap::with_hasher(key_hasher())),
+            spare: Mutex::new(Vec::new()),
         })
     }
 
     /// Joins the flight for `key`, or begins it, to be waited for until `patience`.
-    pub(crate) fn join(self: &Arc<Self>, key: &FullKey, patience: Instant) -> Joined<T> {
+    pub(crate) fn join(self: &Arc<Self>, key: &[u8], patience: Instant) -> Joined<T> {
         // Made before the lock is taken, and for nothing if somebody leads, who is to be waited for anyway.
-        let flight = Flight::new(Arc::clone(key), 0, patience);
+        let flight = Flight::new(key, 0, patience);
         self.enter(&mut self.flights.lock(), flight)
     }
 
     /// The same for many keys, in their order.
     pub(crate) fn join_all<'k>(
         self: &Arc<Self>,
-        keys: impl ExactSizeIterator<Item = &'k FullKey>,
+        keys: impl ExactSizeIterator<Item = &'k [u8]>,
         patience: Instant,
     ) -> Vec<Joined<T>> {
         static CALLS: AtomicU64 = AtomicU64::new(1);
         let call = CALLS.fetch_add(1, Ordering::Relaxed);
         let mut joined = Vec::with_capacity(keys.len());
-        let mut flights = keys
-            .map(|key| Flight::new(Arc::clone(key), call, patience))
-            .fuse();
+        let mut spare = std::mem::take(&mut *self.spare.lock());
+        let mut begin = |key| {
+            if let Some(mut flight) = spare.pop()
+                && let Some(unknown) = Arc::get_mut(&mut flight)
+            {
+                unknown.begin_anew(key, call, patience);
+                return flight;
+            }
+            Flight::new(key, call, patience)
+        };
+        let mut flights = keys.map(&mut begin).fuse();
         let mut part = Vec::with_capacity(flights.len().min(KEYS_AT_ONCE));
         loop {
             part.extend(flights.by_ref().take(KEYS_AT_ONCE));
             if part.is_empty() {
-                return joined;
+                break;
             }
             let mut table = self.flights.lock();
             joined.extend(part.drain(..).map(|flight| self.enter(&mut table, flight)));
+        }
+        drop(flights);
+        self.keep(spare);
+        joined
+    }
+
+    /// Keeps flights that nobody knows any more for the next bulk call.
+    pub(crate) fn keep(&self, mut flights: Vec<Arc<Flight<T>>>) {
+        flights.truncate(MOST_SPARE);
+        let mut spare = self.spare.lock();
+        if spare.is_empty() {
+            *spare = flights;
+        } else {
+            let room = MOST_SPARE.saturating_sub(spare.len());
+            spare.extend(flights.into_iter().take(room));
         }
     }
 
@@ -111,10 +149,10 @@ impl<T> FlightTable<T> {
     /// Begins a flight whatever is there; an older one is fenced and returned.
     pub(crate) fn supersede(
         self: &Arc<Self>,
-        key: &FullKey,
+        key: &[u8],
         patience: Instant,
     ) -> (Lead<T>, Option<Arc<Flight<T>>>) {
-        let flight = Flight::new(Arc::clone(key), 0, patience);
+        let flight = Flight::new(key, 0, patience);
         let mut flights = self.flights.lock();
         let older = take(&mut flights, key);
         flights.insert(Listed(Arc::clone(&flight)), ());
@@ -248,21 +286,21 @@ impl<T> Lead<T> {
     }
 
     /// Ends the flight for a leader that wants the outcome as well, which is cloned only where somebody else knows of the
-    /// flight.
-    pub(crate) fn finish_and_keep(mut self, outcome: T) -> T
+    /// flight. A flight that nobody knows comes back, for [`keep`](FlightTable::keep).
+    pub(crate) fn finish_and_keep(mut self, outcome: T) -> (T, Option<Arc<Flight<T>>>)
     where
         T: Clone,
     {
         self.unlist();
         // Nobody can join it any more, and whoever did has a count.
         if Arc::strong_count(self.flight()) == 1 {
-            self.flight = None;
-        } else {
-            // The clone is code of the user's: should it panic, we are dropped with the flight unfinished.
-            let told = outcome.clone();
-            self.tell(Some(told));
+            let spare = self.flight.take().filter(|flight| flight.is_spare());
+            return (outcome, spare);
         }
-        outcome
+        // The clone is code of the user's: should it panic, we are dropped with the flight unfinished.
+        let told = outcome.clone();
+        self.tell(Some(told));
+        (outcome, None)
     }
 
     fn unlist(&mut self) {

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use cacheme::{Cacheme, Error, Storage};
+use cacheme_storage::RemoteStorage as _;
 use tests::{MemoryRemote, Operation, Trouble};
 use tracing::Level;
 
 use crate::fences::{At, Caller, Change, STEPS, Then, call, change, hold};
 use crate::told::Told;
-use crate::world::{Bulk, Item, RemoteItem, SECOND, Source, World, settle};
+use crate::world::{Bulk, Item, RemoteItem, SECOND, Source, World, settle, timed};
 
 /// How long a lost connection is away at most, when the server is there.
 const AWAY: Duration = Duration::from_millis(100);
@@ -142,6 +143,24 @@ async fn c3_others_are_told_last_and_before_the_call_returns() {
         settle().await;
         assert_eq!(told(&theirs), 1, "{kind:?}");
     }
+}
+
+/// While a refresh tells of its value, that may be gone already: its flight is over for all who come then.
+#[tokio::test(start_paused = true)]
+async fn c2_nobody_joins_a_refresh_that_is_being_told() {
+    let (ours, _theirs, source) = pair().await;
+    let node = RemoteItem::new(1, &source);
+    let publish = ours.remote.hold_before(Operation::Publish);
+    let refresh = change(&ours.cacheme, &node, Change::Refresh, 1_000);
+    publish.reached().await;
+    let new = 1_000 + source.bump();
+    let key = ours.cacheme.full_key(&node);
+    ours.remote.remove(&[key.as_bytes()]).await.unwrap();
+    let (value, took) = timed(ours.cacheme.get(&node)).await;
+    assert_eq!((value.unwrap(), took), (new, Duration::ZERO));
+    publish.open();
+    refresh.await.unwrap();
+    assert_eq!(ours.cacheme.get(&node).await.unwrap(), new);
 }
 
 #[tokio::test(start_paused = true)]

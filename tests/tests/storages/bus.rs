@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cacheme::{BoxError, Cacheme, LoadContext, Node, Storage};
 use cacheme_storage::{Redis, RemoteStorage as _};
-use tests::{Proxy, Server, postgres, redis};
+use tests::{Proxy, RedisCluster, RedisSentinels, Server, postgres, redis, redis_cli};
 use tokio::sync::watch;
 
 use super::eventually;
@@ -273,6 +273,46 @@ async fn c3_a_lost_connection_to_postgres_is_noticed_and_made_anew() {
         .await;
     })
     .await;
+}
+
+/// The server of a cluster that messages go by, which has the slot of the channel's name, dies, and its replica takes
+/// its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_a_cluster_tells_other_processes_also_after_a_fail_over() {
+    let mut cluster = RedisCluster::start();
+    let url = cluster.url();
+    tell_each_other(&url).await;
+    let ports = cluster.ports();
+    let listens = |place: &usize| {
+        redis_cli(ports[*place], &["client", "list", "type", "pubsub"])
+            .lines()
+            .count()
+            > 0
+    };
+    let (one, other) = (process(&url).await, process(&url).await);
+    tells(&one, &other, 10).await;
+    let owners: Vec<usize> = (0..ports.len()).filter(listens).collect();
+    assert_eq!(owners.len(), 1, "all listen to one server: {owners:?}");
+    cluster.servers[owners[0]].kill();
+    hears_again(&one, &other).await;
+    tells(&one, &other, 11).await;
+    hears_again(&other, &one).await;
+    tells(&other, &one, 12).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_sentinels_lead_to_the_bus_of_the_new_master() {
+    let mut group = RedisSentinels::start();
+    group.wait_until_ready();
+    let url = group.url();
+    tell_each_other(&url).await;
+    let (one, other) = (process(&url).await, process(&url).await);
+    tells(&one, &other, 10).await;
+    group.master.kill();
+    hears_again(&one, &other).await;
+    tells(&one, &other, 11).await;
+    hears_again(&other, &one).await;
+    tells(&other, &one, 12).await;
 }
 
 /// A frozen server keeps its connections open, and answers nothing on them.
