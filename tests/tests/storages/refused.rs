@@ -189,7 +189,7 @@ async fn t1_t3_postgres_that_refuses_is_named_and_done_without() {
         ),
         // Something else listens there, and says nothing that PostgreSQL would.
         (
-            format!("postgres://poor:sEcReT@127.0.0.1:{}/?timeout=1s", redis.port()),
+            format!("postgres://poor:sEcReT@127.0.0.1:{}/?acquire_timeout=200ms", redis.port()),
             &["cannot be reached", "does not greet"],
         ),
         (at("postgres", "postgres?sslmode=require"), &["TLS"]),
@@ -254,7 +254,7 @@ async fn t1_t3_mysql_that_refuses_is_named_and_done_without() {
             &["cannot be reached", "refused"],
         ),
         (
-            format!("mysql://poor:sEcReT@127.0.0.1:{}/test?timeout=1s", redis.port()),
+            format!("mysql://poor:sEcReT@127.0.0.1:{}/test?acquire_timeout=200ms", redis.port()),
             &["cannot be reached", "does not greet"],
         ),
         (at("root", "test?sslmode=required"), &["TLS"]),
