@@ -3,7 +3,6 @@
     clippy::mutable_key_type,
     reason = "hash and equality look at a flight's key alone, which changes only while nobody else knows the flight"
 )]
-
 #![expect(
     clippy::mutable_key_type,
     reason = "a flight is found by its key, which stays as it is while the flight is in the table"
