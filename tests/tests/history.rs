@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cacheme::Storage;
-use tests::{Kind, shared_url};
+use tests::{Kind, RedisCluster, shared_url};
 
 use crate::check::Violation;
 use crate::observed::Fault;
@@ -209,6 +209,11 @@ async fn on_a_real_storage(url: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn c1_c2_random_schedules_on_redis_show_no_violation() {
     on_a_real_storage(&shared_url(Kind::Redis)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn c1_c2_random_schedules_on_a_redis_cluster_show_no_violation() {
+    on_a_real_storage(&RedisCluster::start().url()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

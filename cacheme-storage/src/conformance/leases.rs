@@ -82,6 +82,12 @@ impl Case {
         Ok(answers[0])
     }
 
+    /// The holder of the lease fills.
+    async fn fills(&self, key: &[u8], value: &'static str, token: LeaseToken, what: &str) -> Outcome {
+        ensure_eq!(self.fill(key, value, token).await?, Filled::Stored, "{what}");
+        Ok(())
+    }
+
     pub(super) async fn granted(&self, key: &[u8], time: Duration) -> Result<LeaseToken, Failure> {
         let token = token();
         ensure_eq!(
@@ -152,7 +158,7 @@ async fn a_lease_asked_for_again_by_its_holder_is_granted(case: Case) -> Outcome
         [Acquired::Granted, Acquired::Granted],
         "a key twice in one call"
     );
-    ensure_eq!(case.fill(&key, "one", mine).await?, Filled::Stored, "fill");
+    case.fills(&key, "one", mine, "fill").await?;
     Ok(())
 }
 
@@ -183,7 +189,7 @@ async fn get_sees_a_lease_as_absent(case: Case) -> Outcome {
 async fn fill_stores_and_ends_the_lease(case: Case) -> Outcome {
     let key = case.key("a");
     let mine = case.granted(&key, TIME).await?;
-    ensure_eq!(case.fill(&key, "one", mine).await?, Filled::Stored, "fill");
+    case.fills(&key, "one", mine, "fill").await?;
     ensure_eq!(case.get(&key).await?, bytes("one"), "get after fill");
     let found = case.acquire(&key, token(), TIME).await?;
     ensure_eq!(found, Acquired::Value(Bytes::from("one")), "acquire after fill");
@@ -237,11 +243,7 @@ async fn fill_after_remove_is_lost(case: Case) -> Outcome {
     is_lost(&case, &key, mine).await?;
     let next = case.granted(&key, TIME).await?;
     is_lost(&case, &key, mine).await?;
-    ensure_eq!(
-        case.fill(&key, "new", next).await?,
-        Filled::Stored,
-        "fill of the next holder"
-    );
+    case.fills(&key, "new", next, "fill of the next holder").await?;
     is_lost(&case, &key, mine).await
 }
 
@@ -267,11 +269,7 @@ async fn fill_after_a_theft_is_lost(case: Case) -> Outcome {
     let thief = token();
     ensure_eq!(case.steal(&key, thief).await?, Acquired::Granted, "steal");
     is_lost(&case, &key, mine).await?;
-    ensure_eq!(
-        case.fill(&key, "stolen", thief).await?,
-        Filled::Stored,
-        "fill of the thief"
-    );
+    case.fills(&key, "stolen", thief, "fill of the thief").await?;
     Ok(())
 }
 
@@ -284,11 +282,7 @@ async fn fill_after_the_end_of_the_lease_is_lost(case: Case) -> Outcome {
     let next = case.granted_in_time(&taken, start).await?;
     is_lost(&case, &taken, first).await?;
     is_lost(&case, &untouched, second).await?;
-    ensure_eq!(
-        case.fill(&taken, "new", next).await?,
-        Filled::Stored,
-        "fill of the next holder"
-    );
+    case.fills(&taken, "new", next, "fill of the next holder").await?;
     Ok(())
 }
 
@@ -339,7 +333,7 @@ async fn a_renewed_lease_outlives_its_time(case: Case) -> Outcome {
         matches!(asked, Acquired::Busy { .. }),
         "after its first time: {asked:?}"
     );
-    ensure_eq!(case.fill(&key, "one", mine).await?, Filled::Stored, "fill");
+    case.fills(&key, "one", mine, "fill").await?;
     // Nor does a value take over the time of the lease.
     case.storage.renew(&[&key], mine, SHORT / 10).await?;
     tokio::time::sleep(SHORT).await;
@@ -371,11 +365,7 @@ async fn renewing_harms_nobody_else(case: Case) -> Outcome {
         "a value that replaced the lease"
     );
     is_lost(&case, &absent, mine).await?;
-    ensure_eq!(
-        case.fill(&other, "one", theirs).await?,
-        Filled::Stored,
-        "fill of the thief"
-    );
+    case.fills(&other, "one", theirs, "fill of the thief").await?;
     Ok(())
 }
 
@@ -399,11 +389,8 @@ async fn release_harms_nobody_else(case: Case) -> Outcome {
         is_busy(&busy, TIME),
         "someone else's lease after a release: {busy:?}"
     );
-    ensure_eq!(
-        case.fill(&other, "one", theirs).await?,
-        Filled::Stored,
-        "fill of the other holder"
-    );
+    case.fills(&other, "one", theirs, "fill of the other holder")
+        .await?;
     Ok(())
 }
 
@@ -447,7 +434,7 @@ async fn an_expired_value_is_granted(case: Case) -> Outcome {
     case.gone(&key, start).await?;
     let mine = case.granted(&key, TIME).await?;
     ensure_eq!(case.get(&key).await?, None, "get");
-    ensure_eq!(case.fill(&key, "new", mine).await?, Filled::Stored, "fill");
+    case.fills(&key, "new", mine, "fill").await?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@
 use cacheme::{Cacheme, Error, Storage};
 use cacheme_storage::Sqlite;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use tests::{RedisCluster, RedisSentinels, mariadb, mongodb, postgres, redis};
+use tests::{RedisCluster, RedisSentinels, mariadb, mongodb, postgres, postgres_standby, redis};
 
 use super::log::Seen;
 use super::other_mongodb::{OtherMongoDb, full, read_only};
@@ -122,15 +122,26 @@ async fn t1_t3_a_postgres_that_takes_no_writes_goes_on_answering() {
     invalidates(&cacheme, 1_000).await;
     run(&pool, "DROP TRIGGER full_disk ON cacheme").await;
     recovers(&cacheme, 2).await;
+}
 
-    run(
-        &pool,
-        "ALTER DATABASE postgres SET default_transaction_read_only = on",
-    )
+#[tokio::test(flavor = "multi_thread")]
+async fn t1_t3_a_postgres_standby_goes_on_answering() {
+    let primary = postgres();
+    let owner = working("trouble", &postgres_url(&primary, "")).await;
+    owner.get(&Square { number: 1_000 }).await.unwrap();
+    let standby = postgres_standby(&primary);
+    let cacheme = working("trouble", &postgres_url(&standby, "")).await;
+    goes_on_reading(&cacheme, 1_000, 2).await;
+    does_not_invalidate(&cacheme, 1_000, "read-only").await;
+    // It follows: what the primary forgets is not read here for long.
+    owner.invalidate(&Square { number: 1_000 }).await.unwrap();
+    eventually("the standby has heard", async || {
+        cacheme.peek(&Square { number: 1_000 }).await.unwrap().is_none()
+    })
     .await;
-    let reader = working("trouble", &postgres_url(&server, "")).await;
-    goes_on_reading(&reader, 2, 6).await;
-    does_not_invalidate(&reader, 2, "read-only").await;
+    let pool = sqlx::PgPool::connect(&postgres_url(&standby, "")).await.unwrap();
+    run(&pool, "SELECT pg_promote()").await;
+    recovers(&cacheme, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

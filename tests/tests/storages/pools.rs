@@ -14,6 +14,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use tests::{Proxy, mariadb, mongodb, postgres};
 
 use super::closing::is_pending;
+use super::entry;
 use super::service::{Square, hits, loads_in_trouble, start};
 
 /// How long callers wait for a connection, and how long for an answer.
@@ -86,6 +87,28 @@ async fn t1_callers_wait_a_bounded_time_for_a_connection_to_mongodb() {
     // Or else the driver asks the server where it is, and goes there without the proxy.
     let url = format!("mongodb://127.0.0.1:{}/test?directConnection=true&", proxy.port());
     of_our_own(&url, &proxy).await;
+}
+
+/// It is another process that holds the call up, by the lock of the file.
+#[tokio::test(flavor = "multi_thread")]
+async fn t1_callers_wait_a_bounded_time_for_a_connection_to_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cache.db");
+    let options = "connections=1&acquire_timeout=50ms&busy_timeout=10m";
+    let storage = Storage::open(&format!("sqlite://{}?{options}", file.display())).unwrap();
+    let storage = storage.with_timeout(LONG);
+    let cacheme = with_square(&storage).await;
+    let others =
+        PoolOptions::<sqlx::Sqlite>::new().connect_lazy_with(SqliteConnectOptions::new().filename(file));
+    let lock = others.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let remote = Arc::clone(storage.as_remote().unwrap());
+    let entries = [entry(b"k", "v", None)];
+    let mut holds = pin!(remote.set(&entries));
+    assert!(is_pending(holds.as_mut()));
+    is_trouble(&storage, &cacheme).await;
+    lock.rollback().await.unwrap();
+    holds.await.unwrap();
+    hits(&cacheme, 2).await;
 }
 
 /// The pool of an application, which uses its only connection itself.

@@ -71,7 +71,7 @@ async fn redis_refuses(ports: &[u16], at: impl Fn(&str) -> String) {
     };
     for user in [
         // What the guide says that it needs.
-        "app on >sEcReT ~trouble:* +@read +@write +@scripting +@connection +time +cluster +role",
+        "app on >sEcReT ~trouble:* &cacheme.* +@read +@write +@scripting +@connection +@pubsub +time +cluster +role",
         "reader on >sEcReT ~* +@read +@connection +cluster +role",
         "other on >sEcReT ~other:* +@all",
     ] {
@@ -189,7 +189,10 @@ async fn t1_t3_postgres_that_refuses_is_named_and_done_without() {
         ),
         // Something else listens there, and says nothing that PostgreSQL would.
         (
-            format!("postgres://poor:sEcReT@127.0.0.1:{}/?timeout=1s", redis.port()),
+            format!(
+                "postgres://poor:sEcReT@127.0.0.1:{}/?acquire_timeout=200ms",
+                redis.port()
+            ),
             &["cannot be reached", "does not greet"],
         ),
         (at("postgres", "postgres?sslmode=require"), &["TLS"]),
@@ -254,7 +257,10 @@ async fn t1_t3_mysql_that_refuses_is_named_and_done_without() {
             &["cannot be reached", "refused"],
         ),
         (
-            format!("mysql://poor:sEcReT@127.0.0.1:{}/test?timeout=1s", redis.port()),
+            format!(
+                "mysql://poor:sEcReT@127.0.0.1:{}/test?acquire_timeout=200ms",
+                redis.port()
+            ),
             &["cannot be reached", "does not greet"],
         ),
         (at("root", "test?sslmode=required"), &["TLS"]),
