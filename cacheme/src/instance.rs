@@ -99,13 +99,13 @@ impl Cacheme {
         }
     }
 
-    /// Names a storage and connects it.
+    /// Names a storage and connects it. Where it has a bus, other processes are listened to when this returns.
     ///
     /// # Errors
     ///
     /// [`Error::SameKey`] if two derived nodes would share entries, and [`Error::StorageRegistered`] for a name that is taken: then
     /// nothing is registered. [`Error::Unreached`] if the storage cannot be reached: it is registered all the same, reads go on
-    /// without it, and it is tried again whenever it is needed.
+    /// without it, and it is tried again whenever it is needed. Trouble with its bus alone is logged.
     pub async fn register_storage(&self, name: impl Into<String>, storage: Storage) -> Result<()> {
         let name = name.into();
         if let Some(conflict) = same_keys(&derived_nodes()).into_iter().next() {

@@ -217,6 +217,14 @@ impl<N: Node> Kind<N> {
         remote.any(|remote| remote.lease.is_none()) && remote.next().is_some()
     }
 
+    /// Whether leases keep what is out of date from every remote tier.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.tiers.iter().all(|tier| match &tier.storage {
+            TierStorage::Local(_) => true,
+            TierStorage::Remote(remote) => remote.lease.is_some(),
+        })
+    }
+
     /// How long writing to all tiers may take.
     pub(crate) fn storing_patience(&self) -> Duration {
         let remote = |tier: &Tier| match &tier.storage {

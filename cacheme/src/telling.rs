@@ -9,7 +9,7 @@ use crate::kind::{Kind, Tier, TierStorage};
 use crate::node::Node;
 use crate::owed::{AFTER_FAILURE, owe};
 use crate::stats::count;
-use crate::write::{fence_and_drop, not_invalidated};
+use crate::write::{drop_nearby, not_invalidated};
 
 impl<N: Node> Kind<N> {
     /// Tells other processes that what is under these keys has changed, once all tiers are done. What they could not be
@@ -51,7 +51,15 @@ impl<N: Node> Kind<N> {
             |key: &&&[u8]| key.starts_with(self.start.as_bytes()) && key.ends_with(self.end.as_bytes());
         let ours: Vec<&[u8]> = keys.iter().filter(is_ours).copied().collect();
         count(&self.counters.told, ours.len());
-        fence_and_drop(self, &ours);
+        self.part(&ours);
+    }
+
+    /// What is under these keys nearby is out of date, and so are flights that began before, for all who come now.
+    pub(crate) fn part(&self, keys: &[impl AsRef<[u8]>]) {
+        for key in keys {
+            self.flights.part(key.as_ref(), self.is_guarded());
+        }
+        drop_nearby(self, keys);
     }
 
     /// Drops all that is held nearby, if it is this bus that changes would have been told on.
@@ -65,7 +73,7 @@ impl<N: Node> Kind<N> {
         {
             return;
         }
-        self.flights.fence_all();
+        self.flights.part_all(self.is_guarded());
         for tier in self.tiers.iter().rev() {
             if let TierStorage::Local(local) = &tier.storage {
                 local.clear();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::flight::{End, Flight, FullKey};
+use crate::flight::{End, Flight, FullKey, Work};
 use crate::get::{LED_IN_VAIN, wait};
 use crate::instance::Cacheme;
 use crate::kind::{Kind, Outcome, RemoteTier, Stored, Tier, TierStorage};
@@ -118,7 +118,7 @@ impl Cacheme {
         let key: FullKey = kind.full_key(node).as_bytes().into();
         for _ in 0..LED_IN_VAIN {
             let patience = Instant::now() + kind.info.load_timeout + kind.storing_patience() * 2;
-            let (lead, older) = kind.flights.supersede(&key, patience);
+            let (lead, older) = kind.flights.supersede(&key, Work::Load, patience);
             let flight = Arc::clone(lead.flight());
             let mut batch = Batch::stealing(Arc::clone(&kind), [(lead, node.clone(), Arc::clone(&key))]);
             settle(&kind, older).await;
@@ -188,18 +188,19 @@ async fn detached(work: impl Future<Output = Result<()>> + Send + 'static) -> Re
 }
 
 /// Fences what is under way for `keys`, then drops them from the local tiers, back to front. Gives what was under way.
-pub(crate) fn fence_and_drop<N: Node>(
-    kind: &Kind<N>,
-    keys: &[impl AsRef<[u8]>],
-) -> Vec<Arc<Flight<Outcome<N::Value>>>> {
-    let keys = || keys.iter().map(AsRef::as_ref);
-    let older = keys().filter_map(|key| kind.flights.fence(key)).collect();
+fn fence_and_drop<N: Node>(kind: &Kind<N>, keys: &[FullKey]) -> Vec<Arc<Flight<Outcome<N::Value>>>> {
+    let older = keys.iter().filter_map(|key| kind.flights.fence(key)).collect();
+    drop_nearby(kind, keys);
+    older
+}
+
+/// Drops keys from the local tiers, back to front.
+pub(crate) fn drop_nearby<N: Node>(kind: &Kind<N>, keys: &[impl AsRef<[u8]>]) {
     for tier in kind.tiers.iter().rev() {
         if let TierStorage::Local(local) = &tier.storage {
-            keys().for_each(|key| _ = local.remove(key));
+            keys.iter().for_each(|key| _ = local.remove(key.as_ref()));
         }
     }
-    older
 }
 
 /// Waits until fenced flights have ended what they were writing: it is to be removed after that, not before. Says whether
@@ -266,6 +267,7 @@ async fn set<N: Node>(
 ) -> Result<()> {
     let (lead, older) = kind.flights.supersede(
         &key,
+        Work::Set,
         Instant::now() + kind.info.load_timeout + kind.storing_patience() * 3,
     );
     // Whoever comes after us waits until we are done, so that our value never lands on theirs: we store it even when we

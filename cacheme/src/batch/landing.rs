@@ -113,6 +113,10 @@ impl<N: Node> Batch<N> {
         // What was refused somewhere may still hold leases of tiers before.
         let items: Items = landings.iter().map(|landing| landing.item).collect();
         if self.steal {
+            // Whoever began since another process changed the value may have read what was there before we took the lease.
+            let parted = items.iter().filter(|item| self.flight(**item).was_parted());
+            let parted: Vec<&[u8]> = parted.map(|item| self.key(*item)).collect();
+            kind.part(&parted);
             // What is stored by now may be invalidated by another process while we tell of it.
             self.close(&landings);
             let keys: Vec<FullKey> = items.iter().map(|item| self.key(*item).into()).collect();

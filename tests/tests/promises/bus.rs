@@ -163,6 +163,47 @@ async fn c2_nobody_joins_a_refresh_that_is_being_told() {
     assert_eq!(ours.cacheme.get(&node).await.unwrap(), new);
 }
 
+/// A connection is lost while we write: whoever comes meanwhile brings back nothing older.
+#[tokio::test(start_paused = true)]
+async fn c1_a_set_during_which_others_may_have_changed_the_value_leaves_nothing_older() {
+    let (ours, theirs, source) = pair().await;
+    let node = Item::new(1, &source);
+    theirs.cacheme.get(&node).await.unwrap();
+    let word = ours.remote.hold_before(Operation::Set);
+    let set = change(&ours.cacheme, &node, Change::Set, 7);
+    word.reached().await;
+    ours.remote.cut_bus();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let read = call(&ours.cacheme, &node, &source, Caller::Get);
+    settle().await;
+    assert!(!read.is_finished(), "it waits for the set");
+    word.open();
+    set.await.unwrap();
+    assert_eq!(read.await.unwrap(), 7);
+    assert_eq!(ours.cacheme.get(&node).await.unwrap(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_a_refresh_during_which_others_may_have_changed_the_value_leaves_nothing_older() {
+    let (ours, theirs, source) = pair().await;
+    let node = Item::new(1, &source);
+    theirs.cacheme.get(&node).await.unwrap();
+    let new = 1_000 + source.bump();
+    let word = ours.remote.hold_before(Operation::Acquire);
+    let refresh = change(&ours.cacheme, &node, Change::Refresh, new);
+    word.reached().await;
+    ours.remote.cut_bus();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let late = ours.remote.hold_after(Operation::Acquire);
+    let read = call(&ours.cacheme, &node, &source, Caller::Get);
+    late.reached().await;
+    word.open();
+    refresh.await.unwrap();
+    late.open();
+    assert_eq!(read.await.unwrap(), 1_000, "it began before the refresh was over");
+    assert_eq!(ours.cacheme.get(&node).await.unwrap(), new);
+}
+
 #[tokio::test(start_paused = true)]
 async fn c3_what_one_tells_oneself_changes_nothing() {
     let (ours, _, source) = pair().await;
