@@ -37,8 +37,17 @@ pub(crate) struct Bus {
     state: watch::Sender<State>,
     /// A task listens, or is about to.
     listening: AtomicBool,
-    task: Mutex<Option<AbortHandle>>,
+    task: Mutex<Task>,
     alarm: Alarm,
+}
+
+#[derive(Default)]
+enum Task {
+    #[default]
+    Absent,
+    Begun(AbortHandle),
+    /// The instance is gone. What it left in the background may still use the storage.
+    Ended,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,18 +85,19 @@ impl Bus {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        if self.listening.swap(true, Ordering::AcqRel) {
+        let mut task = self.task.lock();
+        if matches!(*task, Task::Ended) || self.listening.swap(true, Ordering::AcqRel) {
             return;
         }
         // Made here and not in the task: a runtime that ends before the first poll drops it as well.
         let turn = Turn(Arc::clone(self));
-        let task = runtime.spawn(async move { turn.0.listen().await });
-        *self.task.lock() = Some(task.abort_handle());
+        let listening = runtime.spawn(async move { turn.0.listen().await });
+        *task = Task::Begun(listening.abort_handle());
     }
 
     /// Listens no more.
     pub(crate) fn end(&self) {
-        if let Some(task) = self.task.lock().take() {
+        if let Task::Begun(task) = std::mem::replace(&mut *self.task.lock(), Task::Ended) {
             task.abort();
         }
     }

@@ -369,9 +369,18 @@ async fn c3_a_bus_that_is_not_wanted_is_not_used() {
 #[tokio::test(start_paused = true)]
 async fn c3_an_instance_that_is_gone_listens_no_longer() {
     let (ours, theirs, source) = pair().await;
-    theirs.cacheme.get(&Item::new(1, &source)).await.unwrap();
+    let node = Item::new(1, &source);
+    theirs.cacheme.get(&node).await.unwrap();
+    ours.remote.set_trouble_with(Operation::Remove, Trouble::Refuses);
+    theirs.cacheme.invalidate(&node).await.unwrap_err();
     drop(theirs);
     settle().await;
+    assert_eq!(ours.remote.listeners(), 1);
+    // What it owes is still paid, without listening for it.
+    ours.remote.recover();
+    ours.remote.take_calls();
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(ours.remote.count(Operation::Remove), 1);
     assert_eq!(ours.remote.listeners(), 1);
 }
 
