@@ -7,6 +7,7 @@ missing=()
 command -v redis-server >/dev/null || missing+=(redis-server)
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
+command -v faketime >/dev/null || missing+=(faketime)
 # A MongoDB, or what speaks its protocol: an emulator in Python, in an environment of its own.
 secantusd=$PWD/target/secantusdb/bin/secantusd-py
 needs_secantusdb=
@@ -27,5 +28,5 @@ if [ -n "$needs_secantusdb" ]; then
   export CACHEME_SECANTUSD=$secantusd
 fi
 # One set of features, so that nothing is built twice.
-cargo test -p cacheme-macros -p cacheme -p cacheme-storage -p tests -p macro-tests --lib --tests --all-features
+cargo test -p cacheme-macros -p cacheme -p cacheme-storage -p tests -p macro-tests -p examples --lib --tests --all-features
 tests/outside.sh

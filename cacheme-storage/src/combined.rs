@@ -20,7 +20,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{Acquired, Capabilities, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result};
+use crate::{Acquired, Capabilities, Error, Filled, Heard, LeaseToken, RemoteEntry, RemoteStorage, Result};
 
 #[cfg(test)]
 mod tests;
@@ -343,11 +343,23 @@ impl RemoteStorage for Combined {
         self.storage.changed(keys).await;
     }
 
+    async fn publish(&self, messages: &[Bytes]) -> Result<()> {
+        self.storage.publish(messages).await
+    }
+
+    async fn listen(&self, hear: &mut (dyn for<'a> FnMut(Heard<'a>) + Send)) -> Error {
+        self.storage.listen(hear).await
+    }
+
     async fn close(&self) -> Result<()> {
         self.storage.close().await
     }
 
-    fn without_leases(&self) -> crate::Error {
+    fn without_leases(&self) -> Error {
         self.storage.without_leases()
+    }
+
+    fn without_bus(&self) -> Error {
+        self.storage.without_bus()
     }
 }

@@ -27,7 +27,7 @@
 //!
 //! A remote storage is connected by the suite, and may share its server with others: every case works under keys of its
 //! own, beginning with `conformance:` and a random number, and clears them afterwards. It is closed in the end. Lease cases run when
-//! [`Capabilities::leases`](crate::Capabilities::leases) is set; otherwise the lease operations must refuse. A limit on the size of values is
+//! [`Capabilities::leases`](crate::Capabilities::leases) is set; otherwise the lease operations must refuse. The same goes for the bus. A limit on the size of values is
 //! allowed from 1 MiB on, if [`Error::TooLarge`] names it. All cases take some seconds, and some
 //! hundred megabytes of memory here and on the server.
 //!
@@ -80,6 +80,7 @@ macro_rules! cases {
     };
 }
 
+mod bus;
 mod bytes;
 mod clear;
 mod closing;
@@ -88,6 +89,7 @@ mod keys;
 mod lease_races;
 mod leases;
 mod local;
+mod many_leases;
 mod races;
 #[cfg(test)]
 mod reference;
@@ -153,9 +155,13 @@ fn remote_cases(storage: &dyn RemoteStorage) -> Vec<(&'static str, RemoteCase)> 
     ]
     .concat();
     match storage.capabilities().leases {
-        true => cases.extend([leases::CASES, lease_races::CASES].concat()),
+        true => cases.extend([leases::CASES, many_leases::CASES, lease_races::CASES].concat()),
         false => cases.extend(leases::CASES_WITHOUT),
     }
+    cases.extend(match storage.capabilities().bus {
+        true => bus::CASES,
+        false => bus::CASES_WITHOUT,
+    });
     cases
 }
 

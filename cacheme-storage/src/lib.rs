@@ -86,7 +86,9 @@ pub use long_key::shorten_key;
 pub use mysql::{MySql, MySqlBuilder};
 #[cfg(feature = "postgres")]
 pub use postgres::{Postgres, PostgresBuilder};
-pub use remote_storage::{Acquired, Capabilities, Filled, LeaseToken, RemoteEntry, RemoteStorage};
+pub use remote_storage::{
+    Acquired, BUS_MESSAGE_LIMIT, Capabilities, Filled, Heard, LeaseToken, RemoteEntry, RemoteStorage,
+};
 #[cfg(feature = "bincode")]
 pub use serializer::Bincode;
 #[cfg(feature = "compression")]

@@ -1,6 +1,7 @@
 //! Redis: one server, a cluster, or a group that sentinels watch. Also Valkey and other servers that speak its protocol.
 
 mod builder;
+mod bus;
 mod cluster;
 mod connector;
 mod error;
@@ -22,13 +23,16 @@ use redis::{Cmd, RedisError, ServerError, Value};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use self::builder::RedisBuilder;
+use self::bus::Channel;
 use self::error::{is_foreign, refuses_writes, translate};
 use self::facts::Facts;
 use self::lease::{Lease, Script, claim};
 use self::servers::Servers;
 use self::wakes::Wakes;
 use crate::gate::{Gate, Pass};
-use crate::{Acquired, Bytes, Capabilities, Error, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result};
+use crate::{
+    Acquired, Bytes, Capabilities, Error, Filled, Heard, LeaseToken, RemoteEntry, RemoteStorage, Result,
+};
 
 /// How many KiB of values may be on their way to the servers at once, so that many large ones do not pile up in memory
 /// when the network is slower than their callers.
@@ -52,6 +56,7 @@ const TTL_LIMIT_MS: u64 = 10_000 * 365 * 24 * 60 * 60 * 1_000;
 /// | acquire | `SET` with `NX`, `PX` and `GET`; before Redis 7 a script |
 /// | fill, renew, release | one script each, pipelined; fill and release publish on the channel `cacheme.filled:` + key (not in a cluster) |
 /// | waiting for a fill | `SUBSCRIBE` to that channel, on a connection that is there only while somebody waits |
+/// | bus | `PUBLISH` and `SUBSCRIBE` on the channel `cacheme.changed:` + number of the database, on a connection of its own |
 /// | clear | `SCAN` and `UNLINK` until the end, on each server |
 ///
 /// A server that takes no writes (`maxmemory` reached, a replica, a disk that is full, a user who may only read) still
@@ -80,6 +85,8 @@ pub struct Redis {
     room: Semaphore,
     gate: Gate,
     wakes: Wakes,
+    /// Where changes are told, if we can listen.
+    channel: Option<Channel>,
 }
 
 impl Redis {
@@ -88,7 +95,7 @@ impl Redis {
         RedisBuilder::new()
     }
 
-    fn new(location: String, servers: Servers, facts: Arc<Facts>) -> Self {
+    fn new(location: String, servers: Servers, facts: Arc<Facts>, channel: Option<Channel>) -> Self {
         Self {
             location,
             servers,
@@ -97,6 +104,7 @@ impl Redis {
             room: Semaphore::new(KIB_UNDER_WAY as usize),
             gate: Gate::new(),
             wakes: Wakes::default(),
+            channel,
         }
     }
 
@@ -296,7 +304,11 @@ impl RemoteStorage for Redis {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::none().with_renewals()
+        let basic = Capabilities::none().with_renewals();
+        match self.channel {
+            Some(_) => basic.with_bus(),
+            None => basic,
+        }
     }
 
     async fn connect(&self) -> Result<()> {
@@ -449,6 +461,22 @@ impl RemoteStorage for Redis {
         }
     }
 
+    async fn publish(&self, messages: &[Bytes]) -> Result<()> {
+        let _pass = self.enter().await?;
+        match &self.channel {
+            Some(channel) => self.publish_on(channel, messages).await,
+            None => Err(self.without_bus()),
+        }
+    }
+
+    async fn listen(&self, hear: &mut (dyn for<'a> FnMut(Heard<'a>) + Send)) -> Error {
+        let Some(channel) = &self.channel else {
+            return self.without_bus();
+        };
+        let listening = self.listen_on(channel, hear);
+        self.gate.while_open(&self.location, listening).await
+    }
+
     /// Waits for calls under way and lets go of the connections.
     async fn close(&self) -> Result<()> {
         self.gate.close().await;
@@ -485,4 +513,9 @@ fn first_error(answers: Vec<Value>) -> Result<(), ServerError> {
         _ => None,
     });
     error.map_or(Ok(()), Err)
+}
+
+/// What the driver says where it bounds the time itself.
+fn timed_out(_: tokio::time::error::Elapsed) -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }

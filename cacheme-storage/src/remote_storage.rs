@@ -53,6 +53,8 @@ pub struct Capabilities {
     pub leases: bool,
     /// [`renew`](RemoteStorage::renew) works: a lease lasts as long as the load that it is for.
     pub renewals: bool,
+    /// [`publish`](RemoteStorage::publish) and [`listen`](RemoteStorage::listen) work.
+    pub bus: bool,
 }
 
 impl Capabilities {
@@ -62,6 +64,7 @@ impl Capabilities {
         Self {
             leases: false,
             renewals: false,
+            bus: false,
         }
     }
 
@@ -78,6 +81,26 @@ impl Capabilities {
         self.renewals = true;
         self.with_leases()
     }
+
+    /// The same with a bus.
+    #[must_use]
+    pub const fn with_bus(mut self) -> Self {
+        self.bus = true;
+        self
+    }
+}
+
+/// How many bytes a message on a bus may have: PostgreSQL takes 8 000 characters, two of them for a byte.
+pub const BUS_MESSAGE_LIMIT: usize = 3_900;
+
+/// What reaches who [listens](RemoteStorage::listen).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Heard<'a> {
+    /// The server knows of us: every message that is published from now on reaches us, until the connection is lost.
+    Joined,
+    /// What somebody published, we ourselves perhaps.
+    Message(&'a [u8]),
 }
 
 /// A storage outside this process: keeps bytes under full keys.
@@ -166,6 +189,24 @@ pub trait RemoteStorage: Send + Sync + 'static {
         std::future::pending().await
     }
 
+    /// Sends messages of up to [`BUS_MESSAGE_LIMIT`] bytes each to every process that [listens](Self::listen) to the same
+    /// place: this database, and the table or whatever else keeps neighbours apart.
+    ///
+    /// [`Error::Config`] says that there is no bus to be had here, and goes on until somebody changes the set-up.
+    async fn publish(&self, messages: &[Bytes]) -> Result<()> {
+        let _ = messages;
+        Err(self.without_bus())
+    }
+
+    /// Reports to `hear` what everybody publishes, on a connection of its own, until that is lost; gives why. A connection
+    /// that has fallen silent must be noticed within a few seconds.
+    ///
+    /// Callers call again then, after a pause. They drop the future when they listen no longer; [`close`](Self::close) ends it.
+    async fn listen(&self, hear: &mut (dyn for<'a> FnMut(Heard<'a>) + Send)) -> Error {
+        let _ = hear;
+        self.without_bus()
+    }
+
     /// Waits for calls under way and closes connections. Later calls fail. Closing twice is no mistake.
     async fn close(&self) -> Result<()> {
         Ok(())
@@ -176,6 +217,14 @@ pub trait RemoteStorage: Send + Sync + 'static {
         Error::Config {
             storage: self.location(),
             reason: "has no leases, or none that can be renewed (see Capabilities)".into(),
+        }
+    }
+
+    #[doc(hidden)]
+    fn without_bus(&self) -> Error {
+        Error::Config {
+            storage: self.location(),
+            reason: "has no bus (see Capabilities)".into(),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::{LocalStorage, RemoteStorage, Result};
 pub struct Storage {
     kind: StorageKind,
     timeout: Duration,
+    bus: bool,
 }
 
 /// What a [`Storage`] is.
@@ -25,7 +26,8 @@ pub(crate) enum StorageKind {
 impl Storage {
     /// A storage by its URL. Nothing is reached yet: that happens when it is registered.
     ///
-    /// Every remote storage takes the option `timeout` (see [`with_timeout`](Self::with_timeout)).
+    /// Every remote storage takes the option `timeout` (see [`with_timeout`](Self::with_timeout)), and every one with a bus
+    /// the option `bus` (see [`with_bus`](Self::with_bus)).
     ///
     /// # Errors
     ///
@@ -34,9 +36,14 @@ impl Storage {
     pub fn open(url: &str) -> Result<Self> {
         let mut url = StorageUrl::parse(url)?;
         let timeout = url.take_duration("timeout")?.unwrap_or(Self::DEFAULT_TIMEOUT);
-        let storage = Self::by_scheme(&mut url)?;
+        let mut storage = Self::by_scheme(&mut url)?.with_timeout(timeout);
+        if storage.has_bus()
+            && let Some(bus) = url.take("bus", "`true` or `false`")?
+        {
+            storage = storage.with_bus(bus);
+        }
         url.finish()?;
-        Ok(storage.with_timeout(timeout))
+        Ok(storage)
     }
 
     /// One line a scheme; each storage takes its options from the URL and validates them.
@@ -71,6 +78,7 @@ impl Storage {
         Self {
             kind: StorageKind::Local(Arc::new(storage)),
             timeout: Self::DEFAULT_TIMEOUT,
+            bus: true,
         }
     }
 
@@ -82,6 +90,7 @@ impl Storage {
         Self {
             kind: StorageKind::Remote(Arc::new(Combined::new(storage))),
             timeout: Self::DEFAULT_TIMEOUT,
+            bus: true,
         }
     }
 
@@ -98,6 +107,22 @@ impl Storage {
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// Whether processes tell each other over this storage what they change, where it can
+    /// ([`Capabilities::bus`](crate::Capabilities::bus)). They do unless told otherwise; all that share the storage must do
+    /// alike. Without, a local copy outlives a change by another process by its ttl at most, and a change costs a round trip
+    /// less.
+    #[must_use]
+    pub fn with_bus(mut self, bus: bool) -> Self {
+        self.bus = bus;
+        self
+    }
+
+    /// Whether it has a bus that is to be used.
+    #[must_use]
+    pub fn has_bus(&self) -> bool {
+        self.bus && self.as_remote().is_some_and(|remote| remote.capabilities().bus)
     }
 
     /// The local storage, if it is one.

@@ -22,7 +22,8 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use self::landing::{Found, Landing, Origin};
-use self::leases::{Held, unique_token};
+use self::leases::Held;
+pub(crate) use self::leases::unique_token;
 use crate::flight::{Flight, FullKey, Lead};
 use crate::kind::{Kind, Outcome, RemoteTier, Stored, Tier, TierStorage};
 use crate::load::Store;
@@ -515,18 +516,23 @@ impl<N: Node> Batch<N> {
         spare
     }
 
+    /// Lets nobody join the flights of `landings` any more.
+    fn close(&mut self, landings: &Found<N::Value>) {
+        for landing in landings {
+            self.items[landing.item].ends = true;
+        }
+        let ending = self.items.iter_mut().filter_map(|item| {
+            let ends = std::mem::take(&mut item.ends);
+            item.lead.as_mut().filter(|_| ends)
+        });
+        self.kind.flights.close(ending);
+    }
+
     /// Ends the flights of `landings` with their values.
     fn finish_all(&mut self, landings: Found<N::Value>) {
         let is_bulk = landings.len() > 1;
         if is_bulk {
-            for landing in &landings {
-                self.items[landing.item].ends = true;
-            }
-            let ending = self.items.iter_mut().filter_map(|item| {
-                let ends = std::mem::take(&mut item.ends);
-                item.lead.as_mut().filter(|_| ends)
-            });
-            self.kind.flights.close(ending);
+            self.close(&landings);
         }
         let mut spare = Vec::with_capacity(if is_bulk { landings.len() } else { 0 });
         for landing in landings {
@@ -565,7 +571,7 @@ impl Times {
 }
 
 /// Between half and all of `pause`, so that those who wait for one key do not ask in step.
-fn jittered(pause: Duration) -> Duration {
+pub(crate) fn jittered(pause: Duration) -> Duration {
     use std::hash::{BuildHasher, RandomState};
 
     let random = RandomState::new().hash_one(0_u8) % 512;

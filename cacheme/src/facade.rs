@@ -104,6 +104,12 @@ pub async fn register_storage(name: impl Into<String>, storage: Storage) -> Resu
     default_instance().register_storage(name, storage).await
 }
 
+/// [`Cacheme::record_metrics`](crate::Cacheme::record_metrics) of the process-wide instance.
+#[cfg(feature = "metrics")]
+pub fn record_metrics() {
+    default_instance().record_metrics();
+}
+
 /// [`Cacheme::stats`](crate::Cacheme::stats) of the process-wide instance.
 #[must_use]
 pub fn stats<N: Node>() -> NodeStats {

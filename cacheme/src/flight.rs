@@ -101,12 +101,24 @@ pub(crate) struct Flight<T> {
     key: SmallVec<[u8; 64]>,
     /// Which bulk call began it, 0 for none: keys that it names again are no other callers.
     call: u64,
+    work: Work,
     fence: Fence,
     /// Raised with `fence`, or alone: then what the flight brings is kept out of local tiers only.
     local_fence: Fence,
+    /// Raised when it was taken out of the table because another process changed the value: others may have begun since.
+    parted: Fence,
     state: Mutex<State>,
     /// Set before the end is told, if there is one.
     outcome: OnceLock<T>,
+}
+
+/// What a flight does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Looks for a value, or loads it.
+    Load,
+    /// Stores a value that its caller brought.
+    Set,
 }
 
 struct State {
@@ -134,8 +146,10 @@ impl<T> Flight<T> {
         Arc::new(Self {
             key: SmallVec::from_slice(key),
             call,
+            work: Work::Load,
             fence: Fence::new(),
             local_fence: Fence::new(),
+            parted: Fence::new(),
             state: Mutex::new(State::of(patience)),
             outcome: OnceLock::new(),
         })
@@ -146,7 +160,8 @@ impl<T> Flight<T> {
         self.key.clear();
         self.key.extend_from_slice(key);
         self.call = call;
-        (self.fence, self.local_fence) = (Fence::new(), Fence::new());
+        self.work = Work::Load;
+        (self.fence, self.local_fence, self.parted) = (Fence::new(), Fence::new(), Fence::new());
         self.state = Mutex::new(State::of(patience));
         self.outcome = OnceLock::new();
     }
@@ -175,6 +190,26 @@ impl<T> Flight<T> {
     fn raise(&self) {
         self.fence.raise();
         self.local_fence.raise();
+    }
+
+    /// Whether others may have begun since, though nobody in this process asked for it.
+    pub(crate) fn was_parted(&self) -> bool {
+        self.parted.is_raised()
+    }
+
+    /// Takes note that another process changed the value; says whether newcomers are to begin another flight.
+    fn part(&self, guarded: bool) -> bool {
+        self.local_fence.raise();
+        // Of two writes at once the one stays that reaches the storage last; ours may. Whoever comes waits for it: what is
+        // there before is older.
+        if self.work == Work::Set {
+            return false;
+        }
+        self.fence.raise();
+        if guarded {
+            self.parted.raise();
+        }
+        guarded
     }
 
     /// Until when the leader may be waited for.

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use cacheme_storage::Storage;
 use parking_lot::{Mutex, RwLock};
 
+use crate::bus::Bus;
 use crate::error::{Error, Result};
 use crate::key::KeyWriter;
 use crate::kind::{Kind, around_key};
@@ -24,10 +25,29 @@ pub struct Cacheme {
 
 struct Inner {
     prefix: String,
-    storages: RwLock<HashMap<String, Storage>>,
-    kinds: KindTable,
+    storages: RwLock<HashMap<String, Registered>>,
+    kinds: Arc<KindTable>,
     /// Set-up mistakes that were logged: each is told once, not for each call.
     told: Mutex<HashSet<String>>,
+}
+
+/// A storage under its name.
+#[derive(Clone)]
+pub(crate) struct Registered {
+    pub(crate) storage: Storage,
+    /// Where other processes are told of changes, if the storage has a bus.
+    pub(crate) bus: Option<Arc<Bus>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let buses = self
+            .storages
+            .get_mut()
+            .values()
+            .filter_map(|known| known.bus.as_ref());
+        buses.for_each(|bus| bus.end());
+    }
 }
 
 /// Builds a [`Cacheme`].
@@ -61,7 +81,7 @@ impl CachemeBuilder {
         let inner = Inner {
             prefix: self.prefix,
             storages: RwLock::default(),
-            kinds: KindTable::default(),
+            kinds: Arc::default(),
             told: Mutex::default(),
         };
         Ok(Cacheme {
@@ -79,28 +99,30 @@ impl Cacheme {
         }
     }
 
-    /// Names a storage and connects it.
+    /// Names a storage and connects it. Where it has a bus, other processes are listened to when this returns.
     ///
     /// # Errors
     ///
     /// [`Error::SameKey`] if two derived nodes would share entries, and [`Error::StorageRegistered`] for a name that is taken: then
     /// nothing is registered. [`Error::Unreached`] if the storage cannot be reached: it is registered all the same, reads go on
-    /// without it, and it is tried again whenever it is needed.
+    /// without it, and it is tried again whenever it is needed. Trouble with its bus alone is logged.
     pub async fn register_storage(&self, name: impl Into<String>, storage: Storage) -> Result<()> {
         let name = name.into();
         if let Some(conflict) = same_keys(&derived_nodes()).into_iter().next() {
             return Err(conflict);
         }
+        let remote = storage.as_remote();
+        let bus = remote.filter(|_| storage.has_bus());
+        let bus = bus.map(|remote| Bus::new(&name, Arc::clone(remote), &self.inner.kinds));
         {
             let mut storages = self.inner.storages.write();
             if storages.contains_key(&name) {
                 return Err(Error::StorageRegistered { storage: name });
             }
-            storages.insert(name.clone(), storage.clone());
+            let (storage, bus) = (storage.clone(), bus.clone());
+            storages.insert(name.clone(), Registered { storage, bus });
         }
-        let Some(remote) = storage.as_remote() else {
-            return Ok(());
-        };
+        let Some(remote) = remote else { return Ok(()) };
         let bound = storage.timeout() * 10;
         let connected = tokio::time::timeout(bound, remote.connect())
             .await
@@ -113,7 +135,13 @@ impl Cacheme {
         connected.map_err(|source| Error::Unreached {
             name,
             source: Arc::new(source),
-        })
+        })?;
+        if let Some(bus) = bus {
+            bus.ensure();
+            // Trouble with the bus alone is logged, and is no reason to do without the storage.
+            let _ = tokio::time::timeout(bound, bus.settled()).await;
+        }
+        Ok(())
     }
 
     /// Every kind of node that this program derives, or that this instance has met, by name.
@@ -143,7 +171,7 @@ impl Cacheme {
             for tier in &node.tiers {
                 match self.storage(&tier.storage) {
                     None => found.push(node.not_registered(&tier.storage)),
-                    Some(storage) if storage.as_remote().is_some() && !node.serializable => {
+                    Some(known) if known.storage.as_remote().is_some() && !node.serializable => {
                         found.push(node.no_serializer(&tier.storage));
                     }
                     Some(_) => {}
@@ -192,7 +220,22 @@ impl Cacheme {
         key.as_str().to_owned()
     }
 
-    fn storage(&self, name: &str) -> Option<Storage> {
+    #[cfg(feature = "metrics")]
+    pub(crate) fn prefix(&self) -> &str {
+        &self.inner.prefix
+    }
+
+    /// How many entries there are in each storage in memory, by name.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn local_entries(&self) -> Vec<(String, usize)> {
+        let storages = self.inner.storages.read();
+        let local = storages
+            .iter()
+            .filter_map(|(name, known)| Some((name, known.storage.as_local()?)));
+        local.map(|(name, local)| (name.clone(), local.len())).collect()
+    }
+
+    fn storage(&self, name: &str) -> Option<Registered> {
         self.inner.storages.read().get(name).cloned()
     }
 

@@ -8,8 +8,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::alarm::Alarm;
+use crate::bus::Bus;
 use crate::error::{Error, Result};
 use crate::flight::{FlightTable, Joined};
+use crate::instance::Registered;
 use crate::key::KeyWriter;
 use crate::kinds::{AnyKind, KindId};
 use crate::memoize::Failure;
@@ -18,7 +20,7 @@ use crate::owed::Owed;
 use crate::policy::{NodeInfo, Policy};
 use crate::stats::{NodeCounters, NodeStats, TierCounters, count};
 use cacheme_storage::{
-    BloomFilter, BoxError, Bytes, Codec, LocalEntry, LocalStorage, LocalValue, RemoteStorage, Storage,
+    BloomFilter, BoxError, Bytes, Codec, LocalEntry, LocalStorage, LocalValue, RemoteStorage,
 };
 use tokio::time::Instant;
 
@@ -32,6 +34,8 @@ pub(crate) struct Kind<N: Node> {
     /// What values weigh in local storages that ask.
     weigh: Option<fn(&N::Value) -> u32>,
     pub(crate) tiers: Vec<Tier>,
+    /// The tier whose bus changes are told on: the nearest that has one.
+    pub(crate) bus: Option<usize>,
     pub(crate) codec: Option<Codec<N::Value>>,
     pub(crate) flights: Arc<FlightTable<Outcome<N::Value>>>,
     pub(crate) counters: NodeCounters,
@@ -44,9 +48,9 @@ pub(crate) struct Kind<N: Node> {
     /// Whether the last load failed: told when that begins, not for each call.
     load_troubled: AtomicBool,
     /// `prefix:`, with which every full key starts.
-    start: Box<str>,
+    pub(crate) start: Box<str>,
     /// `:version`, with which every full key ends.
-    end: Box<str>,
+    pub(crate) end: Box<str>,
 }
 
 /// A tier with its storage found.
@@ -72,6 +76,7 @@ pub(crate) struct RemoteTier {
     pub(crate) lease: Option<Duration>,
     /// Whether leases last as long as the loads that they are for.
     pub(crate) renews: bool,
+    pub(crate) bus: Option<Arc<Bus>>,
 }
 
 /// How many of the keys that come once pass a doorkeeper that is about to forget. Fewer would cost more bits and gain
@@ -98,7 +103,7 @@ impl<N: Node> Kind<N> {
     pub(crate) fn new(
         policy: Policy<N::Value>,
         prefix: &str,
-        find: impl Fn(&str) -> Option<Storage>,
+        find: impl Fn(&str) -> Option<Registered>,
     ) -> Result<Self> {
         let Policy {
             info,
@@ -109,7 +114,8 @@ impl<N: Node> Kind<N> {
         info.validate()?;
         let mut tiers = Vec::with_capacity(info.tiers.len());
         for tier in &info.tiers {
-            let storage = find(&tier.storage).ok_or_else(|| info.not_registered(&tier.storage))?;
+            let Registered { storage, bus } =
+                find(&tier.storage).ok_or_else(|| info.not_registered(&tier.storage))?;
             let storage = if let Some(local) = storage.as_local() {
                 TierStorage::Local(Arc::clone(local))
             } else {
@@ -123,6 +129,7 @@ impl<N: Node> Kind<N> {
                     timeout: storage.timeout(),
                     lease,
                     renews: remote.capabilities().renewals,
+                    bus,
                 })
             };
             tiers.push(Tier {
@@ -134,6 +141,7 @@ impl<N: Node> Kind<N> {
                 alarm: Alarm::default(),
             });
         }
+        let bus = tiers.iter().position(|tier: &Tier| tier.bus().is_some());
         let (start, end) = around_key(prefix, &info.version);
         let doorkeeper = info
             .doorkeeper
@@ -144,6 +152,7 @@ impl<N: Node> Kind<N> {
             is_absent,
             weigh,
             tiers,
+            bus,
             codec,
             flights: FlightTable::new(),
             counters: NodeCounters::default(),
@@ -206,6 +215,14 @@ impl<N: Node> Kind<N> {
             TierStorage::Remote(remote) => Some(remote),
         });
         remote.any(|remote| remote.lease.is_none()) && remote.next().is_some()
+    }
+
+    /// Whether leases keep what is out of date from every remote tier.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.tiers.iter().all(|tier| match &tier.storage {
+            TierStorage::Local(_) => true,
+            TierStorage::Remote(remote) => remote.lease.is_some(),
+        })
     }
 
     /// How long writing to all tiers may take.
@@ -335,6 +352,13 @@ impl<N: Node> Kind<N> {
 }
 
 impl Tier {
+    pub(crate) fn bus(&self) -> Option<&Arc<Bus>> {
+        match &self.storage {
+            TierStorage::Local(_) => None,
+            TierStorage::Remote(remote) => remote.bus.as_ref(),
+        }
+    }
+
     /// Bounds an operation of a remote tier by its timeout, and counts and logs how it went.
     pub(crate) fn bounded<T>(
         &self,
@@ -351,6 +375,9 @@ impl Tier {
         remote: &RemoteTier,
         operation: impl Future<Output = cacheme_storage::Result<T>>,
     ) -> cacheme_storage::Result<T> {
+        if let Some(bus) = &remote.bus {
+            bus.ensure();
+        }
         let result = tokio::time::timeout_at(now + remote.timeout, operation)
             .await
             .unwrap_or_else(|_| {
@@ -393,8 +420,17 @@ impl<N: Node> AnyKind for Arc<Kind<N>> {
             loads: load(&self.counters.loads),
             load_failures: load(&self.counters.load_failures),
             joined: load(&self.counters.joined),
+            told: load(&self.counters.told),
             in_flight: self.flights.len(),
         }
+    }
+
+    fn told(&self, keys: &[&[u8]]) {
+        self.hear_of(keys);
+    }
+
+    fn distrust(&self, bus: &Bus) {
+        self.drop_all(bus);
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use crate::bus::Bus;
 use crate::policy::NodeInfo;
 use crate::stats::NodeStats;
 
@@ -26,6 +27,10 @@ pub(crate) struct KindId {
 pub(crate) trait AnyKind: Any + Send + Sync {
     fn info(&self) -> &NodeInfo;
     fn stats(&self) -> NodeStats;
+    /// Other processes changed what is under these full keys.
+    fn told(&self, keys: &[&[u8]]);
+    /// Other processes may have changed anything, if it is this bus that they would tell it on.
+    fn distrust(&self, bus: &Bus);
 }
 
 type Slot = OnceLock<(KindId, Arc<dyn AnyKind>)>;
@@ -139,6 +144,10 @@ mod tests {
         fn stats(&self) -> NodeStats {
             NodeStats::default()
         }
+
+        fn told(&self, _: &[&[u8]]) {}
+
+        fn distrust(&self, _: &Bus) {}
     }
 
     #[test]

@@ -58,12 +58,13 @@
 //! # Features
 //!
 //! `local` (in memory) and `bincode` are on by default. `redis`, `postgres`, `mysql`, `mongodb` and `sqlite` are storages
-//! (see [`docs::storages`]), `tls` encrypts connections to those that are compiled in; `msgpack` and `json` are serializers, `compression` goes with any; `full` is all.
+//! (see [`docs::storages`]), `tls` encrypts connections to those that are compiled in; `msgpack` and `json` are serializers, `compression` goes with any; `metrics` hands what is counted to the recorder of that crate (`record_metrics`); `full` is all.
 
 pub mod docs;
 
 mod alarm;
 mod batch;
+mod bus;
 mod dynamic;
 mod error;
 mod facade;
@@ -75,11 +76,14 @@ mod kind;
 mod kinds;
 mod load;
 mod memoize;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod node;
 mod owed;
 mod policy;
 mod private;
 mod stats;
+mod telling;
 mod write;
 
 #[doc(hidden)]
@@ -100,6 +104,8 @@ pub use cacheme_storage::{BoxError, Flags, Serializer, Storage};
 
 pub use crate::dynamic::{DynamicKind, DynamicNode};
 pub use crate::error::{Error, Result};
+#[cfg(feature = "metrics")]
+pub use crate::facade::record_metrics;
 pub use crate::facade::{
     check, get, get_all, get_with, invalidate, invalidate_all, nodes, peek, refresh, register_storage, set,
     set_with_ttl, stats,

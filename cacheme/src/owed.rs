@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::flight::FullKey;
-use crate::kind::{Kind, TierStorage};
+use crate::kind::{Kind, RemoteTier, Tier, TierStorage};
 use crate::node::Node;
 
 /// How long after a failure the next try is made; twice as long after each.
@@ -136,9 +136,8 @@ impl<N: Node> Turn<N> {
             if some.is_empty() {
                 return;
             }
-            let keys: Vec<&[u8]> = some.iter().map(|(key, _)| &**key).collect();
             // What goes wrong is counted and told by `bounded`.
-            if tier.bounded(remote, remote.storage.remove(&keys)).await.is_ok() {
+            if self.remove(tier, remote, &some).await.is_ok() {
                 some.iter()
                     .for_each(|(key, number)| tier.owed.settle(key, Some(*number)));
                 pause = Duration::ZERO;
@@ -146,6 +145,20 @@ impl<N: Node> Turn<N> {
                 pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
             }
         }
+    }
+}
+
+impl<N: Node> Turn<N> {
+    async fn remove(
+        &self,
+        tier: &Tier,
+        remote: &RemoteTier,
+        some: &[(FullKey, u64)],
+    ) -> cacheme_storage::Result<()> {
+        let keys: Vec<FullKey> = some.iter().map(|(key, _)| Arc::clone(key)).collect();
+        let bytes: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+        tier.bounded(remote, remote.storage.remove(&bytes)).await?;
+        self.kind.tell_paid(&keys).await
     }
 }
 

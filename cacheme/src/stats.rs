@@ -16,8 +16,10 @@ pub struct NodeStats {
     pub loads: u64,
     /// Loads that failed, panicked, ran out of time or left the node out.
     pub load_failures: u64,
-    /// Callers that waited for the load of another.
+    /// Reads that waited for the load of another; a bulk call counts for each node that it names.
     pub joined: u64,
+    /// Keys that another process said it had changed.
+    pub told: u64,
     /// Loads under way now.
     pub in_flight: usize,
 }
@@ -71,9 +73,10 @@ impl fmt::Display for NodeStats {
         let percent =
             |rate: Option<f64>| rate.map_or("–".to_owned(), |rate| format!("{:.1} %", 100.0 * rate));
         let (name, loads, failed, joined) = (&self.name, self.loads, self.load_failures, self.joined);
+        let told = self.told;
         writeln!(
             f,
-            "{name}: {loads} loads, {failed} failed, {joined} callers joined a load"
+            "{name}: {loads} loads, {failed} failed, {joined} reads joined a load, {told} changes by others"
         )?;
         for tier in &self.tiers {
             writeln!(
@@ -99,6 +102,7 @@ pub(crate) struct NodeCounters {
     pub(crate) loads: AtomicU64,
     pub(crate) load_failures: AtomicU64,
     pub(crate) joined: AtomicU64,
+    pub(crate) told: AtomicU64,
 }
 
 /// The counters behind [`TierStats`].

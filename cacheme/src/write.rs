@@ -1,7 +1,7 @@
 //! What changes a key from outside of a load: `set`, `invalidate`, `refresh`.
 //!
 //! Each begins by fencing whatever is under way for the key, and remote tiers are written back to front: were a nearer
-//! one cleared first, another process could fill it again from the one behind.
+//! one cleared first, another process could fill it again from the one behind. Other processes are told last.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::flight::{End, Flight, FullKey};
+use crate::flight::{End, Flight, FullKey, Work};
 use crate::get::{LED_IN_VAIN, wait};
 use crate::instance::Cacheme;
 use crate::kind::{Kind, Outcome, RemoteTier, Stored, Tier, TierStorage};
@@ -27,9 +27,9 @@ impl Cacheme {
     ///
     /// # Errors
     ///
-    /// [`Error::NotInvalidated`] names the storage that could not be told. The other tiers are done, and the removal is
-    /// tried again in the background; this process takes what that storage holds for absent until then, other processes
-    /// may still read it. Also a set-up that cannot work, as for [`get`](Self::get).
+    /// [`Error::NotInvalidated`] names the storage that could not be told, or over whose bus other processes could not be. The
+    /// other tiers are done, and the removal is tried again in the background; this process takes what that storage holds for
+    /// absent until then, other processes may still read it. Also a set-up that cannot work, as for [`get`](Self::get).
     ///
     /// # Cancel safety
     ///
@@ -67,8 +67,8 @@ impl Cacheme {
     ///
     /// # Errors
     ///
-    /// [`Error::NotInvalidated`] if a storage could neither take the value nor drop the old one; that is tried again in the
-    /// background. A storage that dropped the old one without taking the new is none: it is a miss. Also a set-up that
+    /// [`Error::NotInvalidated`] if a storage could neither take the value nor drop the old one, or other processes could not be
+    /// told; that is tried again in the background, by removing what is there. A storage that dropped the old one without taking the new is none: it is a miss. Also a set-up that
     /// cannot work, as for [`get`](Self::get).
     ///
     /// # Cancel safety
@@ -118,7 +118,7 @@ impl Cacheme {
         let key: FullKey = kind.full_key(node).as_bytes().into();
         for _ in 0..LED_IN_VAIN {
             let patience = Instant::now() + kind.info.load_timeout + kind.storing_patience() * 2;
-            let (lead, older) = kind.flights.supersede(&key, patience);
+            let (lead, older) = kind.flights.supersede(&key, Work::Load, patience);
             let flight = Arc::clone(lead.flight());
             let mut batch = Batch::stealing(Arc::clone(&kind), [(lead, node.clone(), Arc::clone(&key))]);
             settle(&kind, older).await;
@@ -190,12 +190,17 @@ async fn detached(work: impl Future<Output = Result<()>> + Send + 'static) -> Re
 /// Fences what is under way for `keys`, then drops them from the local tiers, back to front. Gives what was under way.
 fn fence_and_drop<N: Node>(kind: &Kind<N>, keys: &[FullKey]) -> Vec<Arc<Flight<Outcome<N::Value>>>> {
     let older = keys.iter().filter_map(|key| kind.flights.fence(key)).collect();
+    drop_nearby(kind, keys);
+    older
+}
+
+/// Drops keys from the local tiers, back to front.
+pub(crate) fn drop_nearby<N: Node>(kind: &Kind<N>, keys: &[impl AsRef<[u8]>]) {
     for tier in kind.tiers.iter().rev() {
         if let TierStorage::Local(local) = &tier.storage {
-            keys.iter().for_each(|key| _ = local.remove(key));
+            keys.iter().for_each(|key| _ = local.remove(key.as_ref()));
         }
     }
-    older
 }
 
 /// Waits until fenced flights have ended what they were writing: it is to be removed after that, not before. Says whether
@@ -229,7 +234,7 @@ async fn invalidate<N: Node>(kind: Arc<Kind<N>>, keys: Vec<FullKey>) -> Result<(
         let older = fence_and_drop(&kind, &keys);
         settle(&kind, older).await;
     }
-    result
+    result.and(kind.tell(&keys).await)
 }
 
 /// Removes `keys` from the remote tiers, back to front.
@@ -262,6 +267,7 @@ async fn set<N: Node>(
 ) -> Result<()> {
     let (lead, older) = kind.flights.supersede(
         &key,
+        Work::Set,
         Instant::now() + kind.info.load_timeout + kind.storing_patience() * 3,
     );
     // Whoever comes after us waits until we are done, so that our value never lands on theirs: we store it even when we
@@ -293,7 +299,7 @@ async fn set<N: Node>(
         }
     }
     lead.finish(Ok(value));
-    result
+    result.and(kind.tell(&[key]).await)
 }
 
 /// Stores `value`, or removes what is there if that cannot be done.
@@ -334,7 +340,7 @@ async fn remove(tier: &Tier, remote: &RemoteTier, keys: &[FullKey]) -> cacheme_s
     tier.bounded(remote, remote.storage.remove(&keys)).await
 }
 
-fn not_invalidated(tier: &Tier, keys: usize, source: cacheme_storage::Error) -> Error {
+pub(crate) fn not_invalidated(tier: &Tier, keys: usize, source: cacheme_storage::Error) -> Error {
     Error::NotInvalidated {
         name: tier.name.to_string(),
         keys,

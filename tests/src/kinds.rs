@@ -111,33 +111,60 @@ pub fn redis_server(arguments: &[&str]) -> Program {
 
 /// A PostgreSQL server of our own, with the user `postgres` and no password.
 pub fn postgres() -> Server {
+    postgres_prepared_by(|data| {
+        let fixed = [
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "-N",
+            "-D",
+            data,
+        ];
+        ("initdb", fixed.map(Into::into).into())
+    })
+}
+
+/// A standby of that server, which follows it and takes no writes.
+pub fn postgres_standby(of: &Server) -> Server {
+    let port = of.port().to_string();
+    postgres_prepared_by(move |data| {
+        let fixed = [
+            "-U",
+            "postgres",
+            "-h",
+            "127.0.0.1",
+            "-c",
+            "fast",
+            "-R",
+            "-D",
+            data,
+            "-p",
+            &port,
+        ];
+        ("pg_basebackup", fixed.map(Into::into).into())
+    })
+}
+
+/// A server whose data folder is made by one of its programs, with these arguments.
+fn postgres_prepared_by(
+    prepare: impl Fn(&str) -> (&'static str, Vec<String>) + Send + Sync + 'static,
+) -> Server {
     let bin = postgres_bin();
-    let (initdb, server) = (text(&bin.join("initdb")), text(&bin.join("postgres")));
+    let server = text(&bin.join("postgres"));
     Server::start(Program {
         prepare: Some(Box::new(move |_, dir| {
-            let data = text(&dir.join("data"));
-            [
-                "-U",
-                "postgres",
-                "-A",
-                "trust",
-                "-E",
-                "UTF8",
-                "--locale=C",
-                "-N",
-                "-D",
-                &data,
-            ]
-            .iter()
-            .fold(vec![initdb.clone()], |mut command, &argument| {
-                command.push(argument.into());
-                command
-            })
+            let (program, arguments) = prepare(&text(&dir.join("data")));
+            let mut command = vec![text(&bin.join(program))];
+            command.extend(arguments);
+            command
         })),
         command: Box::new(move |port, dir| {
-            let (port, data) = (port.to_string(), text(&dir.join("data")));
-            let dir = text(dir);
-            [
+            let (port, data, dir) = (port.to_string(), text(&dir.join("data")), text(dir));
+            let fixed = [
                 "-D",
                 &data,
                 "-p",
@@ -149,12 +176,12 @@ pub fn postgres() -> Server {
                 "-F",
                 "-c",
                 "max_connections=200",
-            ]
-            .iter()
-            .fold(vec![server.clone()], |mut command, &argument| {
-                command.push(argument.into());
-                command
-            })
+            ];
+            [&server]
+                .into_iter()
+                .cloned()
+                .chain(fixed.map(Into::into))
+                .collect()
         }),
         ready: |port| {
             let port = port.to_string();

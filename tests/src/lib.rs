@@ -5,12 +5,15 @@ mod gate;
 mod kinds;
 mod memory_remote;
 mod proxy;
+mod redis_groups;
 mod server;
 
 pub use gate::Gate;
 pub use kinds::{
-    Kind, mariadb, mongodb, mongodb_is_emulated, mongodb_on_disk, postgres, redis, redis_server, shared_url,
+    Kind, mariadb, mongodb, mongodb_is_emulated, mongodb_on_disk, postgres, postgres_standby, redis,
+    redis_server, shared_url,
 };
 pub use memory_remote::{MemoryRemote, Operation, Trouble};
 pub use proxy::{Proxy, Traffic};
+pub use redis_groups::{RedisCluster, RedisSentinels, redis_cli, redis_sentinel};
 pub use server::{CommandLine, Program, Server, free_port};

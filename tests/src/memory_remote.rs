@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cacheme_storage::{
-    Acquired, Bytes, Capabilities, Error, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result,
+    Acquired, BUS_MESSAGE_LIMIT, Bytes, Capabilities, Error, Filled, Heard, LeaseToken, RemoteEntry,
+    RemoteStorage, Result,
 };
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
 use crate::Gate;
@@ -22,6 +24,8 @@ pub enum Operation {
     Acquire,
     Fill,
     Release,
+    Publish,
+    Listen,
 }
 
 /// What is wrong with a storage.
@@ -31,6 +35,8 @@ pub enum Trouble {
     Refuses,
     /// It never answers.
     Hangs,
+    /// It says that there is no such thing here.
+    Lacks,
 }
 
 /// A remote storage in this process that counts what it is asked, and that a test can hold and bring into trouble.
@@ -44,6 +50,7 @@ pub struct MemoryRemote {
 
 struct Shared {
     leases: bool,
+    bus: bool,
     start: Instant,
     state: Mutex<State>,
 }
@@ -56,6 +63,7 @@ struct State {
     trouble: Option<Trouble>,
     trouble_with: Vec<(Operation, Trouble)>,
     keeps_expired: bool,
+    listeners: Vec<UnboundedSender<Bytes>>,
 }
 
 struct Slot {
@@ -78,17 +86,23 @@ struct Hold {
 impl MemoryRemote {
     /// An empty storage with leases.
     pub fn new() -> Self {
-        Self::build(true)
+        Self::build(true, false)
+    }
+
+    /// The same with a bus.
+    pub fn with_bus() -> Self {
+        Self::build(true, true)
     }
 
     /// An empty storage that only keeps bytes.
     pub fn without_leases() -> Self {
-        Self::build(false)
+        Self::build(false, false)
     }
 
-    fn build(leases: bool) -> Self {
+    fn build(leases: bool, bus: bool) -> Self {
         let shared = Shared {
             leases,
+            bus,
             start: Instant::now(),
             state: Mutex::default(),
         };
@@ -132,6 +146,16 @@ impl MemoryRemote {
         let mut state = self.state();
         state.trouble = None;
         state.trouble_with.clear();
+    }
+
+    /// Breaks the connections of all who listen.
+    pub fn cut_bus(&self) {
+        self.state().listeners.clear();
+    }
+
+    /// How many listen.
+    pub fn listeners(&self) -> usize {
+        self.state().listeners.iter().filter(|to| !to.is_closed()).count()
     }
 
     /// Answers with values whose time is over, as a server does whose clock is slow.
@@ -214,6 +238,10 @@ impl MemoryRemote {
         match trouble {
             None => Ok(()),
             Some(Trouble::Hangs) => std::future::pending().await,
+            Some(Trouble::Lacks) => Err(Error::Config {
+                storage: self.location(),
+                reason: "told to by a test".into(),
+            }),
             Some(Trouble::Refuses) => Err(Error::Refused {
                 storage: self.location(),
                 source: "told to by a test".into(),
@@ -263,12 +291,14 @@ impl RemoteStorage for MemoryRemote {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let none = Capabilities::none();
+        let mut capabilities = Capabilities::none();
         if self.shared.leases {
-            none.with_leases()
-        } else {
-            none
+            capabilities = capabilities.with_leases();
         }
+        if self.shared.bus {
+            capabilities = capabilities.with_bus();
+        }
+        capabilities
     }
 
     async fn connect(&self) -> Result<()> {
@@ -389,6 +419,35 @@ impl RemoteStorage for MemoryRemote {
         }
         self.leave(Operation::Release).await;
         Ok(())
+    }
+
+    async fn publish(&self, messages: &[Bytes]) -> Result<()> {
+        self.enter(Operation::Publish, messages.len()).await?;
+        for message in messages {
+            assert!(message.len() <= BUS_MESSAGE_LIMIT, "{} bytes", message.len());
+            // Who listens no longer is gone.
+            self.state()
+                .listeners
+                .retain(|to| to.send(message.clone()).is_ok());
+        }
+        self.leave(Operation::Publish).await;
+        Ok(())
+    }
+
+    async fn listen(&self, hear: &mut (dyn for<'a> FnMut(Heard<'a>) + Send)) -> Error {
+        if let Err(error) = self.enter(Operation::Listen, 0).await {
+            return error;
+        }
+        let (to, mut messages) = unbounded_channel();
+        self.state().listeners.push(to);
+        hear(Heard::Joined);
+        while let Some(message) = messages.recv().await {
+            hear(Heard::Message(&message));
+        }
+        Error::Unreachable {
+            storage: self.location(),
+            source: "cut by a test".into(),
+        }
     }
 }
 

@@ -29,12 +29,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cacheme::Storage;
-use tests::{Kind, shared_url};
+use tests::{Kind, RedisCluster, shared_url};
 
 use crate::check::Violation;
 use crate::observed::Fault;
 use crate::random::Random;
-use crate::schedule::{Setting, Shared, run};
+use crate::schedule::{Bus, Setting, Shared, run};
 use crate::world::Log;
 
 /// How long each of the tests on real storages runs, and how long the one on paused time does.
@@ -83,6 +83,12 @@ fn search(
         let setting = Setting {
             processes: 1 + (seed % 4) as usize,
             fault,
+            bus: match seed / 4 % 3 {
+                _ if fault == Fault::MessagesAreLost => Bus::Works,
+                0 => Bus::Works,
+                1 => Bus::Breaks,
+                _ => Bus::Its,
+            },
             real: false,
         };
         let log = runtime.block_on(async {
@@ -139,6 +145,7 @@ async fn the_checker_finds_that_the_fence_is_not_looked_at() {
     let setting = Setting {
         processes: 1,
         fault: Fault::LocalIgnoresFence,
+        bus: Bus::Its,
         real: true,
     };
     let start = Instant::now();
@@ -165,11 +172,17 @@ fn the_checker_finds_that_promoted_entries_live_for_ever() {
     search(Fault::LocalIgnoresTtl, FAULT_LIMIT, Violation::is_c2).expect("a violation");
 }
 
+#[test]
+fn the_checker_finds_that_messages_are_lost() {
+    search(Fault::MessagesAreLost, FAULT_LIMIT, Violation::is_c2).expect("a violation");
+}
+
 async fn on_a_real_storage(url: &str) {
     keep_quiet_about_bugs();
     let end = Instant::now() + seconds(5);
     let mut seed = first_seed();
     println!("the first seed is {seed}");
+    let (mut schedules, mut reads) = (0, 0);
     while Instant::now() < end {
         let storage = Storage::open(url).unwrap();
         let remote = Arc::clone(storage.as_remote().unwrap());
@@ -177,6 +190,7 @@ async fn on_a_real_storage(url: &str) {
         let setting = Setting {
             processes: 2 + (seed % 3) as usize,
             fault: Fault::None,
+            bus: Bus::Its,
             real: true,
         };
         let log = run(seed, setting, Shared::Url(url.to_owned())).await;
@@ -185,13 +199,36 @@ async fn on_a_real_storage(url: &str) {
             panic!("{}", tell(seed, &found, &log));
         }
         assert!(!log.reads.is_empty());
+        schedules += 1;
+        reads += log.reads.len();
         seed = seed.wrapping_add(1);
     }
+    println!("{schedules} schedules, {reads} reads");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn c1_c2_random_schedules_on_redis_show_no_violation() {
     on_a_real_storage(&shared_url(Kind::Redis)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn c1_c2_random_schedules_on_a_redis_cluster_show_no_violation() {
+    on_a_real_storage(&RedisCluster::start().url()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn c1_c2_random_schedules_on_postgres_show_no_violation() {
+    on_a_real_storage(&shared_url(Kind::Postgres)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn c1_c2_random_schedules_on_mysql_show_no_violation() {
+    on_a_real_storage(&shared_url(Kind::MySql)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn c1_c2_random_schedules_on_mongodb_show_no_violation() {
+    on_a_real_storage(&shared_url(Kind::MongoDb)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -4,6 +4,8 @@
 
 #[path = "promises/bad_input.rs"]
 mod bad_input;
+#[path = "promises/bus.rs"]
+mod bus;
 #[path = "promises/consistency.rs"]
 mod consistency;
 #[path = "promises/fences.rs"]
@@ -12,6 +14,8 @@ mod fences;
 mod loading;
 #[path = "promises/memoized.rs"]
 mod memoized;
+#[path = "promises/metrics.rs"]
+mod metrics;
 #[path = "promises/original.rs"]
 mod original;
 #[path = "promises/reading.rs"]

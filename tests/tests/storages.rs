@@ -2,10 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "tests say what is wrong by panicking")]
 
+#[path = "storages/bus.rs"]
+mod bus;
 #[path = "storages/clock.rs"]
 mod clock;
 #[path = "storages/closing.rs"]
 mod closing;
+#[path = "storages/comes_back.rs"]
+mod comes_back;
+#[path = "storages/frozen.rs"]
+mod frozen;
+#[path = "storages/full.rs"]
+mod full;
 #[path = "storages/log.rs"]
 mod log;
 #[path = "storages/mongodb.rs"]
@@ -14,8 +22,12 @@ mod mongodb;
 mod mysql;
 #[path = "storages/neighbours.rs"]
 mod neighbours;
+#[path = "storages/other_mongodb.rs"]
+mod other_mongodb;
 #[path = "storages/other_redis.rs"]
 mod other_redis;
+#[path = "storages/pools.rs"]
+mod pools;
 #[path = "storages/postgres.rs"]
 mod postgres;
 #[path = "storages/postgres_tls.rs"]
@@ -28,6 +40,12 @@ mod redis_cluster;
 mod redis_sentinel;
 #[path = "storages/redis_tls.rs"]
 mod redis_tls;
+#[path = "storages/refused.rs"]
+mod refused;
+#[path = "storages/rows.rs"]
+mod rows;
+#[path = "storages/runtimes.rs"]
+mod runtimes;
 #[path = "storages/secrets.rs"]
 mod secrets;
 #[path = "storages/service.rs"]
@@ -38,8 +56,6 @@ mod sqlite_killed;
 mod tls;
 #[path = "storages/traffic.rs"]
 mod traffic;
-#[path = "storages/trouble.rs"]
-mod trouble;
 #[path = "storages/urls.rs"]
 mod urls;
 

@@ -5,11 +5,16 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use super::bus::{Listener, mark};
 use super::{Case, Outcome, entry};
 use crate::Bytes;
 
 /// What was begun is carried out, and closing twice is no mistake. Nothing is asked of a storage that was closed.
 pub(super) async fn closing_waits_for_writes_under_way(case: Case) -> Outcome {
+    let listener = match case.storage.capabilities().bus {
+        true => Some(Listener::join(&case.storage, &mark()).await?),
+        false => None,
+    };
     let keys = case.keys(8);
     // Nobody can clear them any more.
     let ttl = Some(Duration::from_secs(1));
@@ -47,5 +52,9 @@ pub(super) async fn closing_waits_for_writes_under_way(case: Case) -> Outcome {
         }
     }
     case.storage.close().await?;
+    if let Some(listener) = listener {
+        // Nobody waits for who listens; it ends.
+        listener.end().await?;
+    }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CLOCK_GRAIN, Case, Failure, Outcome, PATIENCE, bytes, entry, slices, token};
+use super::{CLOCK_GRAIN, Case, Failure, Outcome, PATIENCE, bytes, entry, token};
 use crate::{Acquired, Bytes, Error, Filled, LeaseToken};
 
 cases![
@@ -25,12 +25,6 @@ cases![
     renewing_harms_nobody_else,
     stealing_takes_values_and_leases,
     an_expired_value_is_granted,
-    many_leases_0,
-    many_leases_1,
-    many_leases_1_000,
-    many_leases_50_000,
-    every_key_of_a_call_is_judged_by_itself,
-    leases_on_keys_of_every_kind,
 ];
 
 /// The cases for a storage that has no leases.
@@ -88,6 +82,12 @@ impl Case {
         Ok(answers[0])
     }
 
+    /// The holder of the lease fills.
+    async fn fills(&self, key: &[u8], value: &'static str, token: LeaseToken, what: &str) -> Outcome {
+        ensure_eq!(self.fill(key, value, token).await?, Filled::Stored, "{what}");
+        Ok(())
+    }
+
     pub(super) async fn granted(&self, key: &[u8], time: Duration) -> Result<LeaseToken, Failure> {
         let token = token();
         ensure_eq!(
@@ -117,7 +117,7 @@ impl Case {
     }
 }
 
-fn is_busy(answer: &Acquired, time: Duration) -> bool {
+pub(super) fn is_busy(answer: &Acquired, time: Duration) -> bool {
     matches!(answer, Acquired::Busy { left } if *left <= time && !left.is_zero())
 }
 
@@ -158,7 +158,7 @@ async fn a_lease_asked_for_again_by_its_holder_is_granted(case: Case) -> Outcome
         [Acquired::Granted, Acquired::Granted],
         "a key twice in one call"
     );
-    ensure_eq!(case.fill(&key, "one", mine).await?, Filled::Stored, "fill");
+    case.fills(&key, "one", mine, "fill").await?;
     Ok(())
 }
 
@@ -189,7 +189,7 @@ async fn get_sees_a_lease_as_absent(case: Case) -> Outcome {
 async fn fill_stores_and_ends_the_lease(case: Case) -> Outcome {
     let key = case.key("a");
     let mine = case.granted(&key, TIME).await?;
-    ensure_eq!(case.fill(&key, "one", mine).await?, Filled::Stored, "fill");
+    case.fills(&key, "one", mine, "fill").await?;
     ensure_eq!(case.get(&key).await?, bytes("one"), "get after fill");
     let found = case.acquire(&key, token(), TIME).await?;
     ensure_eq!(found, Acquired::Value(Bytes::from("one")), "acquire after fill");
@@ -243,11 +243,7 @@ async fn fill_after_remove_is_lost(case: Case) -> Outcome {
     is_lost(&case, &key, mine).await?;
     let next = case.granted(&key, TIME).await?;
     is_lost(&case, &key, mine).await?;
-    ensure_eq!(
-        case.fill(&key, "new", next).await?,
-        Filled::Stored,
-        "fill of the next holder"
-    );
+    case.fills(&key, "new", next, "fill of the next holder").await?;
     is_lost(&case, &key, mine).await
 }
 
@@ -273,11 +269,7 @@ async fn fill_after_a_theft_is_lost(case: Case) -> Outcome {
     let thief = token();
     ensure_eq!(case.steal(&key, thief).await?, Acquired::Granted, "steal");
     is_lost(&case, &key, mine).await?;
-    ensure_eq!(
-        case.fill(&key, "stolen", thief).await?,
-        Filled::Stored,
-        "fill of the thief"
-    );
+    case.fills(&key, "stolen", thief, "fill of the thief").await?;
     Ok(())
 }
 
@@ -290,11 +282,7 @@ async fn fill_after_the_end_of_the_lease_is_lost(case: Case) -> Outcome {
     let next = case.granted_in_time(&taken, start).await?;
     is_lost(&case, &taken, first).await?;
     is_lost(&case, &untouched, second).await?;
-    ensure_eq!(
-        case.fill(&taken, "new", next).await?,
-        Filled::Stored,
-        "fill of the next holder"
-    );
+    case.fills(&taken, "new", next, "fill of the next holder").await?;
     Ok(())
 }
 
@@ -345,7 +333,7 @@ async fn a_renewed_lease_outlives_its_time(case: Case) -> Outcome {
         matches!(asked, Acquired::Busy { .. }),
         "after its first time: {asked:?}"
     );
-    ensure_eq!(case.fill(&key, "one", mine).await?, Filled::Stored, "fill");
+    case.fills(&key, "one", mine, "fill").await?;
     // Nor does a value take over the time of the lease.
     case.storage.renew(&[&key], mine, SHORT / 10).await?;
     tokio::time::sleep(SHORT).await;
@@ -377,11 +365,7 @@ async fn renewing_harms_nobody_else(case: Case) -> Outcome {
         "a value that replaced the lease"
     );
     is_lost(&case, &absent, mine).await?;
-    ensure_eq!(
-        case.fill(&other, "one", theirs).await?,
-        Filled::Stored,
-        "fill of the thief"
-    );
+    case.fills(&other, "one", theirs, "fill of the thief").await?;
     Ok(())
 }
 
@@ -405,11 +389,8 @@ async fn release_harms_nobody_else(case: Case) -> Outcome {
         is_busy(&busy, TIME),
         "someone else's lease after a release: {busy:?}"
     );
-    ensure_eq!(
-        case.fill(&other, "one", theirs).await?,
-        Filled::Stored,
-        "fill of the other holder"
-    );
+    case.fills(&other, "one", theirs, "fill of the other holder")
+        .await?;
     Ok(())
 }
 
@@ -453,118 +434,7 @@ async fn an_expired_value_is_granted(case: Case) -> Outcome {
     case.gone(&key, start).await?;
     let mine = case.granted(&key, TIME).await?;
     ensure_eq!(case.get(&key).await?, None, "get");
-    ensure_eq!(case.fill(&key, "new", mine).await?, Filled::Stored, "fill");
-    Ok(())
-}
-
-async fn many_leases_0(case: Case) -> Outcome {
-    many(case, 0).await
-}
-
-async fn many_leases_1(case: Case) -> Outcome {
-    many(case, 1).await
-}
-
-async fn many_leases_1_000(case: Case) -> Outcome {
-    many(case, 1_000).await
-}
-
-async fn many_leases_50_000(case: Case) -> Outcome {
-    many(case, 50_000).await
-}
-
-async fn many(case: Case, count: usize) -> Outcome {
-    let keys = case.keys(count);
-    let keys = slices(&keys);
-    let mine = token();
-    // Long enough for the slowest server to fill all of them.
-    let time = TIME * 4;
-    let answers = case.storage.acquire(&keys, mine, time, false).await?;
-    ensure_eq!(answers, vec![Acquired::Granted; count], "acquire of {count}");
-    let third = count / 3;
-    case.storage.remove(&keys[..third]).await?;
-    let entries: Vec<_> = keys.iter().map(|key| entry(key, key.to_vec(), None)).collect();
-    let filled = case.storage.fill(&entries, mine).await?;
-    let expected: Vec<_> = (0..count)
-        .map(|n| if n < third { Filled::Lost } else { Filled::Stored })
-        .collect();
-    ensure_eq!(filled, expected, "fill of {count}, a third of them removed");
-    let answers = case.storage.acquire(&keys, token(), time, false).await?;
-    let expected: Vec<_> = (0..count)
-        .map(|n| {
-            if n < third {
-                Acquired::Granted
-            } else {
-                Acquired::Value(keys[n].to_vec().into())
-            }
-        })
-        .collect();
-    ensure_eq!(answers, expected, "acquire of {count} after the fill");
-    case.storage.release(&keys, mine).await?;
-    Ok(())
-}
-
-async fn every_key_of_a_call_is_judged_by_itself(case: Case) -> Outcome {
-    let (value, busy, absent, lost) = (
-        case.key("value"),
-        case.key("busy"),
-        case.key("absent"),
-        case.key("lost"),
-    );
-    case.set(&value, "old", None).await?;
-    case.granted(&busy, TIME).await?;
-    let mine = token();
-    let answers = case
-        .storage
-        .acquire(&[&absent, &value, &busy, &lost], mine, TIME, false)
-        .await?;
-    ensure_eq!(answers.len(), 4, "answers of acquire");
-    ensure_eq!(answers[0], Acquired::Granted, "the absent key");
-    ensure_eq!(answers[1], Acquired::Value(Bytes::from("old")), "the value");
-    ensure!(is_busy(&answers[2], TIME), "the leased key got {:?}", answers[2]);
-    ensure_eq!(answers[3], Acquired::Granted, "the other absent key");
-    case.storage.remove(&[&lost]).await?;
-    let keys: [&[u8]; 4] = [&value, &absent, &busy, &lost];
-    let filled = case
-        .storage
-        .fill(&keys.map(|key| entry(key, "new", None)), mine)
-        .await?;
-    ensure_eq!(
-        filled,
-        [Filled::Lost, Filled::Stored, Filled::Lost, Filled::Lost],
-        "fill"
-    );
-    let found = case.storage.get(&keys).await?;
-    ensure_eq!(found, [bytes("old"), bytes("new"), None, None], "get");
-    Ok(())
-}
-
-async fn leases_on_keys_of_every_kind(case: Case) -> Outcome {
-    let mut names: Vec<Vec<u8>> = ["", "\0", "'", "{a}", "%s", "a ", "A", "a", "😀", "\\"]
-        .map(Into::into)
-        .into();
-    names.extend([vec![0xff], vec![b'k'; 1_000], vec![b'k'; 64 * 1024]]);
-    let keys: Vec<_> = names.iter().map(|name| case.key(name)).collect();
-    let keys = slices(&keys);
-    let mine = token();
-    let answers = case.storage.acquire(&keys, mine, TIME, false).await?;
-    ensure_eq!(answers, vec![Acquired::Granted; keys.len()], "acquire");
-    case.storage.release(&keys[..2], mine).await?;
-    let entries: Vec<_> = keys.iter().map(|key| entry(key, key.to_vec(), None)).collect();
-    let filled = case.storage.fill(&entries, mine).await?;
-    ensure_eq!(
-        filled[..2],
-        [Filled::Lost, Filled::Lost],
-        "fill of what was released"
-    );
-    ensure_eq!(
-        filled[2..],
-        vec![Filled::Stored; keys.len() - 2],
-        "fill of the others"
-    );
-    for (key, found) in keys.iter().zip(case.storage.get(&keys).await?).skip(2) {
-        ensure_eq!(found.as_deref(), Some(*key), "get");
-    }
+    case.fills(&key, "new", mine, "fill").await?;
     Ok(())
 }
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::{
-    Acquired, Bytes, Capabilities, Fence, Filled, LeaseToken, LocalEntry, LocalStorage, RemoteEntry,
-    RemoteStorage, Result,
+    Acquired, Bytes, Capabilities, Error, Fence, Filled, Heard, LeaseToken, LocalEntry, LocalStorage,
+    RemoteEntry, RemoteStorage, Result,
 };
 
 /// A mistake to make.
@@ -30,6 +31,9 @@ enum Mistake {
     NoLeases,
     RenewIgnoresToken,
     RenewDoesNothing,
+    TellsTheFirstOnly,
+    TellsUpToAZero,
+    ListensWhenClosed,
 }
 
 #[derive(Clone)]
@@ -45,6 +49,7 @@ struct Slot {
 
 struct Remote {
     slots: Mutex<BTreeMap<Vec<u8>, Slot>>,
+    listeners: Mutex<Vec<UnboundedSender<Bytes>>>,
     start: Instant,
     mistake: Mistake,
 }
@@ -53,6 +58,7 @@ impl Remote {
     fn new(mistake: Mistake) -> Arc<Self> {
         Arc::new(Self {
             slots: Mutex::default(),
+            listeners: Mutex::default(),
             start: Instant::now(),
             mistake,
         })
@@ -97,7 +103,7 @@ impl RemoteStorage for Remote {
     fn capabilities(&self) -> Capabilities {
         match self.mistake {
             Mistake::NoLeases => Capabilities::none(),
-            _ => Capabilities::none().with_renewals(),
+            _ => Capabilities::none().with_renewals().with_bus(),
         }
     }
 
@@ -237,6 +243,53 @@ impl RemoteStorage for Remote {
         }
         Ok(())
     }
+
+    async fn publish(&self, messages: &[Bytes]) -> Result<()> {
+        if self.mistake == Mistake::NoLeases {
+            return Err(self.without_bus());
+        }
+        let mut listeners = self.listeners.lock();
+        listeners.retain(|to| !to.is_closed());
+        let count = match self.mistake {
+            Mistake::TellsTheFirstOnly => 1,
+            _ => usize::MAX,
+        };
+        for message in messages {
+            let end = match self.mistake {
+                Mistake::TellsUpToAZero => message.iter().position(|byte| *byte == 0),
+                _ => None,
+            };
+            let message = message.slice(..end.unwrap_or(message.len()));
+            for to in listeners.iter().take(count) {
+                // Who went away just now hears nothing.
+                let _ = to.send(message.clone());
+            }
+        }
+        Ok(())
+    }
+
+    async fn listen(&self, hear: &mut (dyn for<'a> FnMut(Heard<'a>) + Send)) -> Error {
+        if self.mistake == Mistake::NoLeases {
+            return self.without_bus();
+        }
+        let (to, mut messages) = unbounded_channel();
+        self.listeners.lock().push(to);
+        hear(Heard::Joined);
+        while let Some(message) = messages.recv().await {
+            hear(Heard::Message(&message));
+        }
+        Error::Unreachable {
+            storage: self.location(),
+            source: "closed".into(),
+        }
+    }
+
+    async fn close(&self) -> Result<()> {
+        if self.mistake != Mistake::ListensWhenClosed {
+            self.listeners.lock().clear();
+        }
+        Ok(())
+    }
 }
 
 type LocalSlots = BTreeMap<Vec<u8>, (LocalEntry, Option<Instant>)>;
@@ -324,11 +377,21 @@ async fn a_storage_with_a_mistake_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[should_panic(expected = "still listens 10s after the storage was closed")]
+async fn a_storage_that_listens_on_when_closed_fails() {
+    super::remote_but(Remote::new(Mistake::ListensWhenClosed), |_| true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_mistake_is_found_by_its_case() {
     let expected = [
         (Mistake::FillIsNotAtomic, "a_fill_never_survives_a_remove"),
         (Mistake::FillIsNotAtomic, "a_fill_never_overwrites_a_set"),
         (Mistake::FillIgnoresToken, "fill_after_a_theft_is_lost"),
+        (
+            Mistake::FillIgnoresToken,
+            "a_fill_of_many_tells_what_was_lost_in_every_way",
+        ),
         (Mistake::GetShowsLeases, "get_sees_a_lease_as_absent"),
         (Mistake::ReleaseRemovesAnything, "release_harms_nobody_else"),
         (Mistake::RenewIgnoresToken, "renewing_harms_nobody_else"),
@@ -342,6 +405,14 @@ async fn each_mistake_is_found_by_its_case() {
         ),
         (Mistake::OverwriteKeepsTtl, "overwriting_changes_the_ttl"),
         (Mistake::FillKeepsLeaseTime, "fill_keeps_its_own_ttl"),
+        (
+            Mistake::TellsTheFirstOnly,
+            "every_listener_hears_every_message_in_order",
+        ),
+        (
+            Mistake::TellsUpToAZero,
+            "a_message_may_be_any_bytes_up_to_the_limit",
+        ),
     ];
     let mut runs = tokio::task::JoinSet::new();
     for (mistake, name) in expected {

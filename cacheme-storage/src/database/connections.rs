@@ -44,6 +44,12 @@ impl<DB: Database> Connections<DB> {
         }
     }
 
+    /// How they are made.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn options(&self) -> &<DB::Connection as Connection>::Options {
+        &self.options
+    }
+
     /// How many connections there may be.
     #[cfg(feature = "_server")]
     pub(crate) fn most(&self) -> u32 {

@@ -2,8 +2,26 @@
 
 /// Makes `$storage` a [`RemoteStorage`](crate::RemoteStorage): each operation enters (the storage is open, its table is there, its upkeep
 /// runs), then `inner` does the work. `inner` has `location`, `gate`, `ready` and `upkeep`, and the operations by their names.
+///
+/// `with bus` says that it has one: then `inner` has `publish` and `listen` too.
 macro_rules! remote_storage {
     ($storage:ty) => {
+        $crate::database::remote_storage!(@ $storage, $crate::Capabilities::none().with_renewals(),);
+    };
+    ($storage:ty, with bus) => {
+        $crate::database::remote_storage!(@ $storage, $crate::Capabilities::none().with_renewals().with_bus(),
+            async fn publish(&self, messages: &[$crate::Bytes]) -> $crate::Result<()> {
+                let _pass = self.enter().await?;
+                self.inner.publish(messages).await
+            }
+
+            async fn listen(&self, hear: &mut (dyn for<'a> FnMut($crate::Heard<'a>) + Send)) -> $crate::Error {
+                let listening = self.inner.listen(hear);
+                self.inner.gate.while_open(&self.inner.location, listening).await
+            }
+        );
+    };
+    (@ $storage:ty, $capabilities:expr, $($bus:tt)*) => {
         impl $storage {
             /// Begins an operation: not closed, table there, upkeep running.
             async fn enter(&self) -> $crate::Result<$crate::database::Pass<'_>> {
@@ -21,7 +39,7 @@ macro_rules! remote_storage {
             }
 
             fn capabilities(&self) -> $crate::Capabilities {
-                $crate::Capabilities::none().with_renewals()
+                $capabilities
             }
 
             async fn connect(&self) -> $crate::Result<()> {
@@ -86,6 +104,8 @@ macro_rules! remote_storage {
                 let _pass = self.enter().await?;
                 self.inner.renew(keys, token, time).await
             }
+
+            $($bus)*
 
             /// Waits for calls under way and closes the connections, unless they are the application's.
             async fn close(&self) -> $crate::Result<()> {

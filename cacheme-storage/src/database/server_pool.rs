@@ -93,6 +93,15 @@ where
         }
     }
 
+    /// How a connection is made.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn options(&self) -> <DB::Connection as Connection>::Options {
+        match self {
+            Self::Own(connections) => connections.options().clone(),
+            Self::Foreign(pool) => (*pool.connect_options()).clone(),
+        }
+    }
+
     /// How many statements run at once.
     pub(crate) fn width(&self) -> usize {
         let connections = match self {

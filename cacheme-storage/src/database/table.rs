@@ -1,8 +1,9 @@
 use std::fmt;
 
-/// The name of a table, checked: ASCII letters, digits and `_`, with a schema before it where `.` is allowed.
+/// The name of a table, with a schema before it where `.` is allowed.
 ///
-/// The only text from outside that becomes part of a statement.
+/// The only text from outside that becomes part of a statement: always between quotes, and with those in it doubled, so that
+/// nothing in a name ends it. Every database here takes whatever stands between its quotes for a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TableName {
     schema: Option<String>,
@@ -15,7 +16,7 @@ impl TableName {
 
     /// What to write, for messages.
     pub(crate) const SYNTAX: &'static str =
-        "a table name of at most 48 ASCII letters, digits and `_`, not beginning with a digit";
+        "a table name of at most 48 bytes, without dots and control characters";
 
     /// Leaves room for the suffix of the index within the 63 bytes that PostgreSQL allows.
     const LONGEST: usize = 48;
@@ -28,9 +29,9 @@ impl TableName {
             None => (None, text),
         };
         let valid = |part: &str| {
-            part.len() <= Self::LONGEST
-                && part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-                && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            (1..=Self::LONGEST).contains(&part.len())
+                && !part.contains('.')
+                && !part.contains(char::is_control)
         };
         (valid(name) && schema.is_none_or(valid)).then(|| Self {
             schema: schema.map(Into::into),
@@ -51,11 +52,22 @@ impl TableName {
 
     /// The whole name, each part between two of `quote`.
     pub(crate) fn quoted(&self, quote: char) -> String {
+        let name = quoted(&self.name, quote);
         match &self.schema {
-            Some(schema) => format!("{quote}{schema}{quote}.{quote}{}{quote}", self.name),
-            None => format!("{quote}{}{quote}", self.name),
+            Some(schema) => format!("{}.{name}", quoted(schema, quote)),
+            None => name,
         }
     }
+
+    /// The name of its index, between two of `quote`.
+    pub(crate) fn quoted_index(&self, quote: char) -> String {
+        quoted(&format!("{}_expiry", self.name), quote)
+    }
+}
+
+fn quoted(part: &str, quote: char) -> String {
+    let doubled = part.replace(quote, &format!("{quote}{quote}"));
+    format!("{quote}{doubled}{quote}")
 }
 
 impl fmt::Display for TableName {
@@ -72,22 +84,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_names_pass() {
+    fn names_stay_between_their_quotes() {
         let quoted = |text| TableName::parse(text, true).map(|table| table.quoted('"'));
         assert_eq!(quoted("app_cache").as_deref(), Some("\"app_cache\""));
         assert_eq!(quoted("app.cache").as_deref(), Some("\"app\".\"cache\""));
+        assert_eq!(quoted("1 größe;%").as_deref(), Some("\"1 größe;%\""));
+        assert_eq!(quoted("a\"\"b.\"").as_deref(), Some("\"a\"\"\"\"b\".\"\"\"\""));
+        let table = TableName::parse("a`b", false).unwrap();
+        assert_eq!(table.quoted('`'), "`a``b`");
+        assert_eq!(table.quoted_index('`'), "`a``b_expiry`");
         for bad in [
             "",
-            "1st",
-            "a b",
-            "a\"b",
-            "a`b",
-            "a;drop",
+            "a\0b",
+            "a\nb",
             "a.b.c",
             ".a",
             "a.",
-            "größe",
             &"x".repeat(49),
+            &"ö".repeat(25),
         ] {
             assert_eq!(quoted(bad), None, "{bad}");
         }

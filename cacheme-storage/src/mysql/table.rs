@@ -180,15 +180,15 @@ impl Table {
     fn ddl(&self) -> String {
         format!(
             "CREATE TABLE IF NOT EXISTS {} (`key` varbinary({KEY_LIMIT}) NOT NULL PRIMARY KEY, `value` longblob, \
-             expires_at_ms bigint, lease varbinary(16), INDEX `{}_expiry` (expires_at_ms)) \
+             expires_at_ms bigint, lease varbinary(16), INDEX {} (expires_at_ms)) \
              ENGINE = InnoDB ROW_FORMAT = DYNAMIC",
             self.quoted,
-            self.name.name(),
+            self.name.quoted_index('`'),
         )
     }
 }
 
-/// A statement whose text is made of constants and the table's checked name.
+/// A statement whose text is made of constants and the table's quoted name.
 pub(super) fn query(sql: &Arc<str>) -> Statement<Driver> {
     sqlx::query(AssertSqlSafe(Arc::clone(sql)))
 }

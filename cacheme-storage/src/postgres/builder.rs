@@ -78,7 +78,7 @@ impl PostgresBuilder {
     }
 
     table_setters! {
-        /// The name of the table, `table` or `schema.table`, of ASCII letters, digits and `_`.
+        /// The name of the table, `table` or `schema.table`, each of at most 48 bytes, as it is: quotes are put around it.
         table,
         /// Whether the table is made when it is absent.
         create,

@@ -1,6 +1,7 @@
 //! PostgreSQL: entries in a table.
 
 mod builder;
+mod bus;
 mod entries;
 mod fault;
 mod leases;
@@ -39,6 +40,7 @@ use table::Table;
 /// | `sslmode` | `disable`, `allow`, `prefer`, `require`, `verify-ca` or `verify-full` | `prefer` |
 /// | `sslrootcert` | file with the certificate that the server's must be signed with | well-known ones |
 /// | `timeout` | see [`Storage::with_timeout`](crate::Storage::with_timeout) | `500ms` |
+/// | `bus` | see [`Storage::with_bus`](crate::Storage::with_bus) | `true` |
 ///
 /// The modes from `require` on need the feature `tls`; without it, `prefer` connects in the clear.
 ///
@@ -56,6 +58,12 @@ use table::Table;
 ///
 /// A row without a value is a lease. Times are milliseconds since the Unix epoch by the server's clock. A table that
 /// you make yourself may be `UNLOGGED`, which makes writes cheaper: what a crash then loses was a cache.
+///
+/// # Bus
+///
+/// Changes are told by `NOTIFY` on the channel `cacheme.` + name of the table, and heard by `LISTEN` on a connection of its
+/// own, which is not one of the pool. `NOTIFY` has commits wait for each other on the whole server, and poolers that lend
+/// connections by the transaction do not pass it on: `bus=false` in the URL does without.
 ///
 /// A server that takes no writes (a standby, a disk that is full, a user who may only read) still answers
 /// [`acquire`](crate::RemoteStorage::acquire) with the values that it has.
@@ -131,7 +139,7 @@ impl Inner {
     }
 }
 
-remote_storage!(Postgres);
+remote_storage!(Postgres, with bus);
 
 impl Upkeep for Inner {
     async fn round(&self) -> Result<bool> {

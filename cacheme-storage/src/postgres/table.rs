@@ -16,6 +16,9 @@ pub(super) struct Table {
     name: TableName,
     pub(super) clear: Arc<str>,
     pub(super) purge: Arc<str>,
+    pub(super) publish: Arc<str>,
+    /// Where changes are told. Two tables of one name in two schemas share it, which costs each other's messages.
+    pub(super) channel: String,
     one: Statements,
     many: Statements,
 }
@@ -77,6 +80,8 @@ impl Table {
                  ORDER BY expires_at_ms LIMIT $1 FOR UPDATE SKIP LOCKED)"
             )
             .into(),
+            publish: "SELECT pg_notify($1, encode(told, 'hex')) FROM unnest($2::bytea[]) AS message (told)".into(),
+            channel: format!("cacheme.{}", name.name()),
             name,
         }
     }
@@ -89,13 +94,13 @@ impl Table {
     /// What makes the table and its index.
     fn ddl(&self) -> [String; 2] {
         let table = self.name.quoted('"');
-        let name = self.name.name();
+        let index = self.name.quoted_index('"');
         [
             format!(
                 "CREATE TABLE IF NOT EXISTS {table} \
                  (key bytea PRIMARY KEY, value bytea, expires_at_ms bigint, lease bytea)"
             ),
-            format!("CREATE INDEX IF NOT EXISTS \"{name}_expiry\" ON {table} (expires_at_ms)"),
+            format!("CREATE INDEX IF NOT EXISTS {index} ON {table} (expires_at_ms)"),
         ]
     }
 }
@@ -183,7 +188,7 @@ impl Statements {
     }
 }
 
-/// A statement whose text is made of constants and the table's checked name.
+/// A statement whose text is made of constants and the table's quoted name.
 pub(super) fn query(sql: &Arc<str>) -> Statement<Driver> {
     sqlx::query(AssertSqlSafe(Arc::clone(sql)))
 }

@@ -8,6 +8,7 @@ use redis::Client;
 use redis::aio::{ConnectionManager, MultiplexedConnection};
 
 use super::Redis;
+use super::bus::Channel;
 use super::cluster::Cluster;
 use super::connector::{Access, Connector};
 use super::error::translate;
@@ -99,14 +100,14 @@ impl RedisBuilder {
     }
 
     /// A connection that the application has. When it breaks, the storage stays unreachable: prefer
-    /// [`manager`](Self::manager) or [`client`](Self::client).
+    /// [`manager`](Self::manager) or [`client`](Self::client). It cannot listen, so there is no bus.
     pub fn connection(mut self, connection: MultiplexedConnection) -> Self {
         self.place = Place::Connection(connection);
         self
     }
 
     /// A connection that the application has and that finds another by itself. Its own settings hold: it gives up on an
-    /// answer after its `response_timeout`, 500 ms unless told.
+    /// answer after its `response_timeout`, 500 ms unless told. It cannot listen, so there is no bus.
     pub fn manager(mut self, manager: ConnectionManager) -> Self {
         self.place = Place::Manager(manager);
         self
@@ -158,6 +159,7 @@ impl RedisBuilder {
             })
         };
         let facts = Arc::new(Facts::new(!matches!(self.place, Place::Cluster(_))));
+        let channel = self.channel();
         let access = self.access;
         let connector = match self.place {
             Place::Server(host, port) => access.server(&host, port).map(Connector::Client),
@@ -186,12 +188,22 @@ impl RedisBuilder {
                 }
                 let cluster = Cluster::new(seeds, access, Arc::clone(&facts));
                 let servers = Servers::Cluster(cluster);
-                return Ok(Redis::new(location, servers, facts));
+                return Ok(Redis::new(location, servers, facts, channel));
             }
         };
         let connector = connector.map_err(|error| translate(&location, error))?;
         let link = Link::new(connector, Arc::clone(&facts));
-        Ok(Redis::new(location, Servers::One(link), facts))
+        Ok(Redis::new(location, Servers::One(link), facts, channel))
+    }
+
+    /// Where changes are told: the same for all who share a database. None where nobody can listen.
+    fn channel(&self) -> Option<Channel> {
+        match &self.place {
+            Place::Connection(_) | Place::Manager(_) => None,
+            Place::Client(client) => Some(client.get_connection_info().redis_settings().db()),
+            _ => Some(self.access.login.db()),
+        }
+        .map(Channel::of_database)
     }
 
     /// Reads a URL whose scheme is one of ours.

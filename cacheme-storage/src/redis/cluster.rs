@@ -85,6 +85,13 @@ impl Cluster {
         }
     }
 
+    /// The server that has `key` by what the cluster says now.
+    pub(super) async fn of(&self, key: &[u8]) -> RedisResult<Link> {
+        let old = self.shared.map.load_full();
+        let map = self.shared.newer(old.as_ref()).await?;
+        map.owner(key).cloned()
+    }
+
     /// The servers that keep values.
     pub(super) async fn masters(&self) -> RedisResult<Vec<Link>> {
         Ok(self.shared.current().await?.links.clone())

@@ -45,6 +45,14 @@ impl Servers {
         }
     }
 
+    /// The server that has `key` now, as the cluster says when asked.
+    pub(super) async fn of(&self, key: &[u8]) -> RedisResult<Link> {
+        match self {
+            Self::One(link) => Ok(link.clone()),
+            Self::Cluster(cluster) => cluster.of(key).await,
+        }
+    }
+
     /// Sends each command to the server of its key; the answers are in the order of the commands, and may be
     /// [`Value::ServerError`]s.
     pub(super) async fn send(&self, commands: Vec<(&[u8], Cmd)>) -> RedisResult<Vec<Value>> {

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::link::Link;
+use super::timed_out;
 
 /// Channels are named by this and the key.
 pub(super) const CHANNEL: &str = "cacheme.filled:";
@@ -179,8 +180,4 @@ enum Event {
 
 fn channel(key: &[u8]) -> Vec<u8> {
     [CHANNEL.as_bytes(), key].concat()
-}
-
-fn timed_out(_: tokio::time::error::Elapsed) -> redis::RedisError {
-    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }

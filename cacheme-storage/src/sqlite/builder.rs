@@ -87,7 +87,7 @@ impl SqliteBuilder {
     }
 
     table_setters! {
-        /// The name of the table: ASCII letters, digits and `_`.
+        /// The name of the table, of at most 48 bytes, as it is: quotes are put around it.
         table,
         /// Whether file and table are made when they are absent.
         create,

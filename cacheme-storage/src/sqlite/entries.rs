@@ -147,7 +147,7 @@ impl Inner {
 
 pub(super) type Statement = Query<'static, Driver, SqliteArguments>;
 
-/// A statement whose text is made of constants and the table's checked name.
+/// A statement whose text is made of constants and the table's quoted name.
 pub(super) fn query(sql: String) -> Statement {
     sqlx::query(AssertSqlSafe(sql))
 }

@@ -31,10 +31,10 @@ impl Table {
 
     /// What makes the table and its index.
     fn ddl(&self) -> String {
-        let (table, name) = (&self.quoted, self.name.name());
+        let (table, index) = (&self.quoted, self.name.quoted_index('"'));
         format!(
             "CREATE TABLE IF NOT EXISTS {table} (key BLOB NOT NULL PRIMARY KEY, value BLOB, expires_at_ms INTEGER, lease BLOB);\n\
-             CREATE INDEX IF NOT EXISTS \"{name}_expiry\" ON {table} (expires_at_ms) WHERE expires_at_ms IS NOT NULL;"
+             CREATE INDEX IF NOT EXISTS {index} ON {table} (expires_at_ms) WHERE expires_at_ms IS NOT NULL;"
         )
     }
 }

@@ -112,6 +112,17 @@ impl<N: Node> Batch<N> {
         }
         // What was refused somewhere may still hold leases of tiers before.
         let items: Items = landings.iter().map(|landing| landing.item).collect();
+        if self.steal {
+            // Whoever began since another process changed the value may have read what was there before we took the lease.
+            let parted = items.iter().filter(|item| self.flight(**item).was_parted());
+            let parted: Vec<&[u8]> = parted.map(|item| self.key(*item)).collect();
+            kind.part(&parted);
+            // What is stored by now may be invalidated by another process while we tell of it.
+            self.close(&landings);
+            let keys: Vec<FullKey> = items.iter().map(|item| self.key(*item).into()).collect();
+            // Boxed: only a refresh tells. What others could not be told is owed.
+            let _ = Box::pin(kind.tell(&keys)).await;
+        }
         self.finish_all(landings);
         self.release(&items).await;
     }

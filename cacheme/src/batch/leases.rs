@@ -191,8 +191,8 @@ fn release_in_background<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: Vec<Full
     });
 }
 
-/// A token that no other batch has, in this process or another.
-pub(super) fn unique_token() -> LeaseToken {
+/// A token that nobody else has, in this process or another.
+pub(crate) fn unique_token() -> LeaseToken {
     use std::hash::{BuildHasher, RandomState};
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};

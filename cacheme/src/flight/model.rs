@@ -222,7 +222,7 @@ fn c1_nobody_joins_a_fenced_flight() {
 
 /// A `set` of `number`, as write.rs has it. Says whether it took the place of another flight.
 fn set(table: &Table, storage: &AtomicUsize, number: usize) -> bool {
-    let (lead, older) = table.supersede(&key(), tokio::time::Instant::now());
+    let (lead, older) = table.supersede(&key(), Work::Set, tokio::time::Instant::now());
     let took_over = older.is_some();
     if let Some(older) = older.filter(|older| older.is_storing()) {
         block_on(older.end());
@@ -268,6 +268,142 @@ fn c1_a_write_and_a_caller_end_and_leave_nothing() {
         assert!(caller.join().unwrap().is_some());
         assert_eq!((table.len(), storage.load(SeqCst)), (0, 2));
     });
+}
+
+#[test]
+fn c3_nobody_joins_a_load_that_another_process_overtook() {
+    loom::model(|| {
+        let (table, told) = (FlightTable::new(), Arc::new(AtomicBool::new(false)));
+        let lead = lead(&table);
+        let old = Arc::clone(lead.flight());
+        let bus = {
+            let (table, told) = (Arc::clone(&table), Arc::clone(&told));
+            thread::spawn(move || {
+                table.part(&key(), true);
+                told.store(true, SeqCst);
+            })
+        };
+        let reader = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || {
+                let late = told.load(SeqCst);
+                match join(&table) {
+                    Joined::Lead(lead) => lead.finish(8),
+                    Joined::Wait(flight) | Joined::Again(flight) => {
+                        assert!(
+                            !(late && Arc::ptr_eq(&flight, &old)),
+                            "it joined what is out of date"
+                        );
+                        block_on(flight.end());
+                    }
+                }
+            })
+        };
+        lead.finish(7);
+        bus.join().unwrap();
+        reader.join().unwrap();
+        assert_eq!(table.len(), 0);
+    });
+}
+
+/// What lies in a remote tier, and in the local one before it.
+struct Tiers {
+    /// Behind a lock, as a server is: what one has written, all others see from then on.
+    remote: sync::Mutex<usize>,
+    local: sync::Mutex<Option<usize>>,
+}
+
+const OLD: usize = 1;
+const NEW: usize = 2;
+const LEASED: usize = 3;
+
+impl Tiers {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            remote: sync::Mutex::new(OLD),
+            local: sync::Mutex::new(None),
+        })
+    }
+
+    /// As local storages do it: the fence is looked at under their lock.
+    fn keep(&self, value: usize, flight: &Flight<usize>) {
+        let mut local = self.local.lock();
+        *local = Some(value).filter(|_| !flight.local_fence().is_raised());
+    }
+
+    fn part(&self, table: &Table) {
+        table.part(&key(), true);
+        *self.local.lock() = None;
+    }
+
+    /// A caller of `get`: what it finds remotely it keeps nearby.
+    fn get(&self, table: &Table) {
+        match join(table) {
+            Joined::Lead(lead) => {
+                let found = *self.remote.lock();
+                if found != LEASED {
+                    self.keep(found, lead.flight());
+                }
+                lead.finish(found);
+            }
+            Joined::Wait(flight) | Joined::Again(flight) => drop(block_on(flight.end())),
+        }
+    }
+
+    fn set(&self, table: &Table) {
+        let (lead, _) = table.supersede(&key(), Work::Set, tokio::time::Instant::now());
+        lead.begin_storing();
+        *self.remote.lock() = NEW;
+        self.keep(NEW, lead.flight());
+        lead.finish(NEW);
+    }
+
+    fn refresh(&self, table: &Table) {
+        let (mut lead, _) = table.supersede(&key(), Work::Load, tokio::time::Instant::now());
+        *self.remote.lock() = LEASED;
+        if lead.begin_storing() {
+            *self.remote.lock() = NEW;
+        }
+        self.keep(NEW, lead.flight());
+        if lead.flight().was_parted() {
+            self.part(table);
+        }
+        table.close([&mut lead]);
+        lead.finish(NEW);
+    }
+}
+
+/// A write, while a message of another process arrives and somebody reads: once the write has returned, nothing older is nearby.
+fn write_while_told(write: fn(&Tiers, &Table)) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(PREEMPTIONS);
+    model.check(move || {
+        let (table, tiers) = (FlightTable::new(), Tiers::new());
+        let bus = {
+            let (table, tiers) = (Arc::clone(&table), Arc::clone(&tiers));
+            thread::spawn(move || tiers.part(&table))
+        };
+        let reader = {
+            let (table, tiers) = (Arc::clone(&table), Arc::clone(&tiers));
+            thread::spawn(move || tiers.get(&table))
+        };
+        write(&tiers, &table);
+        assert_ne!(*tiers.local.lock(), Some(OLD), "when it returned");
+        bus.join().unwrap();
+        reader.join().unwrap();
+        assert_ne!(*tiers.local.lock(), Some(OLD), "later");
+        assert_eq!(table.len(), 0);
+    });
+}
+
+#[test]
+fn c1_nothing_older_is_nearby_after_a_set_during_which_a_message_came() {
+    write_while_told(Tiers::set);
+}
+
+#[test]
+fn c1_nothing_older_is_nearby_after_a_refresh_during_which_a_message_came() {
+    write_while_told(Tiers::refresh);
 }
 
 /// A caller whose patience with `stuck` is over.

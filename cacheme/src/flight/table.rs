@@ -3,6 +3,10 @@
     clippy::mutable_key_type,
     reason = "hash and equality look at a flight's key alone, which changes only while nobody else knows the flight"
 )]
+#![expect(
+    clippy::mutable_key_type,
+    reason = "a flight is found by its key, which stays as it is while the flight is in the table"
+)]
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -15,7 +19,7 @@ use foldhash::quality::FixedState;
 use tokio::time::Instant;
 
 use super::sync::Mutex;
-use super::{Flight, key_hasher};
+use super::{Flight, Work, key_hasher};
 
 /// For how many keys of a bulk call the table is locked at a time, so that others get their turn in between.
 const KEYS_AT_ONCE: usize = 64;
@@ -145,9 +149,11 @@ impl<T> FlightTable<T> {
     pub(crate) fn supersede(
         self: &Arc<Self>,
         key: &[u8],
+        work: Work,
         patience: Instant,
     ) -> (Lead<T>, Option<Arc<Flight<T>>>) {
-        let flight = Flight::new(key, 0, patience);
+        let mut flight = Flight::new(key, 0, patience);
+        Arc::get_mut(&mut flight).expect("nobody knows it yet").work = work;
         let mut flights = self.flights.lock();
         let older = take(&mut flights, key);
         flights.insert(Listed(Arc::clone(&flight)), ());
@@ -164,6 +170,28 @@ impl<T> FlightTable<T> {
         older.iter().for_each(|older| older.raise());
         give_back(&mut flights);
         older
+    }
+
+    /// Another process changed the value under `key`: what the flight for it brings, if there is one, goes nowhere but to those
+    /// who wait, and newcomers do not join it.
+    ///
+    /// Unless `guarded` by leases in every remote tier, it stays where it is: then it may be writing something that whoever
+    /// fences it next has to wait for. So does a `set`, whose value is out of date nearby only.
+    pub(crate) fn part(&self, key: &[u8], guarded: bool) {
+        let mut flights = self.flights.lock();
+        if let Some((flight, ())) = flights.get_key_value(key)
+            && flight.0.part(guarded)
+        {
+            flights.remove(key);
+            give_back(&mut flights);
+        }
+    }
+
+    /// The same for every key.
+    pub(crate) fn part_all(&self, guarded: bool) {
+        let mut flights = self.flights.lock();
+        flights.retain(|flight, ()| !flight.0.part(guarded));
+        give_back(&mut flights);
     }
 
     /// Fences this very flight, unless another has taken its place: its leader was waited for long enough.

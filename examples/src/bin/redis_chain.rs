@@ -1,9 +1,9 @@
-//! Two instances of a service over one Redis: memory before Redis, one load for both, an invalidation that both see.
+//! Two instances of a service over one Redis: memory before Redis, one load for both, a change that both hear of.
 //!
 //! `cargo run -p examples --bin redis_chain -- redis://127.0.0.1:6379`
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cacheme::{BoxError, Cacheme, LoadContext, Loaded, Node, Storage, memoize};
 
@@ -19,7 +19,7 @@ struct Product {
     key = "product:{id}",
     value = Product,
     version = "v1",
-    tier(storage = "local", ttl = "2s"),
+    tier(storage = "local", ttl = "30s"),
     tier(storage = "redis", ttl = "10m"),
     load_all = load_products
 )]
@@ -113,8 +113,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     )
     .await?;
     println!("after `set` here: {}", one.get(&product).await?.name);
+    // It had a copy in memory, and hears of the change by a message from Redis.
+    let changed = Instant::now();
+    while two.get(&product).await?.name != "a better one" {
+        tokio::time::sleep(Duration::from_micros(100)).await;
+    }
     println!(
-        "there, in memory for its two seconds at most: {}",
+        "there, {:.1?} later: {}",
+        changed.elapsed(),
         two.get(&product).await?.name
     );
 

@@ -6,6 +6,7 @@
 //!   `set` was not over when the write began;
 //! - **C2** so does a read in another process, but for what that process had from the remote storage, or had put there,
 //!   before the write was over (its local copy, for its ttl), and what its own load hands to those who joined it;
+//! - **C3** where every message arrives, that process has it no longer once it was told of the write;
 //! - **C2** nothing whose load began before the write is stored in the remote storage after it.
 //!
 //! And for two reads in one process, one over before the other began: when the first gave a value that was in the remote
@@ -152,7 +153,7 @@ fn is_before(origin: &Origin, write: &Write) -> bool {
     }
 }
 
-/// Whether the reading process may have the value still, since no bus tells it.
+/// Whether the reading process may have the value still, since it was not told, or not yet.
 fn may_be_held(log: &Log, contacts: &[&Contact], read: &Read, write: &Write) -> bool {
     let ours = |contact: &&&Contact| contact.process == read.process && contact.origin == read.origin;
     let life = if read.key < KEYS {
@@ -160,6 +161,12 @@ fn may_be_held(log: &Log, contacts: &[&Contact], read: &Read, write: &Write) -> 
     } else {
         std::time::Duration::ZERO
     };
+    if log
+        .told_within
+        .is_some_and(|within| read.begin.time > write.end.time + within)
+    {
+        return false;
+    }
     let held = contacts
         .iter()
         .filter(ours)

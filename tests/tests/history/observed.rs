@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cacheme_storage::{
-    Acquired, Bytes, Capabilities, Fence, Filled, LeaseToken, LocalEntry, LocalStorage, RemoteEntry,
-    RemoteStorage, Result,
+    Acquired, Bytes, Capabilities, Error, Fence, Filled, Heard, LeaseToken, LocalEntry, LocalStorage,
+    RemoteEntry, RemoteStorage, Result,
 };
+use parking_lot::Mutex;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
 
 use crate::random::Random;
@@ -21,6 +23,39 @@ pub(crate) enum Fault {
     RemoveDoesNothing,
     LocalIgnoresFence,
     LocalIgnoresTtl,
+    MessagesAreLost,
+}
+
+/// How long a message is on its way to who listens.
+pub(crate) const DELIVERY: Duration = Duration::from_millis(3);
+
+/// A bus between processes.
+#[derive(Default)]
+pub(crate) struct Hub {
+    listeners: Mutex<Vec<UnboundedSender<Bytes>>>,
+}
+
+impl Hub {
+    fn join(&self) -> UnboundedReceiver<Bytes> {
+        let (to, messages) = unbounded_channel();
+        self.listeners.lock().push(to);
+        messages
+    }
+
+    fn send(&self, message: &Bytes) {
+        self.listeners
+            .lock()
+            .retain(|to| to.send(message.clone()).is_ok());
+    }
+
+    /// Breaks the connection of one who listens.
+    pub(crate) fn cut(&self, random: &mut Random) {
+        let mut listeners = self.listeners.lock();
+        if !listeners.is_empty() {
+            let which = random.below(listeners.len() as u64) as usize;
+            listeners.swap_remove(which);
+        }
+    }
 }
 
 /// The remote storage as one process reaches it.
@@ -29,6 +64,8 @@ pub(crate) struct Observed {
     pub(crate) world: Arc<World>,
     pub(crate) process: usize,
     pub(crate) fault: Fault,
+    /// In place of a bus that the storage may have itself.
+    pub(crate) hub: Option<Arc<Hub>>,
 }
 
 impl Observed {
@@ -70,7 +107,10 @@ impl RemoteStorage for Observed {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        match self.hub {
+            Some(_) => self.inner.capabilities().with_bus(),
+            None => self.inner.capabilities(),
+        }
     }
 
     async fn connect(&self) -> Result<()> {
@@ -160,6 +200,39 @@ impl RemoteStorage for Observed {
 
     async fn changed(&self, keys: &[&[u8]]) {
         self.inner.changed(keys).await;
+    }
+
+    async fn publish(&self, messages: &[Bytes]) -> Result<()> {
+        let Some(hub) = &self.hub else {
+            return self.inner.publish(messages).await;
+        };
+        self.way().await;
+        if self.fault != Fault::MessagesAreLost {
+            messages.iter().for_each(|message| hub.send(message));
+        }
+        self.way().await;
+        Ok(())
+    }
+
+    async fn listen(&self, hear: &mut (dyn for<'a> FnMut(Heard<'a>) + Send)) -> Error {
+        let Some(hub) = &self.hub else {
+            return self.inner.listen(hear).await;
+        };
+        self.way().await;
+        let mut messages = hub.join();
+        hear(Heard::Joined);
+        let mut random = self.world.random();
+        while let Some(message) = messages.recv().await {
+            // Those behind it are not late because it is.
+            let behind: Vec<Bytes> = std::iter::from_fn(|| messages.try_recv().ok()).collect();
+            sleep(random.pause(DELIVERY)).await;
+            hear(Heard::Message(&message));
+            behind.iter().for_each(|message| hear(Heard::Message(message)));
+        }
+        Error::Unreachable {
+            storage: self.location(),
+            source: "the connection was cut".into(),
+        }
     }
 }
 

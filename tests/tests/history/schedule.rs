@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::{sleep, timeout};
 
 use crate::fakes::{Local, Remote};
-use crate::observed::{Fault, Faulty, Observed};
+use crate::observed::{DELIVERY, Fault, Faulty, Hub, Observed};
 use crate::random::Random;
 use crate::world::{Alone, Chain, Entry, Far, KEYS, Log, Near, Read, Stamp, World, Write};
 
@@ -20,8 +20,20 @@ use crate::world::{Alone, Chain, Entry, Far, KEYS, Log, Near, Read, Stamp, World
 pub(crate) struct Setting {
     pub(crate) processes: usize,
     pub(crate) fault: Fault,
+    pub(crate) bus: Bus,
     /// Time goes by itself, and threads are many.
     pub(crate) real: bool,
+}
+
+/// What the processes hear of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bus {
+    /// What the storage offers.
+    Its,
+    /// Every message arrives.
+    Works,
+    /// Connections break now and then.
+    Breaks,
 }
 
 /// The remote storage that the processes share.
@@ -46,6 +58,11 @@ pub(crate) async fn run(seed: u64, setting: Setting, shared: Shared) -> Log {
     // How late a thread may be that was about to write something down.
     let grace = Duration::from_millis(if setting.real { 400 } else { 0 });
     let world = World::new(random.fork(), grace);
+    if setting.bus == Bus::Works {
+        // Two ways: the message that is on its way first, and those behind it.
+        world.log().told_within = Some(DELIVERY * 2);
+    }
+    let hub = (setting.bus != Bus::Its).then(Arc::<Hub>::default);
     let prefix = format!("history-{seed}");
     let mut processes = Vec::new();
     for number in 0..setting.processes {
@@ -59,6 +76,7 @@ pub(crate) async fn run(seed: u64, setting: Setting, shared: Shared) -> Log {
             world: Arc::clone(&world),
             process: number,
             fault: setting.fault,
+            hub: hub.clone(),
         };
         let remote = Storage::remote(remote).with_timeout(Duration::from_secs(10));
         let local = match setting.real {
@@ -78,12 +96,18 @@ pub(crate) async fn run(seed: u64, setting: Setting, shared: Shared) -> Log {
             world: Arc::clone(&world),
         }));
     }
+    let breaks = hub.filter(|_| setting.bus == Bus::Breaks);
     let tasks = (0..TASKS).map(|_| {
-        let processes = processes.clone();
+        let (processes, breaks) = (processes.clone(), breaks.clone());
         let mut random = random.fork();
         tokio::spawn(async move {
             for _ in 0..CALLS {
                 sleep(random.pause(Duration::from_millis(20))).await;
+                if let Some(hub) = &breaks
+                    && random.percent(5)
+                {
+                    hub.cut(&mut random);
+                }
                 let process = &processes[random.below(processes.len() as u64) as usize];
                 match random.below(5) {
                     0..2 => process.call::<Near>(&mut random).await,

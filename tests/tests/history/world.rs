@@ -113,6 +113,8 @@ pub(crate) struct Log {
     pub(crate) contacts: Vec<Contact>,
     /// How much later than it happened something may be written down.
     pub(crate) grace: Duration,
+    /// How long after a write all other processes have heard of it, where they all do.
+    pub(crate) told_within: Option<Duration>,
 }
 
 impl Log {

@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep};
 
 use crate::fakes::{Local, Op, Remote};
-use crate::source::{Source, cacheme};
+use crate::source::{Source, cacheme, process, process_without_local, reading};
 
 /// A node whose chain the test makes up.
 macro_rules! node {
@@ -15,6 +15,14 @@ macro_rules! node {
         #[derive(Clone, Debug)]
         struct $name {
             source: Source,
+        }
+
+        impl $name {
+            /// One whose source has 1 at first.
+            fn new() -> Self {
+                let source = Source::new(1);
+                Self { source }
+            }
         }
 
         impl Node for $name {
@@ -52,18 +60,12 @@ node!(Unguarded, "unguarded", |policy| policy
 #[tokio::test(start_paused = true)]
 async fn c1_a_remote_read_under_way_is_not_promoted_after_invalidate() {
     let near = Remote::new("near");
-    let cacheme = cacheme([("near", near.storage()), ("local", Local::default().storage())]).await;
-    let node = Chained {
-        source: Source::new(1),
-    };
-    let other =
-        crate::source::cacheme([("near", near.storage()), ("local", Local::default().storage())]).await;
+    let cacheme = process(&near).await;
+    let node = Chained::new();
+    let other = process(&near).await;
     assert_eq!(other.get(&node).await.unwrap(), 1);
     let mut read = near.gate_after(Op::Acquire);
-    let reader = tokio::spawn({
-        let (cacheme, node) = (cacheme.clone(), node.clone());
-        async move { cacheme.get(&node).await.unwrap() }
-    });
+    let reader = reading(&cacheme, &node);
     read.arrived().await;
     node.source.change(2);
     cacheme.invalidate(&node).await.unwrap();
@@ -75,17 +77,12 @@ async fn c1_a_remote_read_under_way_is_not_promoted_after_invalidate() {
 #[tokio::test(start_paused = true)]
 async fn reads_do_not_go_back_to_a_refresh_that_another_process_overtook() {
     let near = Remote::new("near");
-    let here = cacheme([("near", near.storage()), ("local", Local::default().storage())]).await;
-    let there = cacheme([("near", near.storage()), ("local", Local::default().storage())]).await;
-    let node = Chained {
-        source: Source::new(1),
-    };
+    let here = process(&near).await;
+    let there = process(&near).await;
+    let node = Chained::new();
     // A read that has not reached the remote tier yet,
     let mut asks = near.gate_before(Op::Acquire);
-    let reader = tokio::spawn({
-        let (here, node) = (here.clone(), node.clone());
-        async move { here.get(&node).await.unwrap() }
-    });
+    let reader = reading(&here, &node);
     asks.arrived().await;
     // a refresh that takes its place, whose fill is on its way back,
     let mut filled = near.gate_after(Op::Fill);
@@ -106,10 +103,8 @@ async fn reads_do_not_go_back_to_a_refresh_that_another_process_overtook() {
 #[tokio::test(start_paused = true)]
 async fn c1_a_copy_to_a_nearer_remote_tier_without_leases_does_not_survive_invalidate() {
     let (near, far) = (Remote::new("near"), Remote::new("far"));
-    let cacheme = cacheme([("near", near.storage()), ("far", far.storage())]).await;
-    let node = Unguarded {
-        source: Source::new(1),
-    };
+    let cacheme = process_without_local(&near, &far).await;
+    let node = Unguarded::new();
     cacheme.set(&node, 1).await.unwrap();
     near.remove_all();
     node.source.change(2);
@@ -121,10 +116,7 @@ async fn c1_a_copy_to_a_nearer_remote_tier_without_leases_does_not_survive_inval
     });
     removal.arrived().await;
     let mut copy = near.gate_before(Op::Set);
-    let reader = tokio::spawn({
-        let (cacheme, node) = (cacheme.clone(), node.clone());
-        async move { cacheme.get(&node).await.unwrap() }
-    });
+    let reader = reading(&cacheme, &node);
     copy.arrived().await;
     removal.open();
     while near.calls(Op::Remove) == 0 {
@@ -140,10 +132,8 @@ async fn c1_a_copy_to_a_nearer_remote_tier_without_leases_does_not_survive_inval
 #[tokio::test(start_paused = true)]
 async fn c1_a_leader_left_lying_between_two_tiers_writes_nothing_after_invalidate() {
     let (near, far) = (Remote::new("near"), Remote::new("far"));
-    let cacheme = cacheme([("near", near.storage()), ("far", far.storage())]).await;
-    let node = Unguarded {
-        source: Source::new(1),
-    };
+    let cacheme = process_without_local(&near, &far).await;
+    let node = Unguarded::new();
     let mut first = far.gate_after(Op::Set);
     let mut left = Box::pin(cacheme.get_with(&node, || async { 1_u64 }));
     assert!((&mut left).now_or_never().is_none());
@@ -159,10 +149,8 @@ async fn c1_a_leader_left_lying_between_two_tiers_writes_nothing_after_invalidat
 #[tokio::test(start_paused = true)]
 async fn c1_a_write_left_lying_does_not_reach_the_storage_after_invalidate() {
     let (near, far) = (Remote::new("near"), Remote::new("far"));
-    let cacheme = cacheme([("near", near.storage()), ("far", far.storage())]).await;
-    let node = Unguarded {
-        source: Source::new(1),
-    };
+    let cacheme = process_without_local(&near, &far).await;
+    let node = Unguarded::new();
     // It stands where a driver waits for a connection: nothing is sent yet.
     let mut write = far.gate_before(Op::Set);
     let mut left = Box::pin(cacheme.get_with(&node, || async { 1_u64 }));
@@ -177,10 +165,8 @@ async fn c1_a_write_left_lying_does_not_reach_the_storage_after_invalidate() {
 #[tokio::test(start_paused = true)]
 async fn c1_what_could_not_be_removed_is_not_read_by_this_process_and_is_replaced() {
     let near = Remote::new("near");
-    let cacheme = cacheme([("near", near.storage()), ("local", Local::default().storage())]).await;
-    let node = Chained {
-        source: Source::new(1),
-    };
+    let cacheme = process(&near).await;
+    let node = Chained::new();
     assert_eq!(cacheme.get(&node).await.unwrap(), 1);
     node.source.change(2);
     near.break_down(&[Op::Remove]);
@@ -192,8 +178,7 @@ async fn c1_what_could_not_be_removed_is_not_read_by_this_process_and_is_replace
     assert_eq!(near.values(), 1, "the old value is there still");
     assert_eq!(cacheme.peek(&node).await.unwrap(), None);
     assert_eq!(cacheme.get(&node).await.unwrap(), 2);
-    let other =
-        crate::source::cacheme([("near", near.storage()), ("local", Local::default().storage())]).await;
+    let other = process(&near).await;
     assert_eq!(other.get(&node).await.unwrap(), 2, "the load replaced it");
     let removals = near.calls(Op::Remove);
     sleep(Duration::from_secs(50)).await;
@@ -203,10 +188,8 @@ async fn c1_what_could_not_be_removed_is_not_read_by_this_process_and_is_replace
 #[tokio::test(start_paused = true)]
 async fn c1_what_could_not_be_removed_is_removed_later() {
     let near = Remote::new("near");
-    let cacheme = cacheme([("near", near.storage()), ("local", Local::default().storage())]).await;
-    let node = Chained {
-        source: Source::new(1),
-    };
+    let cacheme = process(&near).await;
+    let node = Chained::new();
     assert_eq!(cacheme.get(&node).await.unwrap(), 1);
     near.break_down(&[Op::Remove, Op::Set]);
     cacheme.invalidate(&node).await.unwrap_err();
@@ -228,9 +211,7 @@ async fn c1_a_refresh_that_could_not_reach_a_storage_leaves_nothing_older_to_be_
     let near = Remote::new("near");
     let local = Local::default();
     let cacheme = cacheme([("near", near.storage()), ("local", local.storage())]).await;
-    let node = Chained {
-        source: Source::new(1),
-    };
+    let node = Chained::new();
     assert_eq!(cacheme.get(&node).await.unwrap(), 1);
     node.source.change(2);
     near.break_down(&[Op::Acquire, Op::Fill, Op::Remove]);
@@ -247,10 +228,8 @@ async fn c1_a_refresh_that_could_not_reach_a_storage_leaves_nothing_older_to_be_
 #[tokio::test(start_paused = true)]
 async fn c1_a_refresh_without_leases_leaves_nothing_older_to_be_read() {
     let (near, far) = (Remote::new("near"), Remote::new("far"));
-    let cacheme = cacheme([("near", near.storage()), ("far", far.storage())]).await;
-    let node = Unguarded {
-        source: Source::new(1),
-    };
+    let cacheme = process_without_local(&near, &far).await;
+    let node = Unguarded::new();
     assert_eq!(cacheme.get(&node).await.unwrap(), 1);
     node.source.change(2);
     far.break_down(&[Op::Set]);
@@ -262,37 +241,26 @@ async fn c1_a_refresh_without_leases_leaves_nothing_older_to_be_read() {
 #[tokio::test(start_paused = true)]
 async fn c1_set_takes_the_place_of_a_load_under_way() {
     let near = Remote::new("near");
-    let cacheme = cacheme([("near", near.storage()), ("local", Local::default().storage())]).await;
-    let node = Chained {
-        source: Source::new(1),
-    };
+    let cacheme = process(&near).await;
+    let node = Chained::new();
     let loading = node.source.hold();
-    let reader = tokio::spawn({
-        let (cacheme, node) = (cacheme.clone(), node.clone());
-        async move { cacheme.get(&node).await.unwrap() }
-    });
+    let reader = reading(&cacheme, &node);
     node.source.reached().await;
     cacheme.set(&node, 7).await.unwrap();
     drop(loading);
     assert_eq!(reader.await.unwrap(), 1);
     assert_eq!(cacheme.get(&node).await.unwrap(), 7);
-    let other =
-        crate::source::cacheme([("near", near.storage()), ("local", Local::default().storage())]).await;
+    let other = process(&near).await;
     assert_eq!(other.get(&node).await.unwrap(), 7, "the fill was refused");
 }
 
 #[tokio::test(start_paused = true)]
 async fn c1_refresh_never_joins_an_older_load() {
     let near = Remote::new("near");
-    let cacheme = cacheme([("near", near.storage()), ("local", Local::default().storage())]).await;
-    let node = Chained {
-        source: Source::new(1),
-    };
+    let cacheme = process(&near).await;
+    let node = Chained::new();
     let loading = node.source.hold();
-    let reader = tokio::spawn({
-        let (cacheme, node) = (cacheme.clone(), node.clone());
-        async move { cacheme.get(&node).await.unwrap() }
-    });
+    let reader = reading(&cacheme, &node);
     node.source.reached().await;
     node.source.change(2);
     assert_eq!(cacheme.refresh(&node).await.unwrap(), 2);
@@ -308,11 +276,9 @@ node!(LocalLast, "local_last", |policy| policy
 #[tokio::test(start_paused = true)]
 async fn c2_a_local_copy_behind_a_remote_tier_does_not_fill_it() {
     let near = Remote::new("near");
-    let first = cacheme([("near", near.storage()), ("local", Local::default().storage())]).await;
-    let second = cacheme([("near", near.storage()), ("local", Local::default().storage())]).await;
-    let node = LocalLast {
-        source: Source::new(1),
-    };
+    let first = process(&near).await;
+    let second = process(&near).await;
+    let node = LocalLast::new();
     second.get(&node).await.unwrap();
     node.source.change(2);
     first.invalidate(&node).await.unwrap();
@@ -373,10 +339,8 @@ async fn l2_a_panic_while_a_value_is_stored_reaches_the_caller() {
 #[tokio::test(start_paused = true)]
 async fn l1_a_caller_that_goes_away_while_it_asks_for_a_lease_gives_it_back() {
     let near = Remote::new("near");
-    let cacheme = cacheme([("near", near.storage()), ("local", Local::default().storage())]).await;
-    let node = Chained {
-        source: Source::new(1),
-    };
+    let cacheme = process(&near).await;
+    let node = Chained::new();
     let mut asked = near.gate_after(Op::Acquire);
     let mut gone = Box::pin(cacheme.get(&node));
     assert!((&mut gone).now_or_never().is_none());
@@ -395,10 +359,8 @@ async fn l1_a_caller_that_goes_away_while_it_asks_for_a_lease_gives_it_back() {
 #[tokio::test(start_paused = true)]
 async fn l3_a_leader_that_is_never_polled_again_is_replaced_after_the_load_timeout() {
     let near = Remote::new("near");
-    let cacheme = cacheme([("near", near.storage()), ("local", Local::default().storage())]).await;
-    let node = Chained {
-        source: Source::new(1),
-    };
+    let cacheme = process(&near).await;
+    let node = Chained::new();
     let mut left = Box::pin(cacheme.get_with(&node, std::future::pending::<u64>));
     assert!((&mut left).now_or_never().is_none());
     let start = Instant::now();

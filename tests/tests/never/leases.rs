@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use cacheme::{BoxError, Cacheme, Load, LoadContext, Node, Policy};
+use cacheme::{BoxError, Load, LoadContext, Node, Policy};
 use cacheme_storage::{LeaseToken, RemoteStorage};
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use crate::fakes::{Local, Op, Remote};
-use crate::source::{Source, cacheme};
+use crate::fakes::{Op, Remote};
+use crate::source::{Source, process, reading};
 
 /// A node with a source for each key.
 #[derive(Clone, Debug)]
@@ -48,20 +48,13 @@ fn numbered(number: u64) -> Numbered {
     }
 }
 
-async fn process(near: &Remote) -> Cacheme {
-    cacheme([("near", near.storage()), ("local", Local::default().storage())]).await
-}
-
 #[tokio::test(start_paused = true)]
 async fn c2_a_fill_after_another_process_invalidated_is_refused() {
     let near = Remote::new("near");
     let (first, second) = (process(&near).await, process(&near).await);
     let node = numbered(1);
     let loading = node.source.hold();
-    let reader = tokio::spawn({
-        let (first, node) = (first.clone(), node.clone());
-        async move { first.get(&node).await.unwrap() }
-    });
+    let reader = reading(&first, &node);
     node.source.reached().await;
     node.source.change(2);
     second.invalidate(&node).await.unwrap();
@@ -194,10 +187,7 @@ async fn r3_a_key_that_another_process_loads_does_not_wait_for_our_own_load() {
     let (first, second) = (process(&near).await, process(&near).await);
     let (x, y) = (numbered(1), numbered(2));
     let x_loading = x.source.hold();
-    let theirs = tokio::spawn({
-        let (second, x) = (second.clone(), x.clone());
-        async move { second.get(&x).await.unwrap() }
-    });
+    let theirs = reading(&second, &x);
     x.source.reached().await;
     let y_loading = y.source.hold();
     let both = [x.clone(), y.clone()];

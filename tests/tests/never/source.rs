@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use cacheme::{BoxError, Cacheme, Storage};
+use cacheme::{BoxError, Cacheme, Load, Storage};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::fakes::{Local, Remote};
 
 /// A number and its loads. Clones are the same source.
 #[derive(Clone, Debug)]
@@ -90,4 +93,20 @@ pub(crate) async fn cacheme<const N: usize>(storages: [(&str, Storage); N]) -> C
         cacheme.register_storage(name, storage).await.unwrap();
     }
     cacheme
+}
+
+/// A process that shares the storage `near`, with one nearer of its own.
+pub(crate) async fn process(near: &Remote) -> Cacheme {
+    cacheme([("near", near.storage()), ("local", Local::default().storage())]).await
+}
+
+/// A process whose storages are both shared.
+pub(crate) async fn process_without_local(near: &Remote, far: &Remote) -> Cacheme {
+    cacheme([("near", near.storage()), ("far", far.storage())]).await
+}
+
+/// A read in a task of its own.
+pub(crate) fn reading<N: Load<Value = u64>>(cacheme: &Cacheme, node: &N) -> JoinHandle<u64> {
+    let (cacheme, node) = (cacheme.clone(), node.clone());
+    tokio::spawn(async move { cacheme.get(&node).await.unwrap() })
 }

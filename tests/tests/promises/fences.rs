@@ -12,7 +12,7 @@ use crate::world::{Item, LocalItem, RemoteItem, SoloItem, Source, World, settle}
 
 /// Who loads the old value.
 #[derive(Clone, Copy, Debug)]
-enum Caller {
+pub(crate) enum Caller {
     Get,
     GetAll,
     GetWith,
@@ -22,7 +22,7 @@ enum Caller {
 
 /// What comes in between.
 #[derive(Clone, Copy, Debug)]
-enum Change {
+pub(crate) enum Change {
     Invalidate,
     Set,
     Refresh,
@@ -30,7 +30,7 @@ enum Change {
 
 /// Where the caller is held meanwhile.
 #[derive(Clone, Copy, Debug)]
-enum At {
+pub(crate) enum At {
     Load,
     Before(Operation),
     After(Operation),
@@ -38,7 +38,7 @@ enum At {
 
 /// When it goes on.
 #[derive(Clone, Copy, Debug)]
-enum Then {
+pub(crate) enum Then {
     /// After the change was made, or has come as far as it can without the caller.
     Late,
     /// While the change begins.
@@ -47,7 +47,7 @@ enum Then {
     Between,
 }
 
-const STEPS: [At; 11] = [
+pub(crate) const STEPS: [At; 11] = [
     At::Load,
     At::Before(Operation::Get),
     At::After(Operation::Get),
@@ -61,7 +61,7 @@ const STEPS: [At; 11] = [
     At::After(Operation::Release),
 ];
 
-fn hold(at: At, remote: &MemoryRemote, source: &Source) -> Arc<Gate> {
+pub(crate) fn hold(at: At, remote: &MemoryRemote, source: &Source) -> Arc<Gate> {
     match at {
         At::Load => source.hold(),
         At::Before(operation) => remote.hold_before(operation),
@@ -69,7 +69,7 @@ fn hold(at: At, remote: &MemoryRemote, source: &Source) -> Arc<Gate> {
     }
 }
 
-fn change<N: Load<Value = u64> + Debug>(
+pub(crate) fn change<N: Load<Value = u64> + Debug>(
     cacheme: &Cacheme,
     node: &N,
     kind: Change,
@@ -85,7 +85,7 @@ fn change<N: Load<Value = u64> + Debug>(
     })
 }
 
-fn call<N: Load<Value = u64>>(
+pub(crate) fn call<N: Load<Value = u64>>(
     cacheme: &Cacheme,
     node: &N,
     source: &Source,
@@ -191,6 +191,12 @@ async fn c1_nothing_older_is_seen_on_a_remote_storage() {
 #[tokio::test(start_paused = true)]
 async fn c1_nothing_older_is_seen_in_memory_over_a_remote_storage() {
     let raced = races(|source| Item::new(1, source), MemoryRemote::new).await;
+    assert!(raced >= 100, "{raced}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_nothing_older_is_seen_where_changes_are_told() {
+    let raced = races(|source| Item::new(1, source), MemoryRemote::with_bus).await;
     assert!(raced >= 100, "{raced}");
 }
 

@@ -33,8 +33,10 @@ async fn r1_ten_thousand_callers_of_one_key_cause_one_load() {
     assert_eq!(source.loads(), 1);
     let stats = world.cacheme.stats::<Item>();
     assert_eq!((stats.loads, stats.in_flight), (1, 0));
+    // A third of them asks twice.
+    let asked = 10_000 + 3_333;
     assert!(
-        stats.joined < 10_000,
+        stats.joined < asked,
         "the one that loads joins nobody: {}",
         stats.joined
     );

@@ -11,7 +11,7 @@ use tests::{Proxy, mariadb, mongodb, postgres, redis};
 
 use super::{entry, open};
 
-fn is_pending<F: Future>(future: std::pin::Pin<&mut F>) -> bool {
+pub(super) fn is_pending<F: Future>(future: std::pin::Pin<&mut F>) -> bool {
     future.poll(&mut Context::from_waker(Waker::noop())).is_pending()
 }
 

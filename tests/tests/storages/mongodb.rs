@@ -1,4 +1,3 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,9 +9,9 @@ use mongodb::event::command::CommandEvent;
 use mongodb::options::{ClientOptions, ReadPreference, SelectionCriteria};
 use mongodb::{Client, Collection};
 
-use tests::{Kind, Server, mongodb_on_disk, shared_url};
+use tests::{Kind, Server, shared_url};
 
-use super::{entry, eventually, open};
+use super::{entry, open};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -31,107 +30,6 @@ fn shared(collection: &str) -> String {
 async fn documents(collection: &str) -> Collection<Document> {
     let client = Client::with_uri_str(shared_url(Kind::MongoDb)).await.unwrap();
     client.database("test").collection(collection)
-}
-
-async fn reason(url: &str) -> String {
-    let storage = Storage::open(url).unwrap();
-    let error = storage.as_remote().unwrap().connect().await.unwrap_err();
-    let printed = format!("{error} {error:?} {storage:?} {}", storage.location());
-    assert!(!printed.contains("s3cret"), "{printed}");
-    error.to_string()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn mongodb_says_what_is_wrong() {
-    let mut server = mongodb_on_disk();
-    let client = Client::with_uri_str(url(&server, "")).await.unwrap();
-    let admin = client.database("admin");
-    for (user, role) in [("app", "readWrite"), ("reader", "read")] {
-        admin
-            .run_command(doc! {
-                "createUser": user, "pwd": "s3cret", "roles": [{ "role": role, "db": "test" }],
-            })
-            .await
-            .unwrap();
-    }
-    client.shutdown().await;
-    std::fs::write(server.dir().join("auth"), "").unwrap();
-    // Not killed: the users are to be there afterwards.
-    server.stop();
-    server.restart();
-    let port = server.port();
-    let at = |login: &str| format!("mongodb://{login}127.0.0.1:{port}/test?authSource=admin&timeout=10s");
-    open(&at("app:s3cret@"))
-        .set(&[entry(b"a", "v", None)])
-        .await
-        .unwrap();
-    let wrong = reason(&at("app:s3cretly@")).await;
-    assert!(
-        wrong.contains("refused") && wrong.to_lowercase().contains("authentication failed"),
-        "{wrong}"
-    );
-    let wrong = reason(&at("")).await;
-    assert!(
-        wrong.contains("refused") && wrong.contains("requires authentication"),
-        "{wrong}"
-    );
-    let wrong = reason(&(at("reader:s3cret@") + "&collection=absent")).await;
-    assert!(
-        wrong.contains("collection `absent` cannot be made") && wrong.contains("not authorized"),
-        "{wrong}"
-    );
-    assert!(
-        wrong.contains("make it with: db.getCollection(\"absent\").createIndex("),
-        "{wrong}"
-    );
-
-    // Who may only read, reads.
-    let reader = open(&at("reader:s3cret@"));
-    let found = reader.acquire(&[b"a"], LeaseToken(1), MINUTE, false).await;
-    assert_eq!(found.unwrap(), [Acquired::Value("v".into())]);
-    let error = reader.set(&[entry(b"a", "w", None)]).await.unwrap_err();
-    assert!(matches!(error, Error::Refused { .. }), "{error}");
-    assert_eq!(reader.get(&[b"a"]).await.unwrap(), [Some("v".into())]);
-
-    let wrong = reason("mongodb://app:s3cret@127.0.0.1:1/app?acquire_timeout=200ms").await;
-    assert!(
-        wrong.contains("mongodb://127.0.0.1:1/app cannot be reached") && wrong.contains("refused"),
-        "{wrong}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn mongodb_collections_of_another_shape_are_refused() {
-    let found = reason(&(shared("not_made") + "&create=false")).await;
-    assert!(
-        found.ends_with(
-            "collection `not_made` lacks its index; run: db.getCollection(\"not_made\").createIndex(\
-             { expires_at: 1 }, { name: \"cacheme_expiry\", expireAfterSeconds: 0 })"
-        ),
-        "{found}"
-    );
-    let database = documents("x").await.client().database("test");
-    let index = |collection: &str, after: i32| {
-        doc! {
-            "createIndexes": collection,
-            "indexes": [{ "key": { "expires_at": 1 }, "name": "own", "expireAfterSeconds": after }],
-        }
-    };
-    database.run_command(index("other_index", 3600)).await.unwrap();
-    let found = reason(&shared("other_index")).await;
-    assert!(found.contains("has another index of `expires_at`"), "{found}");
-    // An index by another name does the same.
-    database.run_command(index("own_index", 0)).await.unwrap();
-    open(&(shared("own_index") + "&create=false"))
-        .connect()
-        .await
-        .unwrap();
-    database
-        .run_command(doc! { "create": "folding", "collation": { "locale": "en", "strength": 2 } })
-        .await
-        .unwrap();
-    let found = reason(&shared("folding")).await;
-    assert!(found.contains("has the option `collation`"), "{found}");
 }
 
 #[test]
@@ -274,40 +172,6 @@ async fn mongodb_answers_each_call_with_one_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mongodb_fills_tell_what_was_lost() {
-    let storage = open(&shared("fills"));
-    let names: Vec<_> = (0..60_u8).map(|name| [name]).collect();
-    let keys: Vec<&[u8]> = names.iter().map(|name| &name[..]).collect();
-    let token = LeaseToken(7);
-    storage.acquire(&keys, token, MINUTE, false).await.unwrap();
-    // Taken away in four ways.
-    storage.remove(&keys[10..20]).await.unwrap();
-    let set: Vec<_> = keys[30..40].iter().map(|key| entry(key, "set", None)).collect();
-    storage.set(&set).await.unwrap();
-    storage
-        .acquire(&keys[50..55], LeaseToken(8), MINUTE, true)
-        .await
-        .unwrap();
-    storage.release(&keys[59..], token).await.unwrap();
-    let entries: Vec<_> = keys.iter().map(|key| entry(key, key.to_vec(), None)).collect();
-    let filled = storage.fill(&entries, token).await.unwrap();
-    let found = storage.get(&keys).await.unwrap();
-    for (at, key) in keys.iter().enumerate() {
-        let is_set = (30..40).contains(&at);
-        let is_lost = is_set || (10..20).contains(&at) || (50..55).contains(&at) || at == 59;
-        let expected = match (is_lost, is_set) {
-            (false, _) => Some(Bytes::copy_from_slice(key)),
-            (true, true) => Some("set".into()),
-            (true, false) => None,
-        };
-        assert_eq!(filled[at] == Filled::Lost, is_lost, "fill of {at}");
-        assert_eq!(found[at], expected, "value of {at}");
-    }
-    let rows = documents("fills").await.count_documents(doc! {}).await.unwrap();
-    assert_eq!(rows, 60 - 11, "nothing is left of what was lost");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn mongodb_foreign_documents_are_no_values() {
     let storage = open(&shared("foreign"));
     storage.connect().await.unwrap();
@@ -406,95 +270,4 @@ async fn mongodb_removes_what_has_expired_by_itself() {
     let at = long.get_datetime("expires_at").unwrap().timestamp_millis();
     let left = at - i64::try_from(storage.now_ms()).unwrap();
     assert!((50_000..=60_000).contains(&left), "{left}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn mongodb_comes_back_after_a_restart_and_a_freeze() {
-    let mut server = mongodb_on_disk();
-    let storage = open(&url(&server, "?connections=3"));
-    let keys: Vec<&[u8]> = vec![b"a"];
-    storage.set(&[entry(b"a", "v", None)]).await.unwrap();
-    let reads = (0..6).map(|_| {
-        let storage = Arc::clone(&storage);
-        tokio::spawn(async move { storage.get(&[b"a"]).await })
-    });
-    for read in reads.collect::<Vec<_>>() {
-        read.await.unwrap().unwrap();
-    }
-    server.restart();
-    // The driver finds out by itself when the server is back.
-    eventually("the server answers", async || storage.get(&keys).await.is_ok()).await;
-
-    server.freeze();
-    for _ in 0..6 {
-        let read = tokio::time::timeout(Duration::from_millis(50), storage.get(&keys)).await;
-        assert!(read.is_err(), "a frozen server answers nothing");
-    }
-    server.thaw();
-    eventually("the server answers", async || storage.get(&keys).await.is_ok()).await;
-
-    server.kill();
-    let error = storage.get(&keys).await.unwrap_err();
-    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
-    server.restart();
-    eventually("the server answers", async || {
-        storage.set(&[entry(b"a", "w", None)]).await.is_ok()
-    })
-    .await;
-    assert_eq!(storage.get(&keys).await.unwrap(), [Some("w".into())]);
-}
-
-#[test]
-fn mongodb_serves_several_runtimes_one_after_the_other() {
-    let storage = open(&shared("runtimes"));
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-    };
-    for turn in 0..3 {
-        runtime().block_on(async {
-            if turn == 0 {
-                storage.set(&[entry(b"a", "v", None)]).await.unwrap();
-            }
-            let found = storage.get(&[b"a"]).await.unwrap();
-            assert_eq!(found, [Some("v".into())], "turn {turn}");
-        });
-    }
-    runtime().block_on(async {
-        storage.close().await.unwrap();
-        let error = storage.get(&[b"a"]).await.unwrap_err();
-        assert!(error.to_string().contains("was closed"), "{error}");
-    });
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn mongodb_callers_wait_a_bounded_time_for_a_connection() {
-    let server = mongodb_on_disk();
-    let storage = open(&url(&server, "?connections=1&acquire_timeout=100ms"));
-    storage.connect().await.unwrap();
-    server.freeze();
-    let refused = AtomicUsize::new(0);
-    let ask = async || {
-        let asked = tokio::time::timeout(MINUTE, storage.get(&[b"a"]));
-        if let Err(error) = asked.await.unwrap() {
-            assert!(matches!(error, Error::Unreachable { .. }), "{error}");
-            refused.fetch_add(1, Ordering::SeqCst);
-        }
-    };
-    let first = async {
-        // Holds the only connection until the others were told.
-        tokio::select! {
-            found = storage.get(&[b"a"]) => panic!("a frozen server answers: {found:?}"),
-            () = async {
-                while refused.load(Ordering::SeqCst) < 3 {
-                    tokio::task::yield_now().await;
-                }
-            } => {}
-        }
-    };
-    tokio::join!(first, ask(), ask(), ask());
-    server.thaw();
-    eventually("the server answers", async || storage.get(&[b"a"]).await.is_ok()).await;
 }

@@ -1,4 +1,4 @@
-//! Redis servers that cannot be had here, by a proxy that answers some commands itself.
+//! A Redis server that cannot be had here, by a proxy that answers some commands itself.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -28,8 +28,6 @@ enum Plan {
     Pass,
     /// Answer in its place.
     Answer(&'static [u8]),
-    /// Change what the server answers.
-    Change,
 }
 
 /// A server that does not know `SET` with `NX` and `GET` together, as those before version 7.
@@ -43,50 +41,21 @@ pub(super) fn old(target: u16) -> OtherRedis {
             false => Plan::Pass,
         }
     };
-    serve(target, plan, Some)
-}
-
-/// A server whose clock is off by so many seconds, as seen from here; as good as a client whose clock is off the other
-/// way.
-pub(super) fn off_by(target: u16, seconds: i64) -> OtherRedis {
-    let plan = |command: &[u8]| match command {
-        b"*1\r\n$4\r\nTIME\r\n" => Plan::Change,
-        _ => Plan::Pass,
-    };
-    serve(target, plan, move |answer| {
-        let answer = String::from_utf8(answer).ok()?;
-        // An array of two: seconds and microseconds.
-        let parts: Vec<&str> = answer.split("\r\n").collect();
-        let shifted = (parts[2].parse::<i64>().ok()? + seconds).to_string();
-        let micros = (parts[3], parts[4]);
-        Some(
-            format!(
-                "*2\r\n${}\r\n{shifted}\r\n{}\r\n{}\r\n",
-                shifted.len(),
-                micros.0,
-                micros.1
-            )
-            .into_bytes(),
-        )
-    })
+    serve(target, plan)
 }
 
 /// Passes commands on as they come, and the answers back.
-fn serve(
-    target: u16,
-    plan: impl Fn(&[u8]) -> Plan + Send + Sync + 'static,
-    change: impl Fn(Vec<u8>) -> Option<Vec<u8>> + Send + Sync + 'static,
-) -> OtherRedis {
+fn serve(target: u16, plan: impl Fn(&[u8]) -> Plan + Send + Sync + 'static) -> OtherRedis {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let altered = Arc::new(AtomicUsize::new(0));
-    let (counter, how) = (Arc::clone(&altered), Arc::new((plan, change)));
+    let (counter, plan) = (Arc::clone(&altered), Arc::new(plan));
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            let (counter, how) = (Arc::clone(&counter), Arc::clone(&how));
+            let (counter, plan) = (Arc::clone(&counter), Arc::clone(&plan));
             thread::spawn(move || {
                 let mut lines = Lines::new(client, target)?;
-                while let Some(altered) = lines.turn(&how.0, &how.1) {
+                while let Some(altered) = lines.turn(&*plan) {
                     counter.fetch_add(altered, Ordering::SeqCst);
                 }
                 Some(())
@@ -113,14 +82,13 @@ impl Lines {
     }
 
     /// Passes on what the client has sent by now; says how many answers were altered.
-    fn turn(
-        &mut self,
-        plan: impl Fn(&[u8]) -> Plan,
-        change: impl Fn(Vec<u8>) -> Option<Vec<u8>>,
-    ) -> Option<usize> {
+    fn turn(&mut self, plan: impl Fn(&[u8]) -> Plan) -> Option<usize> {
         let (mut plans, mut commands, mut answers) = (Vec::new(), Vec::new(), Vec::new());
         while plans.is_empty() || !self.client.buffer().is_empty() {
             let command = element(&mut self.client)?;
+            if command.windows(11).take(16).any(|part| part == b"SUBSCRIBE\r\n") {
+                return self.pass_all(&command);
+            }
             let plan = plan(&command);
             if !matches!(plan, Plan::Answer(_)) {
                 commands.extend(command);
@@ -134,11 +102,25 @@ impl Lines {
             match plan {
                 Plan::Pass => answers.extend(element(&mut self.server)?),
                 Plan::Answer(answer) => answers.extend(answer),
-                Plan::Change => answers.extend(change(element(&mut self.server)?)?),
             }
         }
         self.client.get_mut().write_all(&answers).ok()?;
         Some(altered)
+    }
+
+    /// Who subscribes is no longer answered command by command.
+    fn pass_all(&mut self, first: &[u8]) -> Option<usize> {
+        let server = self.server.get_mut();
+        server.write_all(first).ok()?;
+        let (mut from, mut to) = (server.try_clone().ok()?, self.client.get_ref().try_clone().ok()?);
+        thread::spawn(move || {
+            // It ends with either side; then the other is to end as well.
+            let _ = std::io::copy(&mut from, &mut to);
+            let _ = to.shutdown(std::net::Shutdown::Both);
+        });
+        let _ = std::io::copy(&mut self.client, server);
+        let _ = server.shutdown(std::net::Shutdown::Both);
+        None
     }
 }
 

@@ -1,7 +1,6 @@
-use std::sync::Arc;
 use std::time::Duration;
 
-use cacheme_storage::{Acquired, Bytes, Error, LeaseToken, Postgres, RemoteEntry, RemoteStorage};
+use cacheme_storage::{Acquired, Bytes, LeaseToken, Postgres, RemoteEntry, RemoteStorage};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -43,80 +42,6 @@ pub(super) async fn with_passwords(server: &Server, users: &[&str]) -> PgPool {
         .await;
     }
     pool
-}
-
-async fn reason(url: &str) -> String {
-    let error = open(url).connect().await.unwrap_err();
-    assert!(!format!("{error} {error:?}").contains("sEcReT"));
-    error.to_string()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn postgres_says_what_is_wrong() {
-    let server = postgres();
-    let pool = with_passwords(&server, &["poor"]).await;
-    let port = server.port();
-    let wrong = reason(&format!("postgres://poor:not-sEcReT@127.0.0.1:{port}/postgres")).await;
-    assert!(
-        wrong.contains("refused") && wrong.contains("password authentication failed"),
-        "{wrong}"
-    );
-    let wrong = reason(&format!("postgres://poor:sEcReT@127.0.0.1:{port}/other")).await;
-    assert!(wrong.contains("database \"other\" does not exist"), "{wrong}");
-    let wrong = reason("postgres://app:sEcReT@127.0.0.1:1/app").await;
-    assert!(
-        wrong.contains("cannot be reached") && wrong.contains("refused"),
-        "{wrong}"
-    );
-    let wrong = reason(&url(&server, "?sslmode=require")).await;
-    assert!(wrong.contains("TLS"), "{wrong}");
-
-    let wrong = reason(&url(&server, "?create=false&table=public.absent")).await;
-    let (_, ddl) = wrong
-        .split_once("table `public.absent` does not exist; run: ")
-        .unwrap();
-    run(&pool, ddl).await;
-    open(&url(&server, "?create=false&table=public.absent"))
-        .connect()
-        .await
-        .unwrap();
-
-    run(
-        &pool,
-        "CREATE TABLE foreign_shape (key text PRIMARY KEY, value text)",
-    )
-    .await;
-    let wrong = reason(&url(&server, "?table=foreign_shape")).await;
-    assert!(
-        wrong.contains("has another shape (key text, value text)"),
-        "{wrong}"
-    );
-
-    let wrong = reason(&format!("postgres://poor:sEcReT@127.0.0.1:{port}/postgres")).await;
-    assert!(
-        wrong.contains("cannot be made") && wrong.contains("permission denied"),
-        "{wrong}"
-    );
-    assert!(wrong.contains("make it with: CREATE TABLE"), "{wrong}");
-
-    // A read-only server reads, and says that it does not write.
-    let storage = open(&url(&server, ""));
-    storage.set(&[entry(b"a", "v", None)]).await.unwrap();
-    run(
-        &pool,
-        "ALTER DATABASE postgres SET default_transaction_read_only = on",
-    )
-    .await;
-    let read_only = open(&url(&server, ""));
-    assert_eq!(read_only.get(&[b"a"]).await.unwrap(), [Some("v".into())]);
-    let error = read_only.set(&[entry(b"a", "w", None)]).await.unwrap_err();
-    assert!(matches!(error, Error::Refused { .. }), "{error}");
-    assert!(error.to_string().contains("read-only"), "{error}");
-    run(
-        &pool,
-        "SET default_transaction_read_only = off; DROP TABLE cacheme",
-    )
-    .await;
 }
 
 /// Statements that the server ran meanwhile, by its own count.
@@ -171,65 +96,6 @@ async fn postgres_answers_each_call_with_one_statement() {
     ran("remove").await;
     storage.close().await.unwrap();
     assert!(!pool.is_closed());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn postgres_comes_back_after_a_restart_and_a_freeze() {
-    let mut server = postgres();
-    let storage = open(&url(&server, "?connections=3"));
-    let keys: Vec<&[u8]> = vec![b"a"];
-    storage.set(&[entry(b"a", "v", None)]).await.unwrap();
-    // Several idle connections, all of which the restart breaks.
-    let reads = (0..6).map(|_| {
-        let storage = Arc::clone(&storage);
-        tokio::spawn(async move { storage.get(&[b"a"]).await })
-    });
-    for read in reads.collect::<Vec<_>>() {
-        read.await.unwrap().unwrap();
-    }
-    server.restart();
-    assert_eq!(storage.get(&keys).await.unwrap(), [Some("v".into())]);
-
-    server.freeze();
-    for _ in 0..6 {
-        let read = tokio::time::timeout(Duration::from_millis(50), storage.get(&keys)).await;
-        assert!(read.is_err(), "a frozen server answers nothing");
-    }
-    server.thaw();
-    assert_eq!(storage.get(&keys).await.unwrap(), [Some("v".into())]);
-
-    server.kill();
-    let error = storage.get(&keys).await.unwrap_err();
-    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
-    server.restart();
-    assert_eq!(storage.get(&keys).await.unwrap(), [Some("v".into())]);
-}
-
-#[test]
-fn postgres_serves_several_runtimes_one_after_the_other() {
-    let server = postgres();
-    let storage = open(&url(&server, ""));
-    for turn in 0..3 {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            if turn == 0 {
-                storage.set(&[entry(b"a", "v", None)]).await.unwrap();
-            }
-            assert_eq!(
-                storage.get(&[b"a"]).await.unwrap(),
-                [Some("v".into())],
-                "turn {turn}"
-            );
-        });
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(storage.close()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -226,26 +226,6 @@ async fn a_value_over_the_limit_of_the_server_is_refused_with_the_limit() {
     assert_eq!(redis.get(&[b"k"]).await.unwrap(), [None]);
 }
 
-#[test]
-fn a_storage_outlives_the_runtime_that_connected_it() {
-    let server = tests::redis(&[]);
-    let redis = open(&url(&server));
-    for round in 0..3 {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let value = format!("{round}");
-        runtime.block_on(async {
-            redis.set(&[entry(b"k", value.clone(), None)]).await.unwrap();
-            assert_eq!(
-                redis.get(&[b"k"]).await.unwrap(),
-                [Some(Bytes::from(value.clone()))]
-            );
-        });
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_swallows_everything_is_given_up() {
     let server = tests::redis(&[]);
@@ -442,7 +422,7 @@ fn mistakes_in_the_url_name_themselves() {
         ("redis://h:port", "has no number for a port"),
         ("redis://", "names no host"),
         ("redis://a,b", "`redis+cluster://`"),
-        ("redis://h?tls=1", "unknown option `tls`; known are: timeout"),
+        ("redis://h?tls=1", "unknown option `tls`; known are: bus, timeout"),
         (
             "rediss://h?ca=/nowhere",
             "option `ca` must be the path of a readable PEM file",

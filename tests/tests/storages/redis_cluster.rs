@@ -1,112 +1,30 @@
 //! A cluster of three masters with a replica each.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cacheme_storage::{Acquired, Bytes, Filled, LeaseToken, RemoteEntry, RemoteStorage, conformance};
-use tests::{Server, redis};
+use tests::{RedisCluster, Server, redis_cli};
 
 use super::{entry, eventually, open};
 
-struct Cluster {
-    servers: Vec<Server>,
-}
-
-impl Cluster {
-    async fn start() -> Self {
-        let servers: Vec<_> = (0..6)
-            .map(|_| {
-                let bus = tests::free_port().to_string();
-                redis(&[
-                    "--cluster-enabled",
-                    "yes",
-                    "--cluster-node-timeout",
-                    "800",
-                    "--repl-diskless-sync-delay",
-                    "0",
-                    "--cluster-port",
-                    &bus,
-                ])
-            })
-            .collect();
-        let addresses: Vec<_> = servers
-            .iter()
-            .map(|server| format!("127.0.0.1:{}", server.port()))
-            .collect();
-        let created = Command::new("redis-cli")
-            .args(["--cluster", "create"])
-            .args(&addresses)
-            .args(["--cluster-replicas", "1", "--cluster-yes"])
-            .output()
-            .unwrap();
-        assert!(
-            created.status.success(),
-            "{}",
-            String::from_utf8_lossy(&created.stdout)
-        );
-        let cluster = Self { servers };
-        cluster.whole().await;
-        cluster
-    }
-
-    /// Waits until every server knows all others, and every replica can take the place of its master.
-    async fn whole(&self) {
-        for server in &self.servers {
-            eventually("the cluster is whole", async || {
-                let state = cli(server.port(), &["cluster", "info"]);
-                let nodes = cli(server.port(), &["cluster", "nodes"]);
-                let replication = cli(server.port(), &["info", "replication"]);
-                let in_step = ["role:master", "master_link_status:up"]
-                    .iter()
-                    .any(|fact| replication.contains(fact));
-                state.contains("cluster_state:ok")
-                    && nodes.matches("slave").count() == 3
-                    && !nodes.contains("fail")
-                    && in_step
-            })
-            .await;
-        }
-    }
-
-    fn url(&self) -> String {
-        let ports = [self.servers[0].port(), self.servers[4].port()];
-        format!("redis+cluster://127.0.0.1:{},127.0.0.1:{}", ports[0], ports[1])
-    }
-
-    /// The places of the masters.
-    fn masters(&self) -> Vec<usize> {
-        let is_master = |place: &usize| cli(self.servers[*place].port(), &["role"]).starts_with("master");
-        (0..self.servers.len()).filter(is_master).collect()
-    }
-
-    /// How often the servers were asked, command by command.
-    fn calls(&self, command: &str) -> Vec<usize> {
-        let calls = |server: &Server| {
-            let stats = cli(server.port(), &["info", "commandstats"]);
-            let line = stats
-                .lines()
-                .find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
-            line.and_then(|line| line.split(',').next()?.parse().ok())
-                .unwrap_or(0)
-        };
-        self.servers.iter().map(calls).collect()
-    }
-}
-
-fn cli(port: u16, command: &[&str]) -> String {
-    let output = Command::new("redis-cli")
-        .args(["-p", &port.to_string()])
-        .args(command)
-        .output()
-        .unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned()
+/// How often the servers were asked, command by command.
+fn calls(cluster: &RedisCluster, command: &str) -> Vec<usize> {
+    let calls = |server: &Server| {
+        let stats = redis_cli(server.port(), &["info", "commandstats"]);
+        let line = stats
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        line.and_then(|line| line.split(',').next()?.parse().ok())
+            .unwrap_or(0)
+    };
+    cluster.servers.iter().map(calls).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_cluster_conforms() {
-    let cluster = Cluster::start().await;
+    let cluster = RedisCluster::start();
     conformance::remote(open(&cluster.url())).await;
-    let sets = cluster.calls("set");
+    let sets = calls(&cluster, "set");
     assert_eq!(
         sets.iter().filter(|&&count| count > 10_000).count(),
         6,
@@ -115,9 +33,9 @@ async fn redis_cluster_conforms() {
 }
 
 /// How often each server read something that a client sent.
-fn reads(cluster: &Cluster) -> Vec<usize> {
+fn reads(cluster: &RedisCluster) -> Vec<usize> {
     let reads = |server: &Server| {
-        let stats = cli(server.port(), &["info", "stats"]);
+        let stats = redis_cli(server.port(), &["info", "stats"]);
         let line = stats
             .lines()
             .find_map(|line| line.strip_prefix("total_reads_processed:"));
@@ -128,14 +46,14 @@ fn reads(cluster: &Cluster) -> Vec<usize> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_is_one_round_trip_to_each_server() {
-    let cluster = Cluster::start().await;
+    let cluster = RedisCluster::start();
     let storage = open(&cluster.url());
     let names: Vec<String> = (0..300).map(|n| n.to_string()).collect();
     let keys: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
     storage.connect().await.unwrap();
-    let (before, gets) = (reads(&cluster), cluster.calls("get"));
+    let (before, gets) = (reads(&cluster), calls(&cluster, "get"));
     storage.get(&keys).await.unwrap();
-    let (after, got) = (reads(&cluster), cluster.calls("get"));
+    let (after, got) = (reads(&cluster), calls(&cluster, "get"));
     assert_eq!(got.iter().sum::<usize>() - gets.iter().sum::<usize>(), keys.len());
     for (before, after) in before.iter().zip(&after) {
         // Ours, those of these questions, and what replicas say every second.
@@ -145,7 +63,7 @@ async fn a_call_is_one_round_trip_to_each_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_or_frozen_master_is_replaced() {
-    let mut cluster = Cluster::start().await;
+    let mut cluster = RedisCluster::start();
     let storage = open(&cluster.url());
     let names: Vec<String> = (0..300).map(|n| n.to_string()).collect();
     let keys: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
@@ -156,14 +74,14 @@ async fn a_dead_or_frozen_master_is_replaced() {
     cluster.servers[masters[0]].kill();
     all_slots_work(&*storage, &keys).await;
     cluster.servers[masters[0]].restart();
-    cluster.whole().await;
+    cluster.wait_until_whole();
 
     // Its connections stay open and silent, so only callers who give up hint at it.
     let other = cluster.servers[masters[2]].port();
     cluster.servers[masters[1]].freeze();
     eventually("the cluster has a new master", async || {
         let _ = set_in_time(&*storage, &keys).await;
-        let nodes = cli(other, &["cluster", "nodes"]);
+        let nodes = redis_cli(other, &["cluster", "nodes"]);
         nodes
             .lines()
             .filter(|node| node.contains("master") && !node.contains("fail"))
@@ -219,14 +137,14 @@ async fn all_slots_work(storage: &dyn RemoteStorage, keys: &[&[u8]]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slots_that_move_are_followed() {
-    let cluster = Cluster::start().await;
+    let cluster = RedisCluster::start();
     let storage = open(&cluster.url());
     // All in one slot.
     let names: Vec<String> = (0..50).map(|n| format!("{{tag}}{n}")).collect();
     let keys: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
     storage.set(&entries(&keys)).await.unwrap();
 
-    let slot = cli(cluster.servers[0].port(), &["cluster", "keyslot", "tag"])
+    let slot = redis_cli(cluster.servers[0].port(), &["cluster", "keyslot", "tag"])
         .trim()
         .to_owned();
     let ports: Vec<u16> = cluster
@@ -234,16 +152,16 @@ async fn slots_that_move_are_followed() {
         .iter()
         .map(|&place| cluster.servers[place].port())
         .collect();
-    let has = |port: u16| cli(port, &["cluster", "countkeysinslot", &slot]).trim() != "0";
+    let has = |port: u16| redis_cli(port, &["cluster", "countkeysinslot", &slot]).trim() != "0";
     let from = *ports.iter().find(|&&port| has(port)).unwrap();
     let to = *ports.iter().find(|&&port| port != from).unwrap();
-    let id = |port: u16| cli(port, &["cluster", "myid"]).trim().to_owned();
+    let id = |port: u16| redis_cli(port, &["cluster", "myid"]).trim().to_owned();
     let (from_id, to_id) = (id(from), id(to));
-    cli(to, &["cluster", "setslot", &slot, "importing", &from_id]);
-    cli(from, &["cluster", "setslot", &slot, "migrating", &to_id]);
+    redis_cli(to, &["cluster", "setslot", &slot, "importing", &from_id]);
+    redis_cli(from, &["cluster", "setslot", &slot, "migrating", &to_id]);
     // Half of the keys have gone before.
     for name in &names[..25] {
-        cli(
+        redis_cli(
             from,
             &["migrate", "127.0.0.1", &to.to_string(), name, "0", "5000"],
         );
@@ -254,17 +172,17 @@ async fn slots_that_move_are_followed() {
         expected,
         "while the slot moves"
     );
-    let asked = cluster.calls("asking").iter().sum::<usize>();
+    let asked = calls(&cluster, "asking").iter().sum::<usize>();
     assert!(asked >= 25, "{asked} keys were asked for where they went");
 
     for name in &names[25..] {
-        cli(
+        redis_cli(
             from,
             &["migrate", "127.0.0.1", &to.to_string(), name, "0", "5000"],
         );
     }
     for port in [to, from] {
-        cli(port, &["cluster", "setslot", &slot, "node", &to_id]);
+        redis_cli(port, &["cluster", "setslot", &slot, "node", &to_id]);
     }
     assert_eq!(
         storage.get(&keys).await.unwrap(),

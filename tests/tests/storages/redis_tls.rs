@@ -1,13 +1,14 @@
 //! Redis over TLS, with an authority and a certificate made here.
 
 use std::fs;
+use std::time::Duration;
 
-use cacheme_storage::{Error, Redis, RemoteStorage, conformance};
+use cacheme_storage::{Acquired, Error, Filled, LeaseToken, Redis, RemoteStorage, conformance};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
-use tests::Server;
+use tests::{Server, redis_cli, redis_sentinel};
 
-use super::open;
+use super::{entry, eventually, open};
 
 pub(super) struct Certificates {
     pub(super) dir: TempDir,
@@ -16,6 +17,10 @@ pub(super) struct Certificates {
 
 /// An authority, and a server's certificate for `localhost` by it.
 pub(super) fn certificates() -> Certificates {
+    certificates_for(&["localhost"])
+}
+
+fn certificates_for(names: &[&str]) -> Certificates {
     let dir = tempfile::tempdir().unwrap();
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -24,7 +29,8 @@ pub(super) fn certificates() -> Certificates {
     let issuer = Issuer::new(params, key);
 
     let key = KeyPair::generate().unwrap();
-    let server = CertificateParams::new(vec!["localhost".into()]).unwrap();
+    let names: Vec<_> = names.iter().map(|&name| name.into()).collect();
+    let server = CertificateParams::new(names).unwrap();
     let server = server.signed_by(&key, &issuer).unwrap();
     fs::write(dir.path().join("ca.pem"), &authority).unwrap();
     fs::write(dir.path().join("cert.pem"), server.pem()).unwrap();
@@ -32,29 +38,114 @@ pub(super) fn certificates() -> Certificates {
     Certificates { dir, authority }
 }
 
-/// A server that speaks TLS on `tls_port` too.
+impl Certificates {
+    /// What makes a server speak TLS on `port`.
+    fn arguments(&self, port: u16) -> Vec<String> {
+        let path = |file: &str| self.dir.path().join(file).display().to_string();
+        [
+            ("port", port.to_string()),
+            ("cert-file", path("cert.pem")),
+            ("key-file", path("key.pem")),
+            ("ca-cert-file", path("ca.pem")),
+            ("auth-clients", "no".into()),
+        ]
+        .into_iter()
+        .flat_map(|(name, value)| [format!("--tls-{name}"), value])
+        .collect()
+    }
+
+    fn ca(&self) -> String {
+        self.dir.path().join("ca.pem").display().to_string()
+    }
+}
+
+/// A server that speaks TLS on `tls_port` too, with these arguments besides.
+fn server_with(certificates: &Certificates, tls_port: u16, more: &[&str]) -> Server {
+    let tls = certificates.arguments(tls_port);
+    let all: Vec<_> = tls
+        .iter()
+        .map(String::as_str)
+        .chain(more.iter().copied())
+        .collect();
+    tests::redis(&all)
+}
+
 fn server(certificates: &Certificates, tls_port: u16) -> Server {
-    let path = |file: &str| certificates.dir.path().join(file).display().to_string();
-    tests::redis(&[
-        "--tls-port",
-        &tls_port.to_string(),
-        "--tls-cert-file",
-        &path("cert.pem"),
-        "--tls-key-file",
-        &path("key.pem"),
-        "--tls-ca-cert-file",
-        &path("ca.pem"),
-        "--tls-auth-clients",
-        "no",
-    ])
+    server_with(certificates, tls_port, &[])
+}
+
+/// Every call works, and what it wrote is on that server.
+async fn works(url: &str, server: &Server) {
+    let storage = open(url);
+    let (token, time) = (LeaseToken(1), Duration::from_secs(9));
+    storage.set(&[entry(b"set", "v", None)]).await.unwrap();
+    let granted = storage.acquire(&[b"leased"], token, time, false).await.unwrap();
+    assert_eq!(granted, [Acquired::Granted]);
+    let filled = storage.fill(&[entry(b"leased", "w", None)], token).await.unwrap();
+    assert_eq!(filled, [Filled::Stored]);
+    let found = storage.get(&[b"set", b"leased"]).await.unwrap();
+    assert_eq!(found, [Some("v".into()), Some("w".into())]);
+    assert_eq!(redis_cli(server.port(), &["get", "set"]).trim(), "v");
+    storage.close().await.unwrap();
+}
+
+async fn is_refused(url: &str, why: &str) {
+    let error = open(url).connect().await.expect_err(url).to_string();
+    assert!(error.contains(why), "{url}: {error}");
+}
+
+/// Of one server, which has all slots: that all are asked over TLS is what there is to see.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_cluster_is_reached_over_tls() {
+    // A cluster tells the addresses of its servers as numbers.
+    let (certificates, port) = (certificates_for(&["localhost", "127.0.0.1"]), tests::free_port());
+    let bus = tests::free_port().to_string();
+    // Redis 7.0 names the ports of TLS only where its servers speak it among themselves.
+    let more = [
+        "--cluster-enabled",
+        "yes",
+        "--cluster-port",
+        &bus,
+        "--tls-cluster",
+        "yes",
+    ];
+    let server = server_with(&certificates, port, &more);
+    redis_cli(server.port(), &["cluster", "addslotsrange", "0", "16383"]);
+    eventually("the cluster works", async || {
+        redis_cli(server.port(), &["cluster", "info"]).contains("cluster_state:ok")
+    })
+    .await;
+    let url = format!("rediss+cluster://localhost:{port}");
+    is_refused(&url, "UnknownIssuer").await;
+    works(&format!("{url}?ca={}", certificates.ca()), &server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_and_their_master_are_reached_over_tls() {
+    let (certificates, port) = (certificates_for(&["localhost", "127.0.0.1"]), tests::free_port());
+    let server = server(&certificates, port);
+    let sentinel_port = tests::free_port();
+    let mut arguments = certificates.arguments(sentinel_port);
+    // With this, it reaches what it watches over TLS as well, and tells where that is.
+    arguments.extend(["--tls-replication", "yes"].map(Into::into));
+    let mut sentinel = redis_sentinel(port);
+    let plain = sentinel.command;
+    sentinel.command = Box::new(move |port, dir| {
+        let mut command = plain(port, dir);
+        command.extend(arguments.iter().cloned());
+        command
+    });
+    let _sentinel = Server::start(sentinel);
+    let url = format!("rediss+sentinel://localhost:{sentinel_port}/0?master=main");
+    is_refused(&url, "UnknownIssuer").await;
+    works(&format!("{url}&ca={}", certificates.ca()), &server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_over_tls_conforms() {
     let (certificates, port) = (certificates(), tests::free_port());
     let _server = server(&certificates, port);
-    let ca = certificates.dir.path().join("ca.pem");
-    let storage = open(&format!("rediss://localhost:{port}/1?ca={}", ca.display()));
+    let storage = open(&format!("rediss://localhost:{port}/1?ca={}", certificates.ca()));
     assert_eq!(storage.location(), format!("rediss://localhost:{port}/1"));
     conformance::remote(storage).await;
 }
@@ -63,11 +154,7 @@ async fn redis_over_tls_conforms() {
 async fn certificates_that_do_not_fit_are_refused() {
     let (certificates, port) = (certificates(), tests::free_port());
     let _server = server(&certificates, port);
-    let unknown = open(&format!("rediss://localhost:{port}"))
-        .connect()
-        .await
-        .unwrap_err();
-    assert!(unknown.to_string().contains("UnknownIssuer"), "{unknown}");
+    is_refused(&format!("rediss://localhost:{port}"), "UnknownIssuer").await;
 
     let other_name = Redis::builder()
         .server("127.0.0.1", port)
@@ -94,10 +181,14 @@ async fn a_login_goes_over_tls() {
     let user = ["ACL", "SETUSER", "app", "on", ">pa@ss", "~*", "+@all"];
     super::redis::ask::<()>(server.port(), &user).await;
     super::redis::ask::<()>(server.port(), &["ACL", "SETUSER", "default", "off"]).await;
-    let ca = certificates.dir.path().join("ca.pem");
-    let at = |login: &str| open(&format!("rediss://{login}localhost:{port}/2?ca={}", ca.display()));
+    let at = |login: &str| {
+        open(&format!(
+            "rediss://{login}localhost:{port}/2?ca={}",
+            certificates.ca()
+        ))
+    };
     let app = at("app:pa%40ss@");
-    app.set(&[super::entry(b"k", "v", None)]).await.unwrap();
+    app.set(&[entry(b"k", "v", None)]).await.unwrap();
     assert_eq!(app.get(&[b"k"]).await.unwrap(), [Some("v".into())]);
     for login in ["app:wrong@", ""] {
         let error = at(login).connect().await.unwrap_err();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cacheme::{Cacheme, Storage};
 use cacheme_storage::{LeaseToken, MongoDb, MySql, Postgres, Redis, RemoteStorage, Sqlite};
+use mongodb::bson::doc;
 use tests::{mariadb, mongodb_on_disk, postgres, redis};
 
 use super::entry;
@@ -64,6 +65,11 @@ async fn nothing_shows_a_password() {
     let users = "CREATE USER ann@'127.0.0.1' IDENTIFIED BY 'right-sEcReT'; GRANT ALL ON test.* TO ann@'127.0.0.1'; \
                  CREATE USER poor@'127.0.0.1' IDENTIFIED BY 'sEcReT'; GRANT SELECT ON test.* TO poor@'127.0.0.1'";
     super::mysql::run(&root, users).await;
+    let client = ::mongodb::Client::with_uri_str(super::mongodb::url(&mongodb, ""))
+        .await
+        .unwrap();
+    let user = doc! { "createUser": "ann", "pwd": "right-sEcReT", "roles": ["readWrite"] };
+    client.database("test").run_command(user).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let seen = Seen::default();
     // On this thread, which is the only one that runs our tasks.
@@ -109,9 +115,10 @@ async fn nothing_shows_a_password() {
         format!("redis://:right-sEcReT@127.0.0.1:{r}"),
         format!("postgres://postgres:sEcReT@127.0.0.1:{p}/postgres"),
         format!("mysql://ann:right-sEcReT@127.0.0.1:{m}/test"),
+        format!("mongodb://ann:right-sEcReT@127.0.0.1:{g}/test"),
         format!("sqlite://{}/cache.db", folder.path().display()),
     ];
-    let working = urls.len() - 4;
+    let working = urls.len() - 5;
     for (number, url) in urls.iter().enumerate() {
         let errors = every_call(&seen, Storage::open(url).expect(url)).await;
         let expected = if number < working { 5 } else { 1 };
@@ -120,7 +127,7 @@ async fn nothing_shows_a_password() {
 
     // URLs that are refused for something else, or hold the password in the wrong place.
     for url in &urls {
-        for wrong in ["colour=red", "timeout=never", "table=a;b", "timeout"] {
+        for wrong in ["colour=red", "timeout=never", "table=a.b.c", "timeout"] {
             let wrong = format!("{url}{}{wrong}", if url.contains('?') { "&" } else { "?" });
             seen.see_error(&Storage::open(&wrong).expect_err(&wrong));
         }

@@ -70,6 +70,18 @@ pub(super) async fn loads_in_trouble(cacheme: &Cacheme, number: u64) {
     );
 }
 
+/// What a service does with a storage that takes no writes at the moment: `there` is in it.
+pub(super) async fn goes_on_reading(cacheme: &Cacheme, there: u64, absent: u64) {
+    hits(cacheme, there).await;
+    loads_in_trouble(cacheme, absent).await;
+    // Nor by the hundred.
+    let before = loads(cacheme);
+    let nodes = squares(there..there + 100);
+    let expected: Vec<_> = nodes.iter().map(|node| node.number * node.number).collect();
+    assert_eq!(cacheme.get_all(&nodes).await.unwrap(), expected);
+    assert_eq!(loads(cacheme), before + 99, "one of them is there");
+}
+
 /// The storage serves again: what is loaded once is found then.
 pub(super) async fn recovers(cacheme: &Cacheme, number: u64) {
     super::eventually("the storage serves again", async || {

@@ -1,4 +1,4 @@
-//! What a service costs its storage: round trips and connections.
+//! What a service costs its storage: round trips and connections. What the bus costs on top is in `bus.rs`.
 
 use std::ops::Range;
 
@@ -87,7 +87,11 @@ async fn round_trips(proxy: &Proxy, cacheme: &Cacheme, miss: u64) {
 async fn calls_of_a_service_cost_redis_one_round_trip_a_step() {
     let server = redis(&[]);
     let proxy = Proxy::to(server.port());
-    let cacheme = working("traffic", &format!("redis://127.0.0.1:{}", proxy.port())).await;
+    let cacheme = working(
+        "traffic",
+        &format!("redis://127.0.0.1:{}?bus=false", proxy.port()),
+    )
+    .await;
     round_trips(&proxy, &cacheme, 2).await;
     let stats: String = ask(server.port(), &["INFO", "stats"]).await;
     let connections = stats
@@ -102,7 +106,7 @@ async fn calls_of_a_service_cost_postgres_one_round_trip_a_step() {
     let server = postgres();
     let proxy = Proxy::to(server.port());
     let url = format!(
-        "postgres://postgres@127.0.0.1:{}/postgres?connections=1&timeout=10s",
+        "postgres://postgres@127.0.0.1:{}/postgres?connections=1&timeout=10s&bus=false",
         proxy.port()
     );
     let cacheme = working("traffic", &url).await;

@@ -1,0 +1,95 @@
+//! Telling other processes what has changed: `PUBLISH` and `SUBSCRIBE` on one channel.
+//!
+//! In a cluster, messages are published and listened for on the server that has the slot of the channel's name, so they
+//! depend on that server alone, as values do; should the slot move, the servers pass them on.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use redis::{Cmd, RedisError, RedisResult, ServerErrorKind, Value};
+use tokio::time::timeout;
+
+use super::{Redis, first_error, timed_out};
+use crate::{Bytes, Error, Heard, Result};
+
+/// How long the server may take to connect, or to confirm the subscription.
+const LIMIT: Duration = Duration::from_secs(5);
+/// After how long without a message the server is asked whether it is still there, and how long it may take to say so.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Where changes are told.
+pub(super) struct Channel(String);
+
+impl Channel {
+    /// Messages reach every database of a server: each has a channel of its own.
+    pub(super) fn of_database(number: i64) -> Self {
+        Self(format!("cacheme.changed:{number}"))
+    }
+}
+
+impl Redis {
+    pub(super) async fn publish_on(&self, channel: &Channel, messages: &[Bytes]) -> Result<()> {
+        let name = channel.0.as_bytes();
+        let publish = |message: &Bytes| {
+            let mut command = Cmd::with_capacity(3, name.len() + message.len() + 16);
+            command.arg("PUBLISH").arg(name).arg(&message[..]);
+            (name, command)
+        };
+        let answers = self.send(messages.iter().map(publish).collect()).await?;
+        first_error(answers).map_err(|error| self.bus_trouble(channel, error))
+    }
+
+    /// Listens until the connection is lost.
+    pub(super) async fn listen_on(
+        &self,
+        channel: &Channel,
+        hear: &mut (dyn for<'a> FnMut(Heard<'a>) + Send),
+    ) -> Error {
+        match self.hear_on(channel, hear).await {
+            Ok(()) => Error::Unreachable {
+                storage: self.location.clone(),
+                source: "the connection was closed".into(),
+            },
+            Err(error) => self.bus_trouble(channel, error),
+        }
+    }
+
+    async fn hear_on(
+        &self,
+        channel: &Channel,
+        hear: &mut (dyn for<'a> FnMut(Heard<'a>) + Send),
+    ) -> RedisResult<()> {
+        let connecting = async { self.servers.of(channel.0.as_bytes()).await?.pubsub().await };
+        let (mut sink, mut messages) = timeout(LIMIT, connecting).await.map_err(timed_out)??.split();
+        let subscribing = sink.subscribe(&channel.0);
+        timeout(LIMIT, subscribing).await.map_err(timed_out)??;
+        hear(Heard::Joined);
+        loop {
+            match timeout(QUIET, messages.next()).await {
+                Ok(Some(message)) => hear(Heard::Message(message.get_payload_bytes())),
+                Ok(None) => return Ok(()),
+                // A server that is frozen, or cut off, keeps its connections open.
+                Err(_) => {
+                    let ping = sink.ping::<Value>();
+                    timeout(QUIET, ping).await.map_err(timed_out)??;
+                }
+            }
+        }
+    }
+
+    /// A user without the right to the channel has no bus, until somebody grants it.
+    fn bus_trouble(&self, channel: &Channel, error: impl Into<RedisError>) -> Error {
+        let error = error.into();
+        match error.kind() {
+            redis::ErrorKind::Server(ServerErrorKind::NoPerm) => Error::Config {
+                storage: self.location.clone(),
+                reason: format!(
+                    "has no bus for this user, who may not use the channel `{0}`; grant `&{0}`, or open the storage with \
+                     `bus=false`",
+                    channel.0
+                ),
+            },
+            _ => self.translate(error),
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! What one process changes, told to the others (C3).
+//!
+//! Whoever invalidates, sets or refreshes publishes the full keys on the bus of a remote storage of the chain, once all tiers
+//! are done: who is told earlier could fetch the old value again. Who hears it does what an invalidation of its own does
+//! nearby: it fences the flights for these keys and drops them from local tiers.
+//!
+//! What was told while the connection was lost is missed. So when it is lost, and again when there is a new one, whatever
+//! was held is dropped: a local tier is no older than its connection. In between, local tiers serve what is loaded anew.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use cacheme_storage::{BUS_MESSAGE_LIMIT, Bytes, Error, Heard, RemoteStorage};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::alarm::Alarm;
+use crate::batch::{jittered, unique_token};
+use crate::flight::FullKey;
+use crate::kinds::KindTable;
+
+/// How long after a connection was lost the next is tried; twice as long after each that fails.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The bus of one storage, as one instance uses it.
+pub(crate) struct Bus {
+    /// The name of the storage.
+    name: String,
+    storage: Arc<dyn RemoteStorage>,
+    /// Whose flights and local tiers these are. They hold us.
+    kinds: Weak<KindTable>,
+    /// Tells our own messages from those of others.
+    sender: Sender,
+    state: watch::Sender<State>,
+    /// A task listens, or is about to.
+    listening: AtomicBool,
+    task: Mutex<Task>,
+    alarm: Alarm,
+}
+
+#[derive(Default)]
+enum Task {
+    #[default]
+    Absent,
+    Begun(AbortHandle),
+    /// The instance is gone. What it left in the background may still use the storage.
+    Ended,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nobody knows yet.
+    Starting,
+    Joined,
+    Lost,
+}
+
+impl Bus {
+    pub(crate) fn new(name: &str, storage: Arc<dyn RemoteStorage>, kinds: &Arc<KindTable>) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.to_owned(),
+            storage,
+            kinds: Arc::downgrade(kinds),
+            sender: Sender(unique_token().0.to_be_bytes()),
+            state: watch::Sender::new(State::Starting),
+            listening: AtomicBool::new(false),
+            task: Mutex::default(),
+            alarm: Alarm::default(),
+        })
+    }
+
+    /// Sees to it that somebody listens. Done on every use of the storage, since a runtime takes the task with it when it ends.
+    #[inline]
+    pub(crate) fn ensure(self: &Arc<Self>) {
+        if !self.listening.load(Ordering::Relaxed) {
+            self.begin();
+        }
+    }
+
+    #[cold]
+    fn begin(self: &Arc<Self>) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let mut task = self.task.lock();
+        if matches!(*task, Task::Ended) || self.listening.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // Made here and not in the task: a runtime that ends before the first poll drops it as well.
+        let turn = Turn(Arc::clone(self));
+        let listening = runtime.spawn(async move { turn.0.listen().await });
+        *task = Task::Begun(listening.abort_handle());
+    }
+
+    /// Listens no more.
+    pub(crate) fn end(&self) {
+        if let Task::Begun(task) = std::mem::replace(&mut *self.task.lock(), Task::Ended) {
+            task.abort();
+        }
+    }
+
+    /// Waits until the server knows of us, or it turns out that it will not just now.
+    pub(crate) async fn settled(&self) {
+        let mut state = self.state.subscribe();
+        // Ends with `self`, which the caller has.
+        let _ = state.wait_for(|state| *state != State::Starting).await;
+    }
+
+    /// Tells all other processes that what is under these keys has changed. `false`, and logged, if there is no bus to be had: then
+    /// they go by the ttl of their copies, as without one.
+    pub(crate) async fn tell(&self, keys: &[FullKey]) -> Result<bool, Error> {
+        match self.storage.publish(&self.sender.messages(keys)).await {
+            Err(error @ Error::Config { .. }) => {
+                self.trouble(&error);
+                Ok(false)
+            }
+            told => told.map(|()| true),
+        }
+    }
+
+    async fn listen(self: &Arc<Self>) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let lost = self.storage.listen(&mut |heard| self.hear(heard)).await;
+            if self.state.send_replace(State::Lost) == State::Joined {
+                pause = FIRST_PAUSE;
+                self.distrust_in_background().await;
+            }
+            self.trouble(&lost);
+            tokio::time::sleep(jittered(pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn hear(&self, heard: Heard<'_>) {
+        match heard {
+            Heard::Joined => {
+                // What was held until now may have changed without our being told.
+                self.distrust();
+                self.state.send_replace(State::Joined);
+                if self.alarm.works() {
+                    tracing::info!(storage = %self.name, "changes by other processes are heard of again");
+                }
+            }
+            Heard::Message(message) => match Message::read(message) {
+                Message::Changed { sender, .. } if sender == self.sender => {}
+                Message::Changed { keys, .. } => self.kinds().for_each(|kind| kind.told(&keys)),
+                Message::Anything => self.distrust(),
+            },
+            // Of no concern to whoever does not know of it.
+            _ => {}
+        }
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = Arc<dyn crate::kinds::AnyKind>> {
+        let kinds: Vec<_> = self
+            .kinds
+            .upgrade()
+            .iter()
+            .flat_map(|kinds| kinds.iter().cloned())
+            .collect();
+        kinds.into_iter()
+    }
+
+    /// Drops whatever was held that others may have changed.
+    fn distrust(&self) {
+        self.kinds().for_each(|kind| kind.distrust(self));
+    }
+
+    /// The same where there may be much to drop.
+    async fn distrust_in_background(self: &Arc<Self>) {
+        let bus = Arc::clone(self);
+        if let Err(error) = tokio::task::spawn_blocking(move || bus.distrust()).await
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    fn trouble(&self, error: &Error) {
+        if self.alarm.trouble() {
+            tracing::warn!(
+                storage = %self.name,
+                %error,
+                "changes by other processes are not heard of, or not told: local copies go by their ttl",
+            );
+        }
+    }
+}
+
+/// Ends when dropped, be the task done, aborted or gone with its runtime: the next use of the storage begins another.
+struct Turn(Arc<Bus>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.0.state.send_replace(State::Lost) == State::Joined {
+            self.0.distrust();
+        }
+        self.0.listening.store(false, Ordering::Release);
+    }
+}
+
+/// Names an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sender([u8; 16]);
+
+/// What is told: a version, who tells it, and full keys, each after its length.
+#[derive(Debug, PartialEq, Eq)]
+enum Message<'m> {
+    Changed {
+        sender: Sender,
+        keys: Vec<&'m [u8]>,
+    },
+    /// A key was too long for a message, or somebody speaks another language.
+    Anything,
+}
+
+const VERSION: u8 = 1;
+const HEAD: usize = 1 + size_of::<Sender>();
+const LENGTH: usize = size_of::<u16>();
+
+impl Sender {
+    /// As few messages as it takes.
+    fn messages(&self, keys: &[FullKey]) -> Vec<Bytes> {
+        let begin = || {
+            let mut message = Vec::with_capacity(BUS_MESSAGE_LIMIT.min(HEAD + keys.len() * 64));
+            message.push(VERSION);
+            message.extend_from_slice(&self.0);
+            message
+        };
+        if keys
+            .iter()
+            .any(|key| HEAD + LENGTH + key.len() > BUS_MESSAGE_LIMIT)
+        {
+            // Without keys it is about all of them.
+            return vec![begin().into()];
+        }
+        let mut messages = Vec::new();
+        let mut message = begin();
+        for key in keys {
+            if message.len() + LENGTH + key.len() > BUS_MESSAGE_LIMIT {
+                messages.push(std::mem::replace(&mut message, begin()).into());
+            }
+            let length = u16::try_from(key.len()).expect("it fits into a message");
+            message.extend_from_slice(&length.to_be_bytes());
+            message.extend_from_slice(key);
+        }
+        messages.push(message.into());
+        messages
+    }
+}
+
+impl<'m> Message<'m> {
+    fn read(message: &'m [u8]) -> Self {
+        Self::changed(message).unwrap_or(Self::Anything)
+    }
+
+    fn changed(message: &'m [u8]) -> Option<Self> {
+        let rest = message.strip_prefix(&[VERSION])?;
+        let (sender, mut rest) = rest.split_first_chunk()?;
+        let mut keys = Vec::new();
+        while !rest.is_empty() {
+            let (length, after) = rest.split_first_chunk()?;
+            let (key, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+            keys.push(key);
+            rest = after;
+        }
+        let sender = Sender(*sender);
+        (!keys.is_empty()).then_some(Self::Changed { sender, keys })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SENDER: Sender = Sender([7; 16]);
+
+    fn key(length: usize) -> FullKey {
+        vec![b'k'; length].into()
+    }
+
+    fn read(messages: &[Bytes]) -> Vec<&[u8]> {
+        let keys = messages.iter().flat_map(|message| {
+            assert!(message.len() <= BUS_MESSAGE_LIMIT);
+            match Message::read(message) {
+                Message::Changed { sender, keys } => {
+                    assert_eq!(sender, SENDER);
+                    keys
+                }
+                Message::Anything => panic!("about all keys"),
+            }
+        });
+        keys.collect()
+    }
+
+    #[test]
+    fn c3_keys_come_back_from_messages_whatever_their_number_and_length() {
+        let longest = BUS_MESSAGE_LIMIT - HEAD - LENGTH;
+        for lengths in [vec![1], vec![0, 1, longest, 3], vec![40; 1_000], vec![longest; 3]] {
+            let keys: Vec<FullKey> = lengths.iter().map(|length| key(*length)).collect();
+            let messages = SENDER.messages(&keys);
+            assert_eq!(read(&messages), keys.iter().map(|key| &**key).collect::<Vec<_>>());
+        }
+        assert_eq!(SENDER.messages(&vec![key(40); 1_000]).len(), 11);
+    }
+
+    #[test]
+    fn c3_what_cannot_be_said_or_understood_is_about_all_keys() {
+        let too_long = SENDER.messages(&[key(1), key(BUS_MESSAGE_LIMIT)]);
+        assert_eq!(too_long.len(), 1);
+        assert_eq!(Message::read(&too_long[0]), Message::Anything);
+        let good = SENDER.messages(&[key(3)]).remove(0);
+        for end in 0..good.len() {
+            assert_eq!(Message::read(&good[..end]), Message::Anything, "{end}");
+        }
+        let later = [&[VERSION + 1], &good[1..]].concat();
+        assert_eq!(Message::read(&later), Message::Anything);
+    }
+}

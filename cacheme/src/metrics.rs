@@ -1,0 +1,122 @@
+//! What is counted, handed to the recorder of the `metrics` crate.
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+
+use crate::instance::Cacheme;
+use crate::stats::{NodeStats, TierStats};
+
+/// The name of a counter, what it counts, and where its count is.
+type Counted<S> = (&'static str, &'static str, fn(&S) -> u64);
+
+/// Counters of a kind of node.
+const OF_NODES: [Counted<NodeStats>; 4] = [
+    ("cacheme_loads_total", "Values asked of a loader", |node| {
+        node.loads
+    }),
+    (
+        "cacheme_load_failures_total",
+        "Loads that failed, panicked, ran out of time or left the node out",
+        |node| node.load_failures,
+    ),
+    (
+        "cacheme_joined_total",
+        "Reads that waited for the load of another",
+        |node| node.joined,
+    ),
+    (
+        "cacheme_told_total",
+        "Keys that another process said it had changed",
+        |node| node.told,
+    ),
+];
+
+/// Counters of a tier.
+const OF_TIERS: [Counted<TierStats>; 6] = [
+    ("cacheme_hits_total", "Reads that found a value", |tier| tier.hits),
+    (
+        "cacheme_misses_total",
+        "Reads that found none, or could not look",
+        |tier| tier.misses,
+    ),
+    ("cacheme_fills_total", "Values stored", |tier| tier.fills),
+    (
+        "cacheme_lost_total",
+        "Fills that an invalidation came before: handed out, not stored",
+        |tier| tier.lost,
+    ),
+    (
+        "cacheme_troubles_total",
+        "Operations that failed or took too long",
+        |tier| tier.troubles,
+    ),
+    (
+        "cacheme_undecodable_total",
+        "Values found that could not be decoded, or could not be encoded",
+        |tier| tier.undecodable,
+    ),
+];
+
+const IN_FLIGHT: &str = "cacheme_in_flight";
+const ENTRIES: &str = "cacheme_local_entries";
+
+impl Cacheme {
+    /// Hands what is counted to the recorder that the application has installed with the crate
+    /// [`metrics`](https://docs.rs/metrics): that of an exporter to Prometheus, say. Needs the feature `metrics`.
+    ///
+    /// Call it when metrics are about to be read, or every few seconds. A hit counts in its own counters, and costs nothing more
+    /// for being exported.
+    ///
+    /// | name | kind | labels |
+    /// |---|---|---|
+    /// | `cacheme_hits_total`, `cacheme_misses_total`, `cacheme_fills_total`, `cacheme_lost_total`, `cacheme_troubles_total`, `cacheme_undecodable_total` | counter | `prefix`, `node`, `storage` |
+    /// | `cacheme_loads_total`, `cacheme_load_failures_total`, `cacheme_joined_total`, `cacheme_told_total` | counter | `prefix`, `node` |
+    /// | `cacheme_in_flight` | gauge | `prefix`, `node` |
+    /// | `cacheme_local_entries` | gauge | `prefix`, `storage` |
+    ///
+    /// [`NodeStats`] and [`TierStats`] say what each counts.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// // Once, at start-up, next to the installation of an exporter.
+    /// tokio::spawn(async {
+    ///     let mut every = tokio::time::interval(Duration::from_secs(5));
+    ///     loop {
+    ///         every.tick().await;
+    ///         cacheme::record_metrics();
+    ///     }
+    /// });
+    /// # }
+    /// ```
+    pub fn record_metrics(&self) {
+        // Each time, since the recorder may have been installed after the last.
+        let counters = OF_NODES.iter().map(|(name, what, _)| (*name, *what));
+        for (name, what) in counters.chain(OF_TIERS.iter().map(|(name, what, _)| (*name, *what))) {
+            describe_counter!(name, what);
+        }
+        describe_gauge!(IN_FLIGHT, "Loads under way");
+        describe_gauge!(ENTRIES, "Entries of a storage in memory");
+
+        let prefix = self.prefix();
+        for node in self.all_stats() {
+            let labels = [("prefix", prefix.to_owned()), ("node", node.name.to_string())];
+            for (name, _, count) in OF_NODES {
+                counter!(name, &labels).absolute(count(&node));
+            }
+            gauge!(IN_FLIGHT, &labels).set(node.in_flight as f64);
+            for tier in &node.tiers {
+                let [prefix, node] = labels.clone();
+                let labels = [prefix, node, ("storage", tier.storage.to_string())];
+                for (name, _, count) in OF_TIERS {
+                    counter!(name, &labels).absolute(count(tier));
+                }
+            }
+        }
+        for (name, entries) in self.local_entries() {
+            let labels = [("prefix", prefix.to_owned()), ("storage", name)];
+            gauge!(ENTRIES, &labels).set(entries as f64);
+        }
+    }
+}

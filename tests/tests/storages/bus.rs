@@ -1,0 +1,410 @@
+//! Changes that processes tell each other over a server's bus (C3).
+
+use std::time::Duration;
+
+use cacheme::{BoxError, Cacheme, LoadContext, Node, Storage};
+use cacheme_storage::{Redis, RemoteStorage as _};
+use tests::{Proxy, RedisCluster, RedisSentinels, Server, postgres, redis, redis_cli};
+use tokio::sync::watch;
+
+use super::eventually;
+use super::log::Seen;
+use super::postgres::{run, url as postgres_url};
+use super::redis::{ask, url as redis_url};
+
+/// What a source says at the moment, with a copy in memory that would outlive the test.
+#[derive(Node, Clone, Debug)]
+#[node(
+    key = "bus:{id}",
+    value = u64,
+    tier(storage = "local", ttl = "1h"),
+    tier(storage = "remote", ttl = "1h"),
+    load = current,
+)]
+struct Current {
+    id: u64,
+    #[node(skip)]
+    source: watch::Receiver<u64>,
+}
+
+async fn current(node: &Current, _cx: &mut LoadContext<Current>) -> Result<u64, BoxError> {
+    Ok(*node.source.borrow())
+}
+
+/// A process: memory of its own over a storage that others share.
+async fn process(url: &str) -> Cacheme {
+    over(Storage::open(url).unwrap()).await
+}
+
+async fn over(storage: Storage) -> Cacheme {
+    let cacheme = Cacheme::builder().prefix("bus").build().unwrap();
+    let local = Storage::open("local://tlfu?size=100000").unwrap();
+    cacheme.register_storage("local", local).await.unwrap();
+    let storage = storage.with_timeout(Duration::from_secs(5));
+    cacheme.register_storage("remote", storage).await.unwrap();
+    cacheme
+}
+
+/// A source, and its node number `id`.
+fn node(id: u64) -> (watch::Sender<u64>, Current) {
+    let source = watch::Sender::new(0);
+    let node = Current {
+        id,
+        source: source.subscribe(),
+    };
+    (source, node)
+}
+
+fn told(cacheme: &Cacheme) -> u64 {
+    cacheme.stats::<Current>().told
+}
+
+/// The second hears of each change by the first, and soon.
+async fn tells(from: &Cacheme, to: &Cacheme, id: u64) {
+    let (source, node) = node(id);
+    for (round, value) in [11, 12, 13].into_iter().enumerate() {
+        let before = to.get(&node).await.unwrap();
+        source.send_replace(value);
+        assert_eq!(to.get(&node).await.unwrap(), before, "it is in memory");
+        match round {
+            0 => from.invalidate(&node).await.unwrap(),
+            1 => from.set(&node, value).await.unwrap(),
+            _ => assert_eq!(from.refresh(&node).await.unwrap(), value),
+        }
+        eventually("the change is heard of", async || {
+            to.get(&node).await.unwrap() == value
+        })
+        .await;
+    }
+}
+
+/// Two processes hear of each other, also of many changes at once.
+async fn tell_each_other(url: &str) {
+    let (one, other) = (process(url).await, process(url).await);
+    tells(&one, &other, 1).await;
+    tells(&other, &one, 2).await;
+
+    let (source, first) = node(0);
+    let nodes: Vec<_> = (0..5_000).map(|id| Current { id, ..first.clone() }).collect();
+    other.get_all(&nodes).await.unwrap();
+    let before = told(&other);
+    source.send_replace(7);
+    one.invalidate_all(&nodes).await.unwrap();
+    eventually("all changes are heard of", async || {
+        told(&other) == before + 5_000
+    })
+    .await;
+    assert_eq!(other.get_all(&nodes).await.unwrap(), vec![7; 5_000]);
+    assert_eq!(one.all_stats()[0].tiers[1].troubles, 0);
+    assert_eq!(other.all_stats()[0].tiers[1].troubles, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_redis_tells_other_processes() {
+    let server = redis(&[]);
+    tell_each_other(&redis_url(&server)).await;
+    tell_each_other(&format!("{}/3", redis_url(&server))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_postgres_tells_other_processes() {
+    let server = postgres();
+    tell_each_other(&postgres_url(&server, "")).await;
+    tell_each_other(&postgres_url(
+        &server,
+        "?table=a_table_with_the_longest_name_that_one_can_have0",
+    ))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_a_storage_over_what_the_application_has_tells_where_it_can_listen() {
+    let server = redis(&[]);
+    let client = ::redis::Client::open(("127.0.0.1", server.port())).unwrap();
+    let by_client = Redis::builder().client(client.clone()).build().unwrap();
+    let connection = client.get_multiplexed_async_connection().await.unwrap();
+    let by_connection = Redis::builder().connection(connection).build().unwrap();
+    assert!(!by_connection.capabilities().bus, "a connection cannot listen");
+    let (one, other) = (
+        over(Storage::remote(by_client)).await,
+        process(&redis_url(&server)).await,
+    );
+    tells(&one, &other, 1).await;
+    tells(&other, &one, 2).await;
+
+    let server = postgres();
+    let pool = sqlx::PgPool::connect(&postgres_url(&server, "")).await.unwrap();
+    let by_pool = cacheme_storage::Postgres::builder()
+        .pool(pool.clone())
+        .build()
+        .unwrap();
+    let (one, other) = (
+        over(Storage::remote(by_pool)).await,
+        process(&postgres_url(&server, "")).await,
+    );
+    tells(&one, &other, 1).await;
+    tells(&other, &one, 2).await;
+    drop(one);
+    pool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_other_databases_and_tables_do_not_hear() {
+    let (redis, postgres) = (redis(&[]), postgres());
+    for (ours, theirs) in [
+        (
+            format!("{}/1", redis_url(&redis)),
+            format!("{}/2", redis_url(&redis)),
+        ),
+        (
+            postgres_url(&postgres, "?table=ours"),
+            postgres_url(&postgres, "?table=theirs"),
+        ),
+    ] {
+        let (one, other, stranger) = (process(&ours).await, process(&ours).await, process(&theirs).await);
+        let (_source, node) = node(1);
+        stranger.get(&node).await.unwrap();
+        tells(&one, &other, 1).await;
+        assert_eq!(told(&stranger), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_a_change_costs_one_more_round_trip_and_no_connection() {
+    let server = redis(&[]);
+    let (one, other) = (
+        process(&redis_url(&server)).await,
+        process(&redis_url(&server)).await,
+    );
+    tells(&one, &other, 1).await;
+    let facts = async |section: &str| ask::<String>(server.port(), &["INFO", section]).await;
+    let number = |facts: &str, name: &str| {
+        let rest = facts
+            .lines()
+            .find_map(|line| line.strip_prefix(name).map(str::to_owned));
+        let digits: String = rest
+            .unwrap_or_default()
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect();
+        digits.parse::<u64>().unwrap_or(0)
+    };
+    let before = (facts("commandstats").await, facts("stats").await);
+    let (_source, node) = node(1);
+    for _ in 0..10 {
+        one.get(&node).await.unwrap();
+        one.invalidate(&node).await.unwrap();
+    }
+    let after = (facts("commandstats").await, facts("stats").await);
+    let publish = "cmdstat_publish:calls=";
+    // Those of the scripts, which wake who waits for a fill, count as well.
+    let scripts = number(&after.0, "cmdstat_evalsha:calls=") - number(&before.0, "cmdstat_evalsha:calls=");
+    let published = number(&after.0, publish) - number(&before.0, publish);
+    assert_eq!(published, 10 + scripts, "{}", after.0);
+    let received = "total_connections_received:";
+    // Each of the questions here makes one.
+    let connections = number(&after.1, received) - number(&before.1, received);
+    assert_eq!(connections, 2);
+    eventually("who listens is named", async || {
+        let clients: String = ask(server.port(), &["CLIENT", "LIST", "TYPE", "PUBSUB"]).await;
+        clients.lines().count() == 2
+    })
+    .await;
+}
+
+/// Two processes lose their connections. What was held is gone then, and they hear of each other again.
+async fn lose(url: &str, cut: impl AsyncFn()) {
+    let (one, other) = (process(url).await, process(url).await);
+    let (source, node) = node(1);
+    assert_eq!(other.get(&node).await.unwrap(), 0);
+    // A change by somebody who tells nobody.
+    source.send_replace(1);
+    let storage = Storage::open(url).unwrap();
+    let key = other.full_key(&node);
+    storage
+        .as_remote()
+        .unwrap()
+        .remove(&[key.as_bytes()])
+        .await
+        .unwrap();
+    assert_eq!(other.get(&node).await.unwrap(), 0, "it is in memory");
+    cut().await;
+    eventually("what was held is dropped", async || {
+        other.get(&node).await.unwrap() == 1
+    })
+    .await;
+    hears_again(&one, &other).await;
+    tells(&one, &other, 3).await;
+    hears_again(&other, &one).await;
+    tells(&other, &one, 4).await;
+}
+
+async fn hears_again(from: &Cacheme, to: &Cacheme) {
+    eventually("it hears again", async || {
+        let before = told(to);
+        let (_source, node) = node(2);
+        // Nobody may be reached yet.
+        let _ = from.invalidate(&node).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        told(to) > before
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_a_lost_connection_to_redis_is_noticed_and_made_anew() {
+    let server = redis(&[]);
+    let url = redis_url(&server);
+    lose(&url, async || {
+        ask::<i64>(server.port(), &["CLIENT", "KILL", "TYPE", "PUBSUB"]).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_a_lost_connection_to_postgres_is_noticed_and_made_anew() {
+    let server = postgres();
+    let pool = sqlx::PgPool::connect(&postgres_url(&server, "")).await.unwrap();
+    lose(&postgres_url(&server, ""), async || {
+        run(
+            &pool,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' OR query = 'SELECT 1'",
+        )
+        .await;
+    })
+    .await;
+}
+
+/// The server of a cluster that messages go by, which has the slot of the channel's name, dies, and its replica takes
+/// its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_a_cluster_tells_other_processes_also_after_a_fail_over() {
+    let mut cluster = RedisCluster::start();
+    let url = cluster.url();
+    tell_each_other(&url).await;
+    let ports = cluster.ports();
+    let listens = |place: &usize| {
+        redis_cli(ports[*place], &["client", "list", "type", "pubsub"])
+            .lines()
+            .count()
+            > 0
+    };
+    let (one, other) = (process(&url).await, process(&url).await);
+    tells(&one, &other, 10).await;
+    let owners: Vec<usize> = (0..ports.len()).filter(listens).collect();
+    assert_eq!(owners.len(), 1, "all listen to one server: {owners:?}");
+    cluster.servers[owners[0]].kill();
+    hears_again(&one, &other).await;
+    tells(&one, &other, 11).await;
+    hears_again(&other, &one).await;
+    tells(&other, &one, 12).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_sentinels_lead_to_the_bus_of_the_new_master() {
+    let mut group = RedisSentinels::start();
+    group.wait_until_ready();
+    let url = group.url();
+    tell_each_other(&url).await;
+    let (one, other) = (process(&url).await, process(&url).await);
+    tells(&one, &other, 10).await;
+    group.master.kill();
+    hears_again(&one, &other).await;
+    tells(&one, &other, 11).await;
+    hears_again(&other, &one).await;
+    tells(&other, &one, 12).await;
+}
+
+/// A frozen server keeps its connections open, and answers nothing on them.
+async fn freeze(url: &str, server: &Server) {
+    lose(url, async || {
+        server.freeze();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        server.thaw();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_a_frozen_redis_is_noticed() {
+    let server = redis(&[]);
+    freeze(&redis_url(&server), &server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_a_frozen_postgres_is_noticed() {
+    let server = postgres();
+    freeze(&postgres_url(&server, ""), &server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_a_restarted_redis_is_listened_to_again() {
+    let mut server = redis(&[]);
+    let url = redis_url(&server);
+    let (one, other) = (process(&url).await, process(&url).await);
+    tells(&one, &other, 1).await;
+    server.restart();
+    hears_again(&one, &other).await;
+    tells(&one, &other, 2).await;
+    hears_again(&other, &one).await;
+    tells(&other, &one, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_t3_a_user_without_the_right_to_the_channel_goes_without_and_is_told_what_to_grant() {
+    let seen = Seen::default();
+    let server = redis(&[]);
+    let user = [
+        "ACL",
+        "SETUSER",
+        "app",
+        "on",
+        ">secret",
+        "~*",
+        "+@all",
+        "resetchannels",
+    ];
+    ask::<()>(server.port(), &user).await;
+    let url = format!("redis://app:secret@127.0.0.1:{}", server.port());
+    let storage = Storage::open(&url).unwrap();
+    let remote = storage.as_remote().unwrap();
+    let refusal = remote
+        .publish(&[cacheme_storage::Bytes::from_static(b"m")])
+        .await
+        .unwrap_err();
+    seen.see_error(&refusal);
+    let heard = remote.listen(&mut |heard| panic!("{heard:?}")).await;
+    for refusal in [refusal.to_string(), heard.to_string()] {
+        assert!(refusal.contains("grant `&cacheme.changed:0`"), "{refusal}");
+        assert!(!refusal.contains("secret"), "{refusal}");
+    }
+    let (one, other) = (process(&url).await, process(&url).await);
+    let (_source, node) = node(1);
+    one.get(&node).await.unwrap();
+    one.invalidate(&node).await.unwrap();
+    assert_eq!(one.stats::<Current>().tiers[1].troubles, 1);
+    ask::<()>(server.port(), &["ACL", "SETUSER", "app", "&cacheme.*"]).await;
+    eventually("both listen", async || {
+        let clients: String = ask(server.port(), &["CLIENT", "LIST", "TYPE", "PUBSUB"]).await;
+        clients.lines().count() == 2
+    })
+    .await;
+    tells(&one, &other, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_a_listener_behind_a_proxy_that_dies_is_not_left_in_trust() {
+    let server = redis(&[]);
+    let proxy = Proxy::to(server.port());
+    let direct = process(&redis_url(&server)).await;
+    let behind = process(&format!("redis://127.0.0.1:{}", proxy.port())).await;
+    let (source, node) = node(1);
+    assert_eq!(behind.get(&node).await.unwrap(), 0);
+    source.send_replace(1);
+    drop(proxy);
+    direct.invalidate(&node).await.unwrap();
+    eventually("what was held is dropped", async || {
+        behind.get(&node).await.unwrap() == 1
+    })
+    .await;
+}
