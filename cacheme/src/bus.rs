@@ -7,15 +7,18 @@
 //! What was told while the connection was lost is missed. So when it is lost, and again when there is a new one, whatever
 //! was held is dropped: a local tier is no older than its connection. In between, local tiers serve what is loaded anew.
 
+mod message;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use cacheme_storage::{BUS_MESSAGE_LIMIT, Bytes, Error, Heard, RemoteStorage};
+use cacheme_storage::{Error, Heard, RemoteStorage};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use self::message::{Message, Sender};
 use crate::alarm::Alarm;
 use crate::batch::{jittered, unique_token};
 use crate::flight::FullKey;
@@ -146,9 +149,12 @@ impl Bus {
                 }
             }
             Heard::Message(message) => match Message::read(message) {
-                Message::Changed { sender, .. } if sender == self.sender => {}
-                Message::Changed { keys, .. } => self.kinds().for_each(|kind| kind.told(&keys)),
-                Message::Anything => self.distrust(),
+                Some(Message { sender, .. }) if sender == self.sender => {}
+                Some(Message { keys, .. }) if !keys.is_empty() => {
+                    self.kinds().for_each(|kind| kind.told(&keys));
+                }
+                // Anything may have changed.
+                Some(_) | None => self.distrust(),
             },
             // Of no concern to whoever does not know of it.
             _ => {}
@@ -200,124 +206,5 @@ impl Drop for Turn {
             self.0.distrust();
         }
         self.0.listening.store(false, Ordering::Release);
-    }
-}
-
-/// Names an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Sender([u8; 16]);
-
-/// What is told: a version, who tells it, and full keys, each after its length.
-#[derive(Debug, PartialEq, Eq)]
-enum Message<'m> {
-    Changed {
-        sender: Sender,
-        keys: Vec<&'m [u8]>,
-    },
-    /// A key was too long for a message, or somebody speaks another language.
-    Anything,
-}
-
-const VERSION: u8 = 1;
-const HEAD: usize = 1 + size_of::<Sender>();
-const LENGTH: usize = size_of::<u16>();
-
-impl Sender {
-    /// As few messages as it takes.
-    fn messages(&self, keys: &[FullKey]) -> Vec<Bytes> {
-        let begin = || {
-            let mut message = Vec::with_capacity(BUS_MESSAGE_LIMIT.min(HEAD + keys.len() * 64));
-            message.push(VERSION);
-            message.extend_from_slice(&self.0);
-            message
-        };
-        if keys
-            .iter()
-            .any(|key| HEAD + LENGTH + key.len() > BUS_MESSAGE_LIMIT)
-        {
-            // Without keys it is about all of them.
-            return vec![begin().into()];
-        }
-        let mut messages = Vec::new();
-        let mut message = begin();
-        for key in keys {
-            if message.len() + LENGTH + key.len() > BUS_MESSAGE_LIMIT {
-                messages.push(std::mem::replace(&mut message, begin()).into());
-            }
-            let length = u16::try_from(key.len()).expect("it fits into a message");
-            message.extend_from_slice(&length.to_be_bytes());
-            message.extend_from_slice(key);
-        }
-        messages.push(message.into());
-        messages
-    }
-}
-
-impl<'m> Message<'m> {
-    fn read(message: &'m [u8]) -> Self {
-        Self::changed(message).unwrap_or(Self::Anything)
-    }
-
-    fn changed(message: &'m [u8]) -> Option<Self> {
-        let rest = message.strip_prefix(&[VERSION])?;
-        let (sender, mut rest) = rest.split_first_chunk()?;
-        let mut keys = Vec::new();
-        while !rest.is_empty() {
-            let (length, after) = rest.split_first_chunk()?;
-            let (key, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
-            keys.push(key);
-            rest = after;
-        }
-        let sender = Sender(*sender);
-        (!keys.is_empty()).then_some(Self::Changed { sender, keys })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SENDER: Sender = Sender([7; 16]);
-
-    fn key(length: usize) -> FullKey {
-        vec![b'k'; length].into()
-    }
-
-    fn read(messages: &[Bytes]) -> Vec<&[u8]> {
-        let keys = messages.iter().flat_map(|message| {
-            assert!(message.len() <= BUS_MESSAGE_LIMIT);
-            match Message::read(message) {
-                Message::Changed { sender, keys } => {
-                    assert_eq!(sender, SENDER);
-                    keys
-                }
-                Message::Anything => panic!("about all keys"),
-            }
-        });
-        keys.collect()
-    }
-
-    #[test]
-    fn c3_keys_come_back_from_messages_whatever_their_number_and_length() {
-        let longest = BUS_MESSAGE_LIMIT - HEAD - LENGTH;
-        for lengths in [vec![1], vec![0, 1, longest, 3], vec![40; 1_000], vec![longest; 3]] {
-            let keys: Vec<FullKey> = lengths.iter().map(|length| key(*length)).collect();
-            let messages = SENDER.messages(&keys);
-            assert_eq!(read(&messages), keys.iter().map(|key| &**key).collect::<Vec<_>>());
-        }
-        assert_eq!(SENDER.messages(&vec![key(40); 1_000]).len(), 11);
-    }
-
-    #[test]
-    fn c3_what_cannot_be_said_or_understood_is_about_all_keys() {
-        let too_long = SENDER.messages(&[key(1), key(BUS_MESSAGE_LIMIT)]);
-        assert_eq!(too_long.len(), 1);
-        assert_eq!(Message::read(&too_long[0]), Message::Anything);
-        let good = SENDER.messages(&[key(3)]).remove(0);
-        for end in 0..good.len() {
-            assert_eq!(Message::read(&good[..end]), Message::Anything, "{end}");
-        }
-        let later = [&[VERSION + 1], &good[1..]].concat();
-        assert_eq!(Message::read(&later), Message::Anything);
     }
 }

@@ -59,27 +59,36 @@ impl<DB: Database> Connections<DB> {
     /// A connection: an idle one, or a new one. Waits for others to give theirs back, and for the server to greet, but
     /// not for ever.
     pub(crate) async fn lend(&self) -> sqlx::Result<Lent<'_, DB>> {
-        let turn = match timeout(self.patience, self.turns.acquire()).await {
-            Ok(Ok(turn)) => turn,
-            Ok(Err(_)) => return Err(sqlx::Error::PoolClosed),
-            Err(_) => return Err(sqlx::Error::PoolTimedOut),
+        let turn = match self.turns.try_acquire() {
+            Ok(turn) => turn,
+            // Boxed, since mostly there is one to spare.
+            Err(_) => match Box::pin(timeout(self.patience, self.turns.acquire())).await {
+                Ok(Ok(turn)) => turn,
+                Ok(Err(_)) => return Err(sqlx::Error::PoolClosed),
+                Err(_) => return Err(sqlx::Error::PoolTimedOut),
+            },
         };
         let idle = self.idle.lock().pop();
         let connection = match idle {
             Some(idle) => idle,
-            None => match timeout(self.patience, self.options.connect()).await {
-                Ok(connected) => connected?,
-                Err(_) => {
-                    let silent = "the server does not greet a new connection";
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, silent).into());
-                }
-            },
+            // Boxed: to connect takes kilobytes of space, which every statement would carry around.
+            None => Box::pin(self.connect()).await?,
         };
         Ok(Lent {
             connection,
             connections: self,
             turn,
         })
+    }
+
+    async fn connect(&self) -> sqlx::Result<DB::Connection> {
+        match timeout(self.patience, self.options.connect()).await {
+            Ok(connected) => connected,
+            Err(_) => {
+                let silent = "the server does not greet a new connection";
+                Err(io::Error::new(io::ErrorKind::TimedOut, silent).into())
+            }
+        }
     }
 
     /// Waits for connections in use, says goodbye on all, and lends no more.
@@ -101,6 +110,41 @@ impl<DB: Database> Lent<'_, DB> {
     pub(crate) fn give_back(self) {
         self.connections.idle.lock().push(self.connection);
         drop(self.turn);
+    }
+
+    /// For the next one, as soon as it answers: its caller left it in the middle of something. Its turn is over no sooner.
+    /// `connections` are those that lent it.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn give_back_once_it_answers(self, connections: std::sync::Arc<Connections<DB>>) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        self.turn.forget();
+        let mut busy = Busy {
+            connection: Some(self.connection),
+            connections,
+        };
+        runtime.spawn(async move {
+            if let Some(mut connection) = busy.connection.take()
+                && connection.ping().await.is_ok()
+            {
+                busy.connections.idle.lock().push(connection);
+            }
+        });
+    }
+}
+
+/// A connection whose turn ends when this is dropped, be it by a runtime that ends before the connection answers.
+#[cfg(feature = "sqlite")]
+struct Busy<DB: Database> {
+    connection: Option<DB::Connection>,
+    connections: std::sync::Arc<Connections<DB>>,
+}
+
+#[cfg(feature = "sqlite")]
+impl<DB: Database> Drop for Busy<DB> {
+    fn drop(&mut self) {
+        self.connections.turns.add_permits(1);
     }
 }
 

@@ -19,9 +19,17 @@ impl Ready {
     where
         F: Future<Output = Result<()>> + Send,
     {
-        if self.done.load(Ordering::Acquire) {
-            return Ok(());
+        match self.done.load(Ordering::Acquire) {
+            true => Ok(()),
+            // Boxed: what is done once takes kilobytes of space, which every call would carry around.
+            false => Box::pin(self.prepare(prepare)).await,
         }
+    }
+
+    async fn prepare<F>(&self, prepare: impl FnOnce() -> F + Send) -> Result<()>
+    where
+        F: Future<Output = Result<()>> + Send,
+    {
         let _turn = self.turn.lock().await;
         if !self.done.load(Ordering::Acquire) {
             prepare().await?;

@@ -83,10 +83,11 @@ where
         loop {
             let mut taken = match self {
                 Self::Own(connections) => Taken::Own(connections.lend().await?),
-                Self::Foreign(pool) => Taken::Foreign(Borrowed(Some(pool.acquire().await?))),
+                // Boxed, here and below, so that a statement does not carry the space.
+                Self::Foreign(pool) => Taken::Foreign(Borrowed(Some(Box::pin(pool.acquire()).await?))),
             };
             // Each that fails is closed, so this ends at the latest with a connection made just now.
-            if !tested || taken.connection().ping().await.is_ok() {
+            if !tested || Box::pin(taken.connection().ping()).await.is_ok() {
                 return Ok(taken);
             }
         }

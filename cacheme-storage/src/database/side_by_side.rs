@@ -12,23 +12,28 @@ const AT_ONCE: usize = 4;
 ///
 /// Each answers for its rows, or with nothing. After an error, the others are dropped.
 pub(crate) async fn side_by_side<T, F>(
-    pieces: impl Iterator<Item = Range<usize>>,
+    mut pieces: impl Iterator<Item = Range<usize>>,
     width: usize,
     run: impl Fn(Range<usize>) -> F,
 ) -> Result<Vec<T>>
 where
     F: Future<Output = Result<Vec<T>>>,
 {
-    let mut running = stream::iter(pieces.map(run)).buffered(width.clamp(1, AT_ONCE));
-    let mut answers = Vec::new();
-    while let Some(piece) = running.try_next().await? {
-        if answers.is_empty() {
-            answers = piece;
-        } else {
-            answers.extend(piece);
+    let Some(first) = pieces.next() else {
+        return Ok(Vec::new());
+    };
+    match pieces.next() {
+        None => run(first).await,
+        Some(second) => {
+            let pieces = [first, second].into_iter().chain(pieces);
+            let mut running = stream::iter(pieces.map(run)).buffered(width.clamp(1, AT_ONCE));
+            let mut answers = Vec::new();
+            while let Some(mut piece) = running.try_next().await? {
+                answers.append(&mut piece);
+            }
+            Ok(answers)
         }
     }
-    Ok(answers)
 }
 
 #[cfg(test)]

@@ -22,7 +22,10 @@ impl Inner {
         steal: bool,
     ) -> Result<Vec<Acquired>> {
         match self.acquire_all(keys, token, time, steal).await {
-            Err(refusal @ Error::Refused { .. }) if !steal => self.values_instead(keys, refusal).await,
+            // Boxed, so that who is not refused does not carry the space.
+            Err(refusal @ Error::Refused { .. }) if !steal => {
+                Box::pin(self.values_instead(keys, refusal)).await
+            }
             answer => answer,
         }
     }

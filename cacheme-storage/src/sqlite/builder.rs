@@ -160,7 +160,7 @@ impl SqliteBuilder {
             .busy_timeout(self.busy_timeout)
             .statement_cache_capacity(256);
         let pool = Connections::new(options.clone(), connections, self.options.acquire_timeout);
-        (Arc::new(options), Pool::Own(Box::new(pool)))
+        (Arc::new(options), Pool::Own(Arc::new(pool)))
     }
 
     fn location(&self) -> String {

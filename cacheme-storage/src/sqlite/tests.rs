@@ -295,3 +295,35 @@ fn urls_say_what_is_wrong() {
     );
     assert!(Sqlite::builder().in_memory().table("a\0b").build().is_err());
 }
+
+#[tokio::test]
+async fn callers_who_give_up_leave_no_more_threads_than_there_are_connections() {
+    let directory = Directory::new("given_up");
+    let url = directory.url("?connections=2&busy_timeout=2s&acquire_timeout=1m");
+    let storage = Storage::open(&url).unwrap().as_remote().unwrap().clone();
+    storage.connect().await.unwrap();
+    let file = directory.0.join("cache.db");
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", file.display()))
+        .await
+        .unwrap();
+    let lock = pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let open = || {
+        let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let is_it =
+            |file_there: &std::fs::DirEntry| std::fs::read_link(file_there.path()).is_ok_and(|to| to == file);
+        files.filter(is_it).count()
+    };
+    // Ours may be two, and the one of who holds the lock.
+    for _ in 0..20 {
+        let write = storage.remove(&[b"a"]);
+        assert!(
+            tokio::time::timeout(Duration::from_millis(2), write)
+                .await
+                .is_err()
+        );
+        assert!(open() <= 3, "{} connections", open());
+    }
+    lock.rollback().await.unwrap();
+    storage.remove(&[b"a"]).await.unwrap();
+    assert!(open() <= 3, "{} connections", open());
+}

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use cacheme::{Cacheme, Error, Storage};
+use cacheme::{Cacheme, Error, LoadContext, Node, Storage};
 use cacheme_storage::RemoteStorage as _;
 use tests::{MemoryRemote, Operation, Trouble};
 use tracing::Level;
 
 use crate::fences::{At, Caller, Change, STEPS, Then, call, change, hold};
 use crate::told::Told;
-use crate::world::{Bulk, Item, RemoteItem, SECOND, Source, World, settle, timed};
+use crate::world::{Bulk, Item, NoSource, RemoteItem, SECOND, Source, World, settle, timed};
 
 /// How long a lost connection is away at most, when the server is there.
 const AWAY: Duration = Duration::from_millis(100);
@@ -213,6 +213,48 @@ async fn c3_what_one_tells_oneself_changes_nothing() {
     ours.remote.take_calls();
     assert_eq!(ours.cacheme.get(&node).await.unwrap(), 7);
     assert_eq!(ours.remote.take_calls(), [], "it is in memory");
+}
+
+/// A key that is too long for a message: all that others hold is dropped, and nothing here.
+#[tokio::test(start_paused = true)]
+async fn c3_a_key_of_any_length_is_told() {
+    let (ours, theirs, source) = pair().await;
+    let long = LongItem {
+        name: "k".repeat(10_000),
+        source: source.clone(),
+    };
+    let node = Item::new(1, &source);
+    for cacheme in [&ours.cacheme, &theirs.cacheme] {
+        cacheme.get(&long).await.unwrap();
+        cacheme.get(&node).await.unwrap();
+    }
+    let new = source.bump();
+    ours.cacheme.invalidate(&long).await.unwrap();
+    settle().await;
+    assert_eq!(theirs.cacheme.get(&long).await.unwrap(), new);
+    ours.remote.take_calls();
+    ours.cacheme.get(&node).await.unwrap();
+    assert_eq!(ours.remote.take_calls(), [], "it is in memory still");
+}
+
+#[derive(Node, Clone, Debug)]
+#[node(
+    key = "long-item:{name}",
+    value = u64,
+    tier(storage = "local", ttl = "60s"),
+    tier(storage = "remote", ttl = "10m"),
+    load = Self::load_value
+)]
+struct LongItem {
+    name: String,
+    #[node(skip)]
+    source: Source,
+}
+
+impl LongItem {
+    async fn load_value(node: &Self, _cx: &mut LoadContext<Self>) -> Result<u64, NoSource> {
+        node.source.load(0).await
+    }
 }
 
 #[tokio::test(start_paused = true)]

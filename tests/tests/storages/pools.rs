@@ -18,7 +18,7 @@ use super::entry;
 use super::service::{Square, hits, loads_in_trouble, start};
 
 /// How long callers wait for a connection, and how long for an answer.
-const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(3_600);
 
 /// A service that has the square of 2 in its storage.
@@ -49,7 +49,7 @@ async fn is_trouble(storage: &Storage, cacheme: &Cacheme) {
 
 /// The pool of a URL: a call that a proxy holds up has the only connection.
 async fn of_our_own(url: &str, proxy: &Proxy) {
-    let storage = Storage::open(&format!("{url}connections=1&acquire_timeout=50ms")).unwrap();
+    let storage = Storage::open(&format!("{url}connections=1&acquire_timeout=1s")).unwrap();
     let storage = storage.with_timeout(LONG);
     let cacheme = with_square(&storage).await;
     let remote = Arc::clone(storage.as_remote().unwrap());
@@ -94,7 +94,7 @@ async fn t1_callers_wait_a_bounded_time_for_a_connection_to_mongodb() {
 async fn t1_callers_wait_a_bounded_time_for_a_connection_to_sqlite() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("cache.db");
-    let options = "connections=1&acquire_timeout=50ms&busy_timeout=10m";
+    let options = "connections=1&acquire_timeout=1s&busy_timeout=10m";
     let storage = Storage::open(&format!("sqlite://{}?{options}", file.display())).unwrap();
     let storage = storage.with_timeout(LONG);
     let cacheme = with_square(&storage).await;
