@@ -36,7 +36,7 @@ async fn invalidates(cacheme: &Cacheme, number: u64) {
 async fn redis_without_memory(url: &str, ports: &[u16]) {
     let seen = Seen::default();
     // On this thread, which is the only one that runs our tasks.
-    let _logging = tracing::subscriber::set_default(seen.clone());
+    let _logging = seen.on_this_thread();
     let limit = async |bytes: &str| {
         for &port in ports {
             ask::<()>(port, &["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;

@@ -1,7 +1,7 @@
 //! What a test sees of errors and of the log.
 
 use std::fmt::{self, Write as _};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use tracing::field::{Field, Visit};
@@ -42,6 +42,16 @@ impl Seen {
 }
 
 impl Seen {
+    /// Sees what is logged on this thread, until the guard is dropped.
+    pub(super) fn on_this_thread(&self) -> tracing::subscriber::DefaultGuard {
+        // With one subscriber only, what another thread logs for the first time is taken for something that nobody wants,
+        // since that thread has none; and so it stays. With two, all are asked.
+        static ANOTHER: LazyLock<tracing::Dispatch> =
+            LazyLock::new(|| tracing::Dispatch::new(Seen::default()));
+        LazyLock::force(&ANOTHER);
+        tracing::subscriber::set_default(self.clone())
+    }
+
     /// All that was seen, a line each.
     pub(super) fn all(&self) -> String {
         self.0.lock().unwrap().clone()

@@ -73,7 +73,7 @@ async fn nothing_shows_a_password() {
     let folder = tempfile::tempdir().unwrap();
     let seen = Seen::default();
     // On this thread, which is the only one that runs our tasks.
-    let _logging = tracing::subscriber::set_default(seen.clone());
+    let _logging = seen.on_this_thread();
 
     // Each fails in another way; the last ones work, and fail once they are closed.
     let urls = [
