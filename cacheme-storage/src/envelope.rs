@@ -252,7 +252,7 @@ impl EnvelopeWriter {
 }
 
 fn checksum(header: &[u8; Envelope::HEADER_LEN], payload: &[u8]) -> u32 {
-    crate::checksum::crc32c(&header[..CHECKSUM_AT], payload)
+    crc32c::crc32c_append(crc32c::crc32c(&header[..CHECKSUM_AT]), payload)
 }
 
 fn u32_at(header: &[u8; Envelope::HEADER_LEN], at: usize) -> u32 {

@@ -20,7 +20,6 @@
 //! one feature for each remote one. A build without remote features pulls in no driver.
 
 mod bloom;
-mod checksum;
 mod clock;
 mod codec;
 mod combined;

@@ -127,11 +127,7 @@ impl<N: Node> Batch<N> {
 
     /// A batch that reads nothing, and whose values take the place of whatever is there. Outcomes are told to those who have
     /// the flights.
-    pub(crate) fn stealing<K>(
-        kind: Arc<Kind<N>>,
-        flights: impl IntoIterator<Item = (Lead<Outcome<N::Value>>, N, K)>,
-    ) -> Self {
-        let flights = flights.into_iter().map(|(lead, node, _)| (lead, node));
+    pub(crate) fn stealing(kind: Arc<Kind<N>>, flights: impl IntoIterator<Item = Led<N>>) -> Self {
         let mut batch = Self::new(kind, flights, Instant::now());
         batch.steal = true;
         batch.keeps = false;

@@ -155,6 +155,17 @@ impl<T> Flight<T> {
         })
     }
 
+    /// One that takes the place of others. A `set` stores from its beginning.
+    fn writing(key: &[u8], work: Work, patience: tokio::time::Instant) -> Arc<Self> {
+        let mut flight = Self::new(key, 0, patience);
+        let unknown = Arc::get_mut(&mut flight).expect("nobody knows it yet");
+        unknown.work = work;
+        let mut state = State::of(patience);
+        state.storing = work == Work::Set;
+        unknown.state = Mutex::new(state);
+        flight
+    }
+
     /// Makes a new flight of one that ended and that nobody else knows any more.
     fn begin_anew(&mut self, key: &[u8], call: u64, patience: tokio::time::Instant) {
         self.key.clear();

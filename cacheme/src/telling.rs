@@ -50,8 +50,9 @@ impl<N: Node> Kind<N> {
         let is_ours =
             |key: &&&[u8]| key.starts_with(self.start.as_bytes()) && key.ends_with(self.end.as_bytes());
         let ours: Vec<&[u8]> = keys.iter().filter(is_ours).copied().collect();
-        count(&self.counters.told, ours.len());
         self.part(&ours);
+        // Last: who sees the count can rely on what was done.
+        count(&self.counters.told, ours.len());
     }
 
     /// What is under these keys nearby is out of date, and so are flights that began before, for all who come now.

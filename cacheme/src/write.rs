@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cacheme_storage::RemoteEntry;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::batch::Batch;
@@ -120,9 +121,21 @@ impl Cacheme {
             let patience = Instant::now() + kind.info.load_timeout + kind.storing_patience() * 2;
             let (lead, older) = kind.flights.supersede(&key, Work::Load, patience);
             let flight = Arc::clone(lead.flight());
-            let mut batch = Batch::stealing(Arc::clone(&kind), [(lead, node.clone(), Arc::clone(&key))]);
-            settle(&kind, older).await;
-            self.lead(&mut batch).await;
+            let mut batch = Batch::stealing(Arc::clone(&kind), [(lead, node.clone())]);
+            match (older.filter(|older| older.is_storing()), Handle::try_current()) {
+                (Some(older), Ok(runtime)) => {
+                    let (cacheme, kind) = (self.clone(), Arc::clone(&kind));
+                    // Were it to go away with our caller, whoever comes next would be let past what is being stored.
+                    runtime.spawn(async move {
+                        settle(&kind, [older]).await;
+                        cacheme.lead(&mut batch).await;
+                    });
+                }
+                (older, _) => {
+                    settle(&kind, older).await;
+                    self.lead(&mut batch).await;
+                }
+            }
             if let Some(End::Done(outcome)) = wait(&kind, flight).await {
                 return match crate::get::shared_result(outcome, &key) {
                     Some(result) => result,
@@ -175,7 +188,7 @@ impl Cacheme {
 
 /// Runs `work` on a task of its own where there is a runtime, so that dropping the caller does not leave it half done.
 async fn detached(work: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
-    match tokio::runtime::Handle::try_current() {
+    match Handle::try_current() {
         Ok(runtime) => match runtime.spawn(work).await {
             Ok(result) => result,
             Err(error) => match error.try_into_panic() {
@@ -272,7 +285,6 @@ async fn set<N: Node>(
     );
     // Whoever comes after us waits until we are done, so that our value never lands on theirs: we store it even when we
     // are fenced by then.
-    lead.begin_storing();
     settle(&kind, older).await;
     let (since, spread) = (Instant::now(), kind.info.spread());
     let life = kind.life(&value, said);

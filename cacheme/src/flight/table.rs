@@ -152,8 +152,7 @@ impl<T> FlightTable<T> {
         work: Work,
         patience: Instant,
     ) -> (Lead<T>, Option<Arc<Flight<T>>>) {
-        let mut flight = Flight::new(key, 0, patience);
-        Arc::get_mut(&mut flight).expect("nobody knows it yet").work = work;
+        let flight = Flight::writing(key, work, patience);
         let mut flights = self.flights.lock();
         let older = take(&mut flights, key);
         flights.insert(Listed(Arc::clone(&flight)), ());

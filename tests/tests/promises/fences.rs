@@ -8,7 +8,7 @@ use cacheme::{Cacheme, Load};
 use tests::{Gate, MemoryRemote, Operation};
 use tokio::task::JoinHandle;
 
-use crate::world::{Item, LocalItem, RemoteItem, SoloItem, Source, World, settle};
+use crate::world::{Item, LocalItem, RemoteItem, SoloItem, Source, World, poll_once, settle};
 
 /// Who loads the old value.
 #[derive(Clone, Copy, Debug)]
@@ -276,6 +276,35 @@ async fn c1_a_refresh_never_joins_a_load_that_began_before() {
         assert!(old.await.unwrap() < new, "it gets what it waited for");
         assert_eq!(world.cacheme.get(&node).await.unwrap(), new);
     }
+}
+
+/// A refresh waits for a set that is on its way, and its caller goes away: whoever comes then does not bring back what the set
+/// is about to replace.
+#[tokio::test(start_paused = true)]
+async fn c1_a_refresh_whose_caller_goes_away_lets_nobody_past_a_set_under_way() {
+    let (world, source) = (World::new().await, Source::default());
+    let node = Item::new(1, &source);
+    world.neighbour().await.cacheme.get(&node).await.unwrap();
+    source.bump();
+    let word = world.remote.hold_before(Operation::Set);
+    let set = change(&world.cacheme, &node, Change::Set, 7);
+    word.reached().await;
+    let mut refresh = Box::pin(world.cacheme.refresh(&node));
+    assert!(poll_once(&mut refresh).await.is_none());
+    drop(refresh);
+    let late = world.remote.hold_after(Operation::Acquire);
+    let read = call(&world.cacheme, &node, &source, Caller::Get);
+    settle().await;
+    word.open();
+    set.await.unwrap();
+    late.open();
+    assert_ne!(read.await.unwrap(), 1_000);
+    settle().await;
+    assert_eq!(
+        world.cacheme.get(&node).await.unwrap(),
+        1_001,
+        "the refresh went on"
+    );
 }
 
 #[tokio::test(start_paused = true)]
