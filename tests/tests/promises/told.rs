@@ -1,7 +1,7 @@
 //! A subscriber that keeps what is logged while a test runs.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -17,6 +17,11 @@ pub(crate) struct Told {
 impl Told {
     /// Listens until the guard is dropped.
     pub(crate) fn listen() -> (Self, DefaultGuard) {
+        // With one subscriber only, what another thread logs for the first time is taken for something that nobody wants, since
+        // that thread has none; and so it stays. With two, all are asked.
+        static ANOTHER: LazyLock<tracing::Dispatch> =
+            LazyLock::new(|| tracing::Dispatch::new(Told::default()));
+        LazyLock::force(&ANOTHER);
         let told = Self::default();
         let guard = tracing::subscriber::set_default(told.clone());
         (told, guard)
