@@ -240,8 +240,9 @@ impl RemoteStorage for Observed {
 pub(crate) struct Faulty {
     pub(crate) inner: Arc<dyn LocalStorage>,
     pub(crate) fault: Fault,
-    /// Takes a while to insert, for threads to meet.
-    pub(crate) slow: Option<Arc<World>>,
+    pub(crate) world: Arc<World>,
+    /// Time goes by itself: then it takes a while to insert, for threads to meet.
+    pub(crate) real: bool,
 }
 
 impl LocalStorage for Faulty {
@@ -257,13 +258,20 @@ impl LocalStorage for Faulty {
         if self.fault == Fault::LocalIgnoresTtl {
             entry.ttl = None;
         }
-        if let Some(world) = &self.slow {
-            std::thread::sleep(world.random().pause(Duration::from_millis(1)));
+        if self.fault == Fault::LocalIgnoresFence {
+            // In its own time, as a thread that lost its turn on the way in.
+            let pause = self.world.random().pause(Duration::from_millis(3));
+            let (inner, key) = (Arc::clone(&self.inner), key.to_vec());
+            tokio::spawn(async move {
+                sleep(pause).await;
+                inner.insert(&key, entry, &Fence::new())
+            });
+            return true;
         }
-        match self.fault {
-            Fault::LocalIgnoresFence => self.inner.insert(key, entry, &Fence::new()),
-            _ => self.inner.insert(key, entry, fence),
+        if self.real {
+            std::thread::sleep(self.world.random().pause(Duration::from_millis(1)));
         }
+        self.inner.insert(key, entry, fence)
     }
 
     fn remove(&self, key: &[u8]) -> bool {

@@ -86,7 +86,8 @@ pub(crate) async fn run(seed: u64, setting: Setting, shared: Shared) -> Log {
         let local = Storage::local(Faulty {
             inner: Arc::clone(local.as_local().unwrap()),
             fault: setting.fault,
-            slow: setting.real.then(|| Arc::clone(&world)),
+            world: Arc::clone(&world),
+            real: setting.real,
         });
         cacheme.register_storage("remote", remote).await.unwrap();
         cacheme.register_storage("local", local).await.unwrap();
