@@ -40,6 +40,7 @@ impl TableName {
     }
 
     /// The table without its schema.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
