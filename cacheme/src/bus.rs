@@ -1,8 +1,8 @@
 //! What one process changes, told to the others (C3).
 //!
 //! Whoever invalidates, sets or refreshes publishes the full keys on the bus of a remote storage of the chain, once all tiers
-//! are done: who is told earlier could fetch the old value again. Who hears it does what an invalidation of its own does
-//! nearby: it fences the flights for these keys and drops them from local tiers.
+//! are done: who is told earlier could fetch the old value again. Who hears it drops the keys from local tiers and fences
+//! the loads under way for them (`flight/table.rs` says what becomes of writes).
 //!
 //! What was told while the connection was lost is missed. So when it is lost, and again when there is a new one, whatever
 //! was held is dropped: a local tier is no older than its connection. In between, local tiers serve what is loaded anew.
