@@ -105,11 +105,17 @@ impl Bus {
         }
     }
 
-    /// Waits until the server knows of us, or it turns out that it will not just now.
-    pub(crate) async fn settled(&self) {
+    /// Waits until the server knows of us, or it turns out that it will not just now, for so long at most.
+    pub(crate) async fn settled(&self, bound: Duration) {
         let mut state = self.state.subscribe();
-        // Ends with `self`, which the caller has.
-        let _ = state.wait_for(|state| *state != State::Starting).await;
+        // The state ends with `self`, which the caller has.
+        let settled = state.wait_for(|state| *state != State::Starting);
+        if tokio::time::timeout(bound, settled).await.is_err() {
+            self.trouble(&Error::Timeout {
+                storage: self.storage.location(),
+                after: bound,
+            });
+        }
     }
 
     /// Tells all other processes that what is under these keys has changed. `false`, and logged, if there is no bus to be had: then

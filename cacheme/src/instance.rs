@@ -139,7 +139,7 @@ impl Cacheme {
         if let Some(bus) = bus {
             bus.ensure();
             // Trouble with the bus alone is logged, and is no reason to do without the storage.
-            let _ = tokio::time::timeout(bound, bus.settled()).await;
+            bus.settled(bound).await;
         }
         Ok(())
     }

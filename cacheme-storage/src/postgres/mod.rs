@@ -59,14 +59,14 @@ use table::Table;
 /// A row without a value is a lease. Times are milliseconds since the Unix epoch by the server's clock. A table that
 /// you make yourself may be `UNLOGGED`, which makes writes cheaper: what a crash then loses was a cache.
 ///
+/// A server that takes no writes (a standby, a disk that is full, a user who may only read) still answers
+/// [`acquire`](crate::RemoteStorage::acquire) with the values that it has.
+///
 /// # Bus
 ///
 /// Changes are told by `NOTIFY` on the channel `cacheme.` + name of the table, and heard by `LISTEN` on a connection of its
 /// own, which is not one of the pool. `NOTIFY` has commits wait for each other on the whole server, and poolers that lend
 /// connections by the transaction do not pass it on: `bus=false` in the URL does without.
-///
-/// A server that takes no writes (a standby, a disk that is full, a user who may only read) still answers
-/// [`acquire`](crate::RemoteStorage::acquire) with the values that it has.
 ///
 /// # Limits
 ///

@@ -393,6 +393,22 @@ async fn c3_t3_a_storage_without_a_bus_for_us_is_done_without_and_told_of_once()
 }
 
 #[tokio::test(start_paused = true)]
+async fn t1_t3_a_bus_that_never_answers_costs_a_bounded_wait_when_registered_and_is_told_of() {
+    let (told, _guard) = Told::listen();
+    let remote = MemoryRemote::with_bus();
+    remote.set_trouble_with(Operation::Listen, Trouble::Hangs);
+    let cacheme = Cacheme::builder().prefix("test").build().unwrap();
+    let storage = Storage::remote(remote.clone());
+    let (registered, took) = timed(cacheme.register_storage("remote", storage)).await;
+    registered.unwrap();
+    assert_eq!(took, Storage::DEFAULT_TIMEOUT * 10);
+    let warnings = told.at(Level::WARN);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let source = Source::default();
+    assert_eq!(cacheme.get(&RemoteItem::new(1, &source)).await.unwrap(), 1_000);
+}
+
+#[tokio::test(start_paused = true)]
 async fn c3_a_bus_that_is_not_wanted_is_not_used() {
     let remote = MemoryRemote::with_bus();
     let cacheme = Cacheme::builder().prefix("test").build().unwrap();
