@@ -50,7 +50,20 @@ pub(crate) struct Batch<N: Node> {
     token: LeaseToken,
     /// Takes leases away from whoever has them and reads nothing: for `refresh`.
     steal: bool,
+    /// The first remote tier was looked into already, until it is asked for leases.
+    looked: bool,
     pause: Duration,
+}
+
+/// What a look without flights gave for the keys of a batch, in a first tier that is remote and has leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FirstLook {
+    /// There was none.
+    None,
+    /// They are absent, or do not decode.
+    Absent,
+    /// The storage is in trouble.
+    InVain,
 }
 
 /// A flight that is led here, with its node.
@@ -121,6 +134,7 @@ impl<N: Node> Batch<N> {
             begun: Some(begun),
             token: unique_token(),
             steal: false,
+            looked: false,
             pause: FIRST_PAUSE,
         }
     }
@@ -134,6 +148,15 @@ impl<N: Node> Batch<N> {
         // Older flights are waited for before it does anything.
         batch.begun = None;
         batch
+    }
+
+    /// Goes on after a look into the first tier, before the first pass.
+    pub(crate) fn begin_after(&mut self, looked: FirstLook) {
+        match looked {
+            FirstLook::None => {}
+            FirstLook::Absent => self.looked = true,
+            FirstLook::InVain => self.items.iter_mut().for_each(|item| item.at = 1),
+        }
     }
 
     /// The node of an item that [`advance`](Self::advance) gave.
@@ -233,6 +256,7 @@ impl<N: Node> Batch<N> {
             begun: None,
             token: self.token,
             steal: self.steal,
+            looked: self.looked,
             pause: self.pause,
         })
     }
@@ -360,15 +384,15 @@ impl<N: Node> Batch<N> {
         mut now: Instant,
     ) -> Found<N::Value> {
         let mut missing = Items::from_slice(items);
-        let single = items.len() == 1;
+        // For one key, asking for the lease is asking for the value; for many, plain reads are cheaper by far.
+        let looks = !std::mem::take(&mut self.looked) && items.len() > 1;
         // What we could not remove from here is old: not to be read, but to be replaced.
         let is_old = |item: &usize| self.steal || tier.owed.contains(self.key(*item));
         let mut replaced = Items::new();
         if missing.iter().any(is_old) {
             (replaced, missing) = missing.into_iter().partition(is_old);
         }
-        // For one key, asking for the lease is asking for the value; for many, plain reads are cheaper by far.
-        if !missing.is_empty() && (remote.lease.is_none() || !single) {
+        if !missing.is_empty() && (remote.lease.is_none() || looks) {
             // Boxed, so that the reader of one key does not carry its space.
             let rest = Box::pin(self.read_plainly(missing, at, tier, remote, now)).await;
             now = Instant::now();

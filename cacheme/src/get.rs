@@ -12,6 +12,9 @@
 //!                                      ▼
 //!                        load, in the background ─▶ fill tiers back to front ─▶ end of the flight
 //! ```
+//!
+//! A bulk read of a chain that begins with a remote tier looks into that first: there is nothing before it to be filled, so
+//! what is there needs no flight.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -22,7 +25,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::batch::{Answer, Batch, Taken};
+use crate::batch::{Answer, Batch, FirstLook, Taken};
 use crate::error::{Error, Result};
 use crate::flight::{Done, End, Flight, FullKey, Joined};
 use crate::instance::Cacheme;
@@ -31,6 +34,7 @@ use crate::kind::{Kind, Outcome, Stored, TierStorage, load_error};
 use crate::load::{Load, LoadContext, LoadedNode, Store};
 use crate::memoize::Failure;
 use crate::node::Node;
+use crate::stats::count;
 
 /// What a look into the first tier gave.
 pub(crate) enum Looked<'c, N: Node> {
@@ -182,6 +186,7 @@ impl Cacheme {
         let mut in_vain = 0;
         // By their numbers among those missed.
         let mut waiting: Vec<usize> = (0..missed.places.len()).collect();
+        let mut looked = kind.look_first(&missed, &mut waiting, values).await;
         while !waiting.is_empty() {
             if in_vain == LED_IN_VAIN {
                 return Err(Error::ShuttingDown);
@@ -204,6 +209,7 @@ impl Cacheme {
             }
             if !leads.is_empty() {
                 let mut batch = Batch::new(Arc::clone(&kind), leads, now);
+                batch.begin_after(std::mem::replace(&mut looked, FirstLook::None));
                 batch.pass().await;
                 for (item, number) in led.into_iter().enumerate() {
                     match batch.take(item) {
@@ -255,6 +261,50 @@ impl Cacheme {
                 Err(_) => loading.await,
             }
         }
+    }
+}
+
+impl<N: Node> Kind<N> {
+    /// Looks for the keys of a bulk call in the first tier, if that is a remote one: what is found there goes into `values`, by
+    /// the positions that ask for it, and no longer waits.
+    ///
+    /// Nobody need be fenced off who only hands out what a storage has now. What is absent goes on to a flight, which asks for
+    /// its lease, and so finds what was filled since: without leases that would be loaded twice.
+    async fn look_first(
+        &self,
+        missed: &Missed,
+        waiting: &mut Vec<usize>,
+        values: &mut [Option<N::Value>],
+    ) -> FirstLook {
+        let Some(tier) = self.tiers.first() else {
+            return FirstLook::None;
+        };
+        let TierStorage::Remote(remote) = &tier.storage else {
+            return FirstLook::None;
+        };
+        let keys: Vec<&[u8]> = waiting.iter().map(|number| missed.key(*number)).collect();
+        // For one key, asking for the lease is a look as well.
+        if remote.lease.is_none() || keys.len() < 2 || keys.iter().any(|key| tier.owed.contains(key)) {
+            return FirstLook::None;
+        }
+        let Ok(found) = tier.bounded(remote, remote.storage.get(&keys)).await else {
+            count(&tier.counters.misses, keys.len());
+            return FirstLook::InVain;
+        };
+        let now_ms = remote.storage.now_ms();
+        let mut hits = 0;
+        waiting.retain(|&number| {
+            let Some(bytes) = &found[number] else { return true };
+            // What does not decode is found again with its lease, and counted then.
+            let Ok(Some((value, _))) = self.decode_at(bytes, now_ms) else {
+                return true;
+            };
+            values[missed.position(number)] = Some(value);
+            hits += 1;
+            false
+        });
+        tier.counters.hits.add(hits);
+        FirstLook::Absent
     }
 }
 

@@ -20,7 +20,7 @@ use crate::owed::Owed;
 use crate::policy::{NodeInfo, Policy};
 use crate::stats::{NodeCounters, NodeStats, TierCounters, count};
 use cacheme_storage::{
-    BloomFilter, BoxError, Bytes, Codec, LocalEntry, LocalStorage, LocalValue, RemoteStorage,
+    BloomFilter, BoxError, Bytes, Codec, DecodeError, LocalEntry, LocalStorage, LocalValue, RemoteStorage,
 };
 use tokio::time::Instant;
 
@@ -271,18 +271,31 @@ impl<N: Node> Kind<N> {
         bytes: &[u8],
         now_ms: u64,
     ) -> Option<(N::Value, Option<Duration>)> {
-        let codec = self.codec.as_ref().expect("a kind with remote tiers has a codec");
-        let decoded = codec
-            .decode(bytes)
-            .map_err(|why| self.undecodable(tier, key, &why))
-            .ok()?;
-        match decoded.expires_ms {
-            None => Some((decoded.value, None)),
-            Some(expires) => {
-                let left = expires.checked_sub(now_ms).filter(|left| *left > 0)?;
-                Some((decoded.value, Some(Duration::from_millis(left))))
+        match self.decode_at(bytes, now_ms) {
+            Ok(found) => found,
+            Err(why) => {
+                self.undecodable(tier, key, &why);
+                None
             }
         }
+    }
+
+    /// The same, `Ok(None)` for a value that has expired, and nothing counted.
+    pub(crate) fn decode_at(
+        &self,
+        bytes: &[u8],
+        now_ms: u64,
+    ) -> std::result::Result<Option<(N::Value, Option<Duration>)>, DecodeError> {
+        let codec = self.codec.as_ref().expect("a kind with remote tiers has a codec");
+        let decoded = codec.decode(bytes)?;
+        let left = match decoded.expires_ms {
+            None => None,
+            Some(expires) => match expires.checked_sub(now_ms) {
+                None | Some(0) => return Ok(None),
+                Some(left) => Some(Duration::from_millis(left)),
+            },
+        };
+        Ok(Some((decoded.value, left)))
     }
 
     /// Joins the flight for `key`, or begins it; counts who joins.

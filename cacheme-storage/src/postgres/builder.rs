@@ -11,6 +11,7 @@ use crate::database::{
 use crate::url::StorageUrl;
 use crate::{Error, Result, ServerClock};
 
+use super::finds::Finds;
 use super::table::Table;
 use super::{Inner, Postgres};
 
@@ -105,6 +106,7 @@ impl PostgresBuilder {
                 location,
                 pool,
                 table: Table::new(table),
+                finds: Finds::default(),
                 create: self.options.create,
                 ready: Ready::default(),
                 gate: Gate::new(),

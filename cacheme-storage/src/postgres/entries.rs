@@ -28,8 +28,12 @@ impl Inner {
             let keys = &keys.distinct()[piece];
             let mut found = vec![None; keys.len()];
             let on_row = |row: &PgRow| {
-                if let Some(index) = index(keys, row.try_get(0)?) {
-                    found[index] = Some(Bytes::copy_from_slice(row.try_get(1)?));
+                let place = match keys {
+                    [_] => Some(0),
+                    _ => index(keys, row.try_get(1)?),
+                };
+                if let Some(place) = place {
+                    found[place] = Some(Bytes::copy_from_slice(row.try_get(0)?));
                 }
                 Ok(())
             };

@@ -21,6 +21,30 @@ impl Inner {
         time: Duration,
         steal: bool,
     ) -> Result<Vec<Acquired>> {
+        // One statement that finds a value or else takes the lease takes a fourth longer to find it than one that only looks.
+        // Where values are mostly there, looking first is worth the statement more that it costs those that are not.
+        let is_read = keys.len() == 1 && !steal;
+        if is_read
+            && self.finds.are_usual()
+            && let [Some(value)] = &mut self.get(keys).await?[..]
+        {
+            self.finds.note(true);
+            return Ok(vec![Acquired::Value(std::mem::take(value))]);
+        }
+        let acquired = self.acquire_in_one(keys, token, time, steal).await?;
+        if is_read {
+            self.finds.note(matches!(acquired[..], [Acquired::Value(_)]));
+        }
+        Ok(acquired)
+    }
+
+    async fn acquire_in_one(
+        &self,
+        keys: &[&[u8]],
+        token: LeaseToken,
+        time: Duration,
+        steal: bool,
+    ) -> Result<Vec<Acquired>> {
         match self.acquire_all(keys, token, time, steal).await {
             // Boxed, so that who is not refused does not carry the space.
             Err(refusal @ Error::Refused { .. }) if !steal => {

@@ -4,6 +4,7 @@ mod builder;
 mod bus;
 mod entries;
 mod fault;
+mod finds;
 mod leases;
 mod table;
 
@@ -16,12 +17,15 @@ pub use builder::PostgresBuilder;
 
 use crate::database::{Gate, Ready, ServerPool, Upkeep, UpkeepTask, remote_storage};
 use crate::{Result, ServerClock};
+use finds::Finds;
 use table::Table;
 
 /// A [`RemoteStorage`](crate::RemoteStorage) in a PostgreSQL database, from version 10 on.
 ///
 /// Opened by URL or with [`builder`](Self::builder). Every call is one statement, whatever the number of keys, and
-/// atomic for each key; very large calls are sent in parts of 16 MiB, four of them side by side.
+/// atomic for each key; very large calls are sent in parts of 16 MiB, four of them side by side. Where single keys were mostly
+/// found lately, an [`acquire`](crate::RemoteStorage::acquire) of one looks by a statement of its own first: that takes the
+/// server four fifths of the time, and who finds nothing a round trip more.
 ///
 /// # URL
 ///
@@ -100,6 +104,7 @@ struct Inner {
     location: String,
     pool: ServerPool<Driver>,
     table: Table,
+    finds: Finds,
     create: bool,
     ready: Ready,
     gate: Gate,

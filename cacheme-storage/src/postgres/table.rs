@@ -7,8 +7,9 @@ use crate::{Error, Result};
 
 use super::Inner;
 
-/// The server's time in milliseconds since the epoch.
-const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+/// The server's time in milliseconds since the epoch. A double counts them exactly, and `extract` would count in decimals,
+/// which takes longer.
+const NOW: &str = "(date_part('epoch', clock_timestamp()) * 1000)::bigint";
 
 /// The table and the statements that name it.
 #[derive(Debug)]
@@ -106,9 +107,14 @@ impl Table {
 }
 
 impl Statements {
-    /// Those for one row. The two that a miss costs do without lists, which saves the server a sixth of its time.
+    /// Those for one row. What a hit and a miss cost does without lists, which saves the server a sixth of its time.
     fn one(table: &str) -> Self {
         Self {
+            get: format!(
+                "SELECT value FROM {table} WHERE key = $1 AND value IS NOT NULL \
+                 AND (expires_at_ms IS NULL OR expires_at_ms > {NOW})"
+            )
+            .into(),
             acquire: format!(
                 "WITH held AS MATERIALIZED (SELECT key, value, expires_at_ms - {NOW} AS left_ms FROM {table} \
                      WHERE key = $1 AND (expires_at_ms IS NULL OR expires_at_ms > {NOW}) \
@@ -135,7 +141,7 @@ impl Statements {
         let Lists { keys, values, ttls } = lists;
         Self {
             get: format!(
-                "SELECT key, value FROM {table} WHERE key = ANY({keys}) AND value IS NOT NULL \
+                "SELECT value, key FROM {table} WHERE key = ANY({keys}) AND value IS NOT NULL \
                  AND (expires_at_ms IS NULL OR expires_at_ms > {NOW})"
             )
             .into(),

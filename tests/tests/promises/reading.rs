@@ -6,7 +6,7 @@ use cacheme::{BoxError, Cacheme, Error, LoadContext, Node, Storage};
 use cacheme_storage::LocalCache;
 use tests::{MemoryRemote, Operation};
 
-use crate::world::{Bulk, HastyItem, Item, LocalItem, SECOND, SoloItem, Source, World, settle};
+use crate::world::{Bulk, HastyItem, Item, LocalItem, RemoteItem, SECOND, SoloItem, Source, World, settle};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r1_ten_thousand_callers_of_one_key_cause_one_load() {
@@ -239,6 +239,75 @@ async fn r3_a_storage_without_leases_is_asked_once_too() {
         [(Operation::Get, 50), (Operation::Set, 50)]
     );
     assert_eq!(source.batches().len(), 1);
+}
+
+/// What two nodes over the remote storage alone are, in a bulk call.
+fn remote_items(ids: impl IntoIterator<Item = u64>, source: &Source) -> Vec<RemoteItem> {
+    ids.into_iter().map(|id| RemoteItem::new(id, source)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn r1_what_is_filled_behind_the_look_of_a_bulk_read_is_not_loaded_again() {
+    let (world, source) = (World::new().await, Source::default());
+    let looked = world.remote.hold_after(Operation::Get);
+    let (cacheme, nodes) = (world.cacheme.clone(), remote_items([1, 2], &source));
+    let all = tokio::spawn(async move { cacheme.get_all(&nodes).await });
+    looked.reached().await;
+    // It has seen nothing, and no flight of it can be joined yet.
+    let one = RemoteItem::new(1, &source);
+    assert_eq!(world.cacheme.get(&one).await.unwrap(), 1_000);
+    // Another is under way when it goes on.
+    let loading = source.hold();
+    let (cacheme, two) = (world.cacheme.clone(), RemoteItem::new(2, &source));
+    let two = tokio::spawn(async move { cacheme.get(&two).await });
+    loading.reached().await;
+    looked.open();
+    settle().await;
+    assert!(!all.is_finished());
+    loading.open();
+    assert_eq!(all.await.unwrap().unwrap(), [1_000, 2_000]);
+    assert_eq!(two.await.unwrap().unwrap(), 2_000);
+    assert_eq!(source.loads(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r3_a_chain_that_begins_with_a_remote_tier_is_asked_once_too() {
+    let (world, source) = (World::new().await, Source::default());
+    let filler = world.neighbour().await;
+    filler
+        .cacheme
+        .get_all(&remote_items(0..30, &source))
+        .await
+        .unwrap();
+    world.remote.take_calls();
+    let loads = source.loads();
+
+    let ids: Vec<u64> = (0..50).rev().chain(20..40).collect();
+    let values = world
+        .cacheme
+        .get_all(&remote_items(ids.clone(), &source))
+        .await
+        .unwrap();
+    assert_eq!(values, ids.iter().map(|id| 1_000 * id).collect::<Vec<_>>());
+    assert_eq!(
+        world.remote.take_calls(),
+        [
+            (Operation::Get, 70),
+            (Operation::Acquire, 20),
+            (Operation::Fill, 20)
+        ]
+    );
+    assert_eq!(source.loads() - loads, 20);
+    let stats = world.cacheme.stats::<RemoteItem>();
+    let tier = &stats.tiers[0];
+    assert_eq!((tier.hits, tier.misses, stats.in_flight), (40, 20, 0));
+
+    world
+        .cacheme
+        .get_all(&remote_items(0..50, &source))
+        .await
+        .unwrap();
+    assert_eq!(world.remote.take_calls(), [(Operation::Get, 50)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,6 +30,19 @@ async fn t1_a_storage_that_hangs_costs_a_bounded_wait_and_counts_as_a_miss() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn t1_a_bulk_look_that_hangs_is_not_repeated() {
+    let (world, source) = (World::new().await, Source::default());
+    world.remote.set_trouble(Trouble::Hangs);
+    let nodes: Vec<_> = (0..50).map(|id| RemoteItem::new(id, &source)).collect();
+    let (values, took) = timed(world.cacheme.get_all(&nodes)).await;
+    assert_eq!((values.unwrap().len(), took), (50, TIMEOUT));
+    let tier = &world.cacheme.stats::<RemoteItem>().tiers[0];
+    assert_eq!((tier.misses, tier.troubles), (50, 1));
+    world.remote.recover();
+    assert!(world.remote.is_empty(), "nothing was stored without a lease");
+}
+
+#[tokio::test(start_paused = true)]
 async fn t1_a_storage_that_refuses_costs_no_wait() {
     for remote in [MemoryRemote::new(), MemoryRemote::without_leases()] {
         let (world, source) = (World::over(remote).await, Source::default());
@@ -131,6 +144,17 @@ async fn t1_what_could_not_be_invalidated_is_absent_for_this_process() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn t1_a_bulk_read_takes_what_could_not_be_invalidated_for_absent() {
+    let (world, source) = (World::new().await, Source::default());
+    let nodes = [1, 2].map(|id| RemoteItem::new(id, &source));
+    world.cacheme.get_all(&nodes).await.unwrap();
+    world.remote.set_trouble_with(Operation::Remove, Trouble::Refuses);
+    world.cacheme.invalidate(&nodes[0]).await.unwrap_err();
+    source.bump();
+    assert_eq!(world.cacheme.get_all(&nodes).await.unwrap(), [1_001, 2_000]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn t1_set_reports_a_storage_that_keeps_the_old_value() {
     let (world, source) = (World::new().await, Source::default());
     let node = Item::new(1, &source);
@@ -227,6 +251,31 @@ async fn t2_bytes_that_do_not_decode_are_a_miss_counted_and_overwritten() {
                 );
             }
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn t2_a_bulk_look_counts_bytes_that_do_not_decode_once_and_they_are_overwritten() {
+    let (world, source) = (World::new().await, Source::default());
+    let nodes = [1, 2].map(|id| RemoteItem::new(id, &source));
+    world.cacheme.get_all(&nodes).await.unwrap();
+    let key = world.cacheme.full_key(&nodes[0]);
+    for (what, bytes) in wrong(&world.remote.value(&key).unwrap()) {
+        world.remote.put(&key, bytes);
+        let (reader, loads) = (world.neighbour().await, source.loads());
+        assert_eq!(
+            reader.cacheme.get_all(&nodes).await.unwrap(),
+            [1_000, 2_000],
+            "{what}"
+        );
+        assert_eq!(source.loads() - loads, 1, "{what}");
+        let tier = &reader.cacheme.stats::<RemoteItem>().tiers[0];
+        assert_eq!((tier.hits, tier.misses, tier.undecodable), (1, 1, 1), "{what}");
+        assert_eq!(
+            reader.cacheme.peek(&nodes[0]).await.unwrap(),
+            Some(1_000),
+            "{what} stayed"
+        );
     }
 }
 

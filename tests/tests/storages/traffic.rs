@@ -113,6 +113,26 @@ async fn calls_of_a_service_cost_postgres_one_round_trip_a_step() {
     round_trips(&proxy, &cacheme, 2).await;
     assert_eq!(proxy.traffic().connections, 1);
 
+    // Where keys are mostly found, a statement that only looks goes first; where they are not any more, it does not.
+    let trips = async |numbers: Range<u64>| {
+        let before = proxy.traffic().round_trips;
+        for number in numbers {
+            cacheme.get(&Square { number }).await.unwrap();
+        }
+        proxy.traffic().round_trips - before
+    };
+    assert_eq!(trips(300..301).await, 2);
+    for _ in 0..40 {
+        assert_eq!(trips(300..301).await, 1, "a hit");
+    }
+    assert_eq!(trips(301..302).await, 3, "a look, the lease, the fill");
+    assert_eq!(trips(301..302).await, 1);
+    assert!(
+        trips(302..312).await <= 25,
+        "ten misses, few of them looked for first"
+    );
+    assert_eq!(trips(312..313).await, 2);
+
     // Nor does a refusal cost a connection.
     let pool = sqlx::PgPool::connect(&super::postgres::url(&server, ""))
         .await
