@@ -239,9 +239,19 @@ async fn r3_a_storage_without_leases_is_asked_once_too() {
         [(Operation::Get, 50), (Operation::Set, 50)]
     );
     assert_eq!(source.batches().len(), 1);
+    // Nor does a chain without a nearer tier look twice.
+    world
+        .cacheme
+        .get_all(&remote_items(0..50, &source))
+        .await
+        .unwrap();
+    assert_eq!(
+        world.remote.take_calls(),
+        [(Operation::Get, 50), (Operation::Set, 50)]
+    );
 }
 
-/// What two nodes over the remote storage alone are, in a bulk call.
+/// Nodes over the remote storage alone.
 fn remote_items(ids: impl IntoIterator<Item = u64>, source: &Source) -> Vec<RemoteItem> {
     ids.into_iter().map(|id| RemoteItem::new(id, source)).collect()
 }
