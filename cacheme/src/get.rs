@@ -186,16 +186,15 @@ impl Cacheme {
         let mut in_vain = 0;
         // By their numbers among those missed.
         let mut waiting: Vec<usize> = (0..missed.places.len()).collect();
-        let mut looked = kind.look_first(&missed, &mut waiting, values).await;
-        while !waiting.is_empty() {
+        let (mut looked, mut flights) = kind.look_first(&missed, &mut waiting, values).await;
+        while !(waiting.is_empty() && flights.is_empty()) {
             if in_vain == LED_IN_VAIN {
                 return Err(Error::ShuttingDown);
             }
             let now = Instant::now();
             let patience = now + kind.info.load_timeout;
             let joined = kind.join_all(waiting.iter().map(|number| missed.key(*number)), patience);
-            // What is not ended by our own look into the tiers.
-            let mut flights = Vec::new();
+            // What our own look into the tiers does not end goes to `flights`.
             let mut leads = Vec::with_capacity(waiting.len());
             let mut led = Vec::with_capacity(waiting.len());
             for (number, joined) in waiting.drain(..).zip(joined) {
@@ -209,7 +208,7 @@ impl Cacheme {
             }
             if !leads.is_empty() {
                 let mut batch = Batch::new(Arc::clone(&kind), leads, now);
-                batch.begin_after(std::mem::replace(&mut looked, FirstLook::None));
+                batch.begin_after(looked);
                 batch.pass().await;
                 for (item, number) in led.into_iter().enumerate() {
                     match batch.take(item) {
@@ -225,7 +224,7 @@ impl Cacheme {
             // The first in order is the one whose error is told.
             flights.sort_unstable_by_key(|(number, ..)| *number);
             let mut abandoned = false;
-            for (number, flight, ours) in flights {
+            for (number, flight, ours) in flights.drain(..) {
                 let Some(End::Done(outcome)) = wait(&kind, flight).await else {
                     abandoned |= ours;
                     waiting.push(number);
@@ -238,6 +237,7 @@ impl Cacheme {
                 }
             }
             in_vain += usize::from(abandoned);
+            looked = FirstLook::None;
         }
         Ok(())
     }
@@ -266,7 +266,8 @@ impl Cacheme {
 
 impl<N: Node> Kind<N> {
     /// Looks for the keys of a bulk call in the first tier, if that is a remote one: what is found there goes into `values`, by
-    /// the positions that ask for it, and no longer waits.
+    /// the positions that ask for it, and no longer waits. Nor does what is in flight already: it is not looked for, but
+    /// joined.
     ///
     /// Nobody need be fenced off who only hands out what a storage has now. What is absent goes on to a flight, which asks for
     /// its lease, and so finds what was filled since: without leases that would be loaded twice.
@@ -275,38 +276,51 @@ impl<N: Node> Kind<N> {
         missed: &Missed,
         waiting: &mut Vec<usize>,
         values: &mut [Option<N::Value>],
-    ) -> FirstLook {
+    ) -> (FirstLook, Vec<Awaited<N>>) {
+        let nothing = (FirstLook::None, Vec::new());
         let Some(tier) = self.tiers.first() else {
-            return FirstLook::None;
+            return nothing;
         };
         let TierStorage::Remote(remote) = &tier.storage else {
-            return FirstLook::None;
+            return nothing;
         };
-        let keys: Vec<&[u8]> = waiting.iter().map(|number| missed.key(*number)).collect();
         // For one key, asking for the lease is a look as well.
-        if remote.lease.is_none() || keys.len() < 2 || keys.iter().any(|key| tier.owed.contains(key)) {
-            return FirstLook::None;
+        let is_old = |number: &usize| tier.owed.contains(missed.key(*number));
+        if remote.lease.is_none() || waiting.len() < 2 || waiting.iter().any(is_old) {
+            return nothing;
         }
+        let joined = self.join_those_there(waiting, |number| missed.key(number));
+        let joined = joined
+            .into_iter()
+            .map(|(number, flight)| (number, flight, false))
+            .collect();
+        if waiting.is_empty() {
+            return (FirstLook::None, joined);
+        }
+        let keys: Vec<&[u8]> = waiting.iter().map(|number| missed.key(*number)).collect();
         let Ok(found) = tier.bounded(remote, remote.storage.get(&keys)).await else {
             count(&tier.counters.misses, keys.len());
-            return FirstLook::InVain;
+            return (FirstLook::InVain, joined);
         };
         let now_ms = remote.storage.now_ms();
-        let mut hits = 0;
+        let mut found = found.into_iter();
+        let before = waiting.len();
         waiting.retain(|&number| {
-            let Some(bytes) = &found[number] else { return true };
             // What does not decode is found again with its lease, and counted then.
-            let Ok(Some((value, _))) = self.decode_at(bytes, now_ms) else {
+            let found = found.next().flatten().map(|bytes| self.decode_at(&bytes, now_ms));
+            let Some(Ok(Some((value, _)))) = found else {
                 return true;
             };
             values[missed.position(number)] = Some(value);
-            hits += 1;
             false
         });
-        tier.counters.hits.add(hits);
-        FirstLook::Absent
+        tier.counters.hits.add(before - waiting.len());
+        (FirstLook::Absent, joined)
     }
 }
+
+/// By its number among those missed, a flight that is waited for, and whether we lead it.
+type Awaited<N> = (usize, Arc<Flight<Outcome<<N as Node>::Value>>>, bool);
 
 /// The keys that a bulk call did not find in the first tier, one behind the other.
 #[derive(Default)]

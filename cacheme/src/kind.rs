@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::alarm::Alarm;
 use crate::bus::Bus;
 use crate::error::{Error, Result};
-use crate::flight::{FlightTable, Joined};
+use crate::flight::{Flight, FlightTable, Joined};
 use crate::instance::Registered;
 use crate::key::KeyWriter;
 use crate::kinds::{AnyKind, KindId};
@@ -314,18 +314,33 @@ impl<N: Node> Kind<N> {
         patience: tokio::time::Instant,
     ) -> Vec<Joined<Outcome<N::Value>>> {
         let joined = self.flights.join_all(keys, patience);
-        // A key that is named again joins its flight once.
-        let mut others: Vec<_> = joined
-            .iter()
-            .filter_map(|joined| match joined {
-                Joined::Wait(flight) => Some(Arc::as_ptr(flight)),
-                Joined::Lead(_) | Joined::Again(_) => None,
-            })
-            .collect();
-        others.sort_unstable();
-        others.dedup();
-        count(&self.counters.joined, others.len());
+        self.count_joined(joined.iter().filter_map(|joined| match joined {
+            Joined::Wait(flight) => Some(flight),
+            Joined::Lead(_) | Joined::Again(_) => None,
+        }));
         joined
+    }
+
+    /// Joins those keys of a bulk call whose flights are under way: takes them out of `numbers`, and gives the flights.
+    pub(crate) fn join_those_there<'k>(
+        &self,
+        numbers: &mut Vec<usize>,
+        key: impl Fn(usize) -> &'k [u8],
+    ) -> Vec<(usize, Arc<Flight<Outcome<N::Value>>>)> {
+        let joined = self.flights.join_those_there(numbers, key);
+        self.count_joined(joined.iter().map(|(_, flight)| flight));
+        joined
+    }
+
+    /// Counts flights that a bulk call joined. A key that is named again joins its flight once.
+    fn count_joined<'f>(&self, flights: impl Iterator<Item = &'f Arc<Flight<Outcome<N::Value>>>>)
+    where
+        N: 'f,
+    {
+        let mut flights: Vec<_> = flights.map(Arc::as_ptr).collect();
+        flights.sort_unstable();
+        flights.dedup();
+        count(&self.counters.joined, flights.len());
     }
 
     /// Counts a load and how it ended, and tells when loads begin to fail.

@@ -208,6 +208,24 @@ impl<T> FlightTable<T> {
         }
     }
 
+    /// Takes those out of `numbers` whose keys have flights under way, and gives these.
+    pub(crate) fn join_those_there<'k>(
+        &self,
+        numbers: &mut Vec<usize>,
+        key: impl Fn(usize) -> &'k [u8],
+    ) -> Vec<(usize, Arc<Flight<T>>)> {
+        let mut joined = Vec::new();
+        let flights = self.flights.lock();
+        if !flights.is_empty() {
+            numbers.retain(|&number| {
+                let there = flights.get_key_value(key(number));
+                joined.extend(there.map(|(flight, ())| (number, Arc::clone(&flight.0))));
+                there.is_none()
+            });
+        }
+        joined
+    }
+
     /// How many flights are under way.
     pub(crate) fn len(&self) -> usize {
         self.flights.lock().len()

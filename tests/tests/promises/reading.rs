@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cacheme::{BoxError, Cacheme, Error, LoadContext, Node, Storage};
 use cacheme_storage::LocalCache;
-use tests::{MemoryRemote, Operation};
+use tests::{MemoryRemote, Operation, Trouble};
 
 use crate::world::{Bulk, HastyItem, Item, LocalItem, RemoteItem, SECOND, SoloItem, Source, World, settle};
 
@@ -278,6 +278,26 @@ async fn r1_what_is_filled_behind_the_look_of_a_bulk_read_is_not_loaded_again() 
     assert_eq!(all.await.unwrap().unwrap(), [1_000, 2_000]);
     assert_eq!(two.await.unwrap().unwrap(), 2_000);
     assert_eq!(source.loads(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r1_a_bulk_read_joins_what_is_in_flight_though_it_is_not_stored() {
+    let (world, source) = (World::new().await, Source::default());
+    let loading = source.hold();
+    let (cacheme, one) = (world.cacheme.clone(), RemoteItem::new(1, &source));
+    let one = tokio::spawn(async move { cacheme.get(&one).await });
+    loading.reached().await;
+    // What is being loaded goes nowhere, so nobody finds it in a tier.
+    world.remote.set_trouble_with(Operation::Fill, Trouble::Refuses);
+    let looked = world.remote.hold_after(Operation::Get);
+    let (cacheme, nodes) = (world.cacheme.clone(), remote_items([1, 2, 3], &source));
+    let all = tokio::spawn(async move { cacheme.get_all(&nodes).await });
+    settle().await;
+    loading.open();
+    assert_eq!(one.await.unwrap().unwrap(), 1_000);
+    looked.open();
+    assert_eq!(all.await.unwrap().unwrap(), [1_000, 2_000, 3_000]);
+    assert_eq!(source.loads(), 3);
 }
 
 #[tokio::test(start_paused = true)]
