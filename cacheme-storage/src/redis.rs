@@ -146,24 +146,21 @@ impl Redis {
         keys: &[&[u8]],
         arguments: impl Fn(usize, &mut Cmd),
     ) -> Result<Vec<Value>> {
-        let command = |place: usize, key: &[u8], by_text: bool| {
-            let mut command = script.on(key, by_text);
+        let command = |place: usize, by_text: bool| {
+            let mut command = script.on(keys[place], by_text);
             arguments(place, &mut command);
             command
         };
-        let first = keys.iter().enumerate();
-        let first = first.map(|(place, &key)| (key, command(place, key, false)));
-        let mut answers = self.send(first.collect()).await?;
+        let mut answers = self.send_each(keys, |place| command(place, false)).await?;
         let forgotten =
             |answer: &Value| matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT");
         let again: Vec<usize> = (0..answers.len())
             .filter(|&place| forgotten(&answers[place]))
             .collect();
         if !again.is_empty() {
-            let second = again
-                .iter()
-                .map(|&place| (keys[place], command(place, keys[place], true)));
-            let second = self.send(second.collect()).await?;
+            let theirs: Vec<_> = again.iter().map(|&place| keys[place]).collect();
+            // Boxed: mostly there is none.
+            let second = Box::pin(self.send_each(&theirs, |place| command(again[place], true))).await?;
             for (place, answer) in again.into_iter().zip(second) {
                 answers[place] = answer;
             }
@@ -171,11 +168,20 @@ impl Redis {
         Ok(answers)
     }
 
-    async fn send(&self, commands: Vec<(&[u8], Cmd)>) -> Result<Vec<Value>> {
-        self.servers
-            .send(commands)
-            .await
-            .map_err(|error| self.translate(error))
+    /// Sends a command for each key, by its place, in one round trip.
+    async fn send_each(&self, keys: &[&[u8]], command: impl Fn(usize) -> Cmd) -> Result<Vec<Value>> {
+        let answers = match keys {
+            // The call that there is most of goes without lists.
+            [key] => {
+                let answer = self.servers.send_one(key, command(0)).await;
+                answer.map(|answer| vec![answer])
+            }
+            _ => {
+                let commands = keys.iter().enumerate().map(|(place, &key)| (key, command(place)));
+                self.servers.send(commands.collect()).await
+            }
+        };
+        answers.map_err(|error| self.translate(error))
     }
 
     /// What `acquire` found, by what `SET … GET` or the script answers.
@@ -193,31 +199,24 @@ impl Redis {
     }
 
     /// Asks for leases by the command, or the script where the server does not know the command.
-    async fn ask_for_leases<'k>(
+    async fn ask_for_leases(
         &self,
-        keys: &[&'k [u8]],
+        keys: &[&[u8]],
         lease: &[u8],
         time_ms: u64,
         steal: bool,
     ) -> Result<Vec<Value>> {
         if steal || !self.acquires_by_script.load(Ordering::Relaxed) {
-            let set = |&key: &&'k [u8]| {
+            let set = |place: usize| {
+                let key = keys[place];
                 let mut command = Cmd::with_capacity(7, key.len() + lease.len() + 40);
                 command.arg("SET").arg(key).arg(lease).arg("PX").arg(time_ms);
                 if !steal {
                     command.arg("NX").arg("GET");
                 }
-                (key, command)
+                command
             };
-            let mut answers = match keys {
-                // The call that there is most of goes without lists.
-                [key] => {
-                    let (key, command) = set(key);
-                    let answer = self.servers.send_one(key, command).await;
-                    vec![answer.map_err(|error| self.translate(error))?]
-                }
-                _ => self.send(keys.iter().map(set).collect()).await?,
-            };
+            let mut answers = self.send_each(keys, set).await?;
             if steal {
                 let taken = answers.iter_mut().filter(|answer| **answer == Value::Okay);
                 taken.for_each(|answer| *answer = Value::Nil);
@@ -344,18 +343,17 @@ impl RemoteStorage for Redis {
     async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
         let _pass = self.enter().await?;
         let _room = self.room_for(entries).await?;
-        let commands: Vec<_> = entries
-            .iter()
-            .map(|entry| {
-                let mut command = Cmd::with_capacity(5, entry.key.len() + entry.value.len() + 32);
-                command.arg("SET").arg(entry.key).arg(&entry.value[..]);
-                if let Some(ttl) = entry.ttl {
-                    command.arg("PX").arg(ttl_ms(ttl));
-                }
-                (entry.key, command)
-            })
-            .collect();
-        let answers = self.send(commands).await?;
+        let set = |place: usize| {
+            let entry: &RemoteEntry<'_> = &entries[place];
+            let mut command = Cmd::with_capacity(5, entry.key.len() + entry.value.len() + 32);
+            command.arg("SET").arg(entry.key).arg(&entry.value[..]);
+            if let Some(ttl) = entry.ttl {
+                command.arg("PX").arg(ttl_ms(ttl));
+            }
+            command
+        };
+        let keys: Vec<_> = entries.iter().map(|entry| entry.key).collect();
+        let answers = self.send_each(&keys, set).await?;
         first_error(answers).map_err(|error| self.translate(error))
     }
 

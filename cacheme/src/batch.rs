@@ -293,7 +293,8 @@ impl<N: Node> Batch<N> {
             }
             self.pause = (self.pause * 3 / 2).min(LONGEST_PAUSE);
             self.give_up_waiting();
-            self.pass().await;
+            // Boxed, so that a load does not carry its space.
+            Box::pin(self.pass()).await;
         }
     }
 
@@ -565,12 +566,13 @@ impl<N: Node> Batch<N> {
     }
 
     fn open_items(&self, which: impl Fn(&Item<N>) -> bool) -> Items {
-        let open = self
-            .items
-            .iter()
-            .enumerate()
-            .filter(|(_, item)| item.lead.is_some() && which(item));
-        open.map(|(number, _)| number).collect()
+        let mut open = Items::new();
+        for (number, item) in self.items.iter().enumerate() {
+            if item.lead.is_some() && which(item) {
+                open.push(number);
+            }
+        }
+        open
     }
 }
 

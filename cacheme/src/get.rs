@@ -18,6 +18,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,10 +28,10 @@ use tokio::time::Instant;
 
 use crate::batch::{Answer, Batch, FirstLook, Taken};
 use crate::error::{Error, Result};
-use crate::flight::{Done, End, Flight, FullKey, Joined};
+use crate::flight::{Done, End, FullKey, Joined};
 use crate::instance::Cacheme;
 use crate::key::KeyWriter;
-use crate::kind::{Kind, Outcome, Stored, TierStorage, load_error};
+use crate::kind::{Kind, Outcome, SharedFlight, Stored, TierStorage, load_error};
 use crate::load::{Load, LoadContext, LoadedNode, Store};
 use crate::memoize::Failure;
 use crate::node::Node;
@@ -157,8 +158,7 @@ impl Cacheme {
                     match batch.take(0) {
                         Taken::Found(value) => return Ok(value),
                         Taken::Open(flight) => {
-                            // Boxed, so that a hit does not carry its space.
-                            Box::pin(self.load_in_background(&mut batch)).await;
+                            self.load(&mut batch).await;
                             (flight, true)
                         }
                     }
@@ -217,8 +217,7 @@ impl Cacheme {
                     }
                 }
                 if batch.is_open() {
-                    // Boxed, so that hits do not carry its space.
-                    Box::pin(self.load_in_background(&mut batch)).await;
+                    self.load(&mut batch).await;
                 }
             }
             // The first in order is the one whose error is told.
@@ -246,21 +245,30 @@ impl Cacheme {
     pub(crate) async fn lead<N: Load>(&self, batch: &mut Batch<N>) {
         batch.pass().await;
         if batch.is_open() {
-            // Boxed, so that a hit does not carry its space.
-            Box::pin(self.load_in_background(batch)).await;
+            self.load(batch).await;
         }
     }
 
-    async fn load_in_background<N: Load>(&self, batch: &mut Batch<N>) {
-        let (ready, waiting) = (batch.split_ready(), batch.split_waiting());
-        for batch in [ready, waiting].into_iter().flatten() {
-            let loading = load_and_land(self.clone(), batch);
-            match tokio::runtime::Handle::try_current() {
-                Ok(runtime) => drop(runtime.spawn(loading)),
-                // Another executor polls us: the load then goes away with its caller, and who waits takes over.
-                Err(_) => loading.await,
-            }
+    /// Loads what a batch still needs, in the background. Another executor than tokio has none: there the load goes away with
+    /// its caller, and who waits takes over.
+    async fn load<N: Load>(&self, batch: &mut Batch<N>) {
+        for loading in self.begin_loading(batch) {
+            loading.await;
         }
+    }
+
+    /// Begins to load what a batch still needs; gives what its caller has to do itself.
+    fn begin_loading<N: Load>(&self, batch: &mut Batch<N>) -> Vec<BoxFuture<'static, ()>> {
+        let parts = [batch.split_ready(), batch.split_waiting()];
+        let loading = parts
+            .into_iter()
+            .flatten()
+            .map(|batch| load_and_land(self.clone(), batch));
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return loading.collect();
+        };
+        loading.for_each(|loading| drop(runtime.spawn(loading)));
+        Vec::new()
     }
 }
 
@@ -320,7 +328,7 @@ impl<N: Node> Kind<N> {
 }
 
 /// By its number among those missed, a flight that is waited for, and whether we lead it.
-type Awaited<N> = (usize, Arc<Flight<Outcome<<N as Node>::Value>>>, bool);
+type Awaited<N> = (usize, SharedFlight<N>, bool);
 
 /// The keys that a bulk call did not find in the first tier, one behind the other.
 #[derive(Default)]
@@ -373,9 +381,12 @@ fn load_and_land<N: Load>(cacheme: Cacheme, mut batch: Batch<N>) -> BoxFuture<'s
                 runtime.spawn(load_and_land(cacheme.clone(), others));
             }
             let bound = batch.kind().info.load_timeout;
-            let load = AssertUnwindSafe(load(&cacheme, &batch, &items)).catch_unwind();
-            let load = batch.renewing(&items, tokio::time::timeout(bound, load));
-            let answers = match load.await {
+            let loaded = {
+                let load = AssertUnwindSafe(load(&cacheme, &batch, &items)).catch_unwind();
+                let load = pin!(tokio::time::timeout(bound, load));
+                batch.renewing(&items, load).await
+            };
+            let answers = match loaded {
                 Ok(Ok(answers)) => answers,
                 Ok(Err(panic)) => fail_all(&items, |_| Failure::panicked(&*panic)),
                 Err(_) => fail_all(&items, |item| {
@@ -468,10 +479,7 @@ async fn load<N: Load>(
 
 /// Waits for the end of a flight, as long as its leader may be waited for. `None` when that is over: the leader is
 /// deposed and another can take over.
-pub(crate) async fn wait<N: Node>(
-    kind: &Kind<N>,
-    flight: Arc<Flight<Outcome<N::Value>>>,
-) -> Option<End<Outcome<N::Value>>> {
+pub(crate) async fn wait<N: Node>(kind: &Kind<N>, flight: SharedFlight<N>) -> Option<End<Outcome<N::Value>>> {
     match flight.ended() {
         Some(end) => Some(end),
         // Boxed, since what is found at once is not waited for.
@@ -479,10 +487,7 @@ pub(crate) async fn wait<N: Node>(
     }
 }
 
-async fn wait_for<N: Node>(
-    kind: &Kind<N>,
-    flight: Arc<Flight<Outcome<N::Value>>>,
-) -> Option<End<Outcome<N::Value>>> {
+async fn wait_for<N: Node>(kind: &Kind<N>, flight: SharedFlight<N>) -> Option<End<Outcome<N::Value>>> {
     let mut end = flight.end();
     loop {
         let patience = flight.patience();

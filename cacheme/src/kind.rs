@@ -27,6 +27,12 @@ use tokio::time::Instant;
 /// What comes out of a flight.
 pub(crate) type Outcome<V> = std::result::Result<V, Failure>;
 
+/// A flight of a kind, as those have it who wait for it.
+pub(crate) type SharedFlight<N> = Arc<Flight<Outcome<<N as Node>::Value>>>;
+
+/// A value with the life it has left; `None` is for ever.
+pub(crate) type Living<V> = (V, Option<Duration>);
+
 pub(crate) struct Kind<N: Node> {
     pub(crate) info: NodeInfo,
     /// Tells values that stand for "there is none", where these have a ttl of their own.
@@ -270,7 +276,7 @@ impl<N: Node> Kind<N> {
         key: &[u8],
         bytes: &[u8],
         now_ms: u64,
-    ) -> Option<(N::Value, Option<Duration>)> {
+    ) -> Option<Living<N::Value>> {
         match self.decode_at(bytes, now_ms) {
             Ok(found) => found,
             Err(why) => {
@@ -285,7 +291,7 @@ impl<N: Node> Kind<N> {
         &self,
         bytes: &[u8],
         now_ms: u64,
-    ) -> std::result::Result<Option<(N::Value, Option<Duration>)>, DecodeError> {
+    ) -> std::result::Result<Option<Living<N::Value>>, DecodeError> {
         let codec = self.codec.as_ref().expect("a kind with remote tiers has a codec");
         let decoded = codec.decode(bytes)?;
         let left = match decoded.expires_ms {
@@ -326,14 +332,14 @@ impl<N: Node> Kind<N> {
         &self,
         numbers: &mut Vec<usize>,
         key: impl Fn(usize) -> &'k [u8],
-    ) -> Vec<(usize, Arc<Flight<Outcome<N::Value>>>)> {
+    ) -> Vec<(usize, SharedFlight<N>)> {
         let joined = self.flights.join_those_there(numbers, key);
         self.count_joined(joined.iter().map(|(_, flight)| flight));
         joined
     }
 
     /// Counts flights that a bulk call joined. A key that is named again joins its flight once.
-    fn count_joined<'f>(&self, flights: impl Iterator<Item = &'f Arc<Flight<Outcome<N::Value>>>>)
+    fn count_joined<'f>(&self, flights: impl Iterator<Item = &'f SharedFlight<N>>)
     where
         N: 'f,
     {

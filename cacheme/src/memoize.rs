@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -185,38 +186,29 @@ impl Cacheme {
                 return R::from_result(Ok(value));
             };
             batch.loading();
-            let load = AssertUnwindSafe(load()).catch_unwind();
-            return match batch.renewing(&[0], load).await {
+            let loaded = {
+                let load = pin!(AssertUnwindSafe(load()).catch_unwind());
+                batch.renewing(&[0], load).await
+            };
+            let (answer, ended) = match loaded {
                 Ok(outcome) => {
                     let result = outcome.into_result();
                     let answer = match &result {
                         Ok(value) => Ok(value.clone()),
                         Err(error) => Err(Failure::error(error.clone())),
                     };
-                    batch
-                        .land(vec![(
-                            0,
-                            Answer {
-                                result: answer,
-                                store: Store::default(),
-                            },
-                        )])
-                        .await;
-                    R::from_result(result)
+                    (answer, Ok(result))
                 }
-                Err(panic) => {
-                    let answer = Err(Failure::panicked(&*panic));
-                    batch
-                        .land(vec![(
-                            0,
-                            Answer {
-                                result: answer,
-                                store: Store::default(),
-                            },
-                        )])
-                        .await;
-                    resume_unwind(panic)
-                }
+                Err(panic) => (Err(Failure::panicked(&*panic)), Err(panic)),
+            };
+            let answer = Answer {
+                result: answer,
+                store: Store::default(),
+            };
+            batch.land(vec![(0, answer)]).await;
+            return match ended {
+                Ok(result) => R::from_result(result),
+                Err(panic) => resume_unwind(panic),
             };
         }
     }

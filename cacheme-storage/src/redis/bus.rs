@@ -35,7 +35,8 @@ impl Redis {
             command.arg("PUBLISH").arg(name).arg(&message[..]);
             (name, command)
         };
-        let answers = self.send(messages.iter().map(publish).collect()).await?;
+        let answers = self.servers.send(messages.iter().map(publish).collect()).await;
+        let answers = answers.map_err(|error| self.translate(error))?;
         first_error(answers).map_err(|error| self.bus_trouble(channel, error))
     }
 

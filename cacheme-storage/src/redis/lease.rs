@@ -104,7 +104,8 @@ impl Scripts {
             true => format!("redis.pcall('PUBLISH', '{CHANNEL}' .. KEYS[1], '') "),
             false => String::new(),
         };
-        let head = format!("redis.call('GETRANGE', KEYS[1], 0, {}) == ARGV[1]", CLAIM - 1);
+        // Numbers as strings: the server writes those of Lua as floats.
+        let head = format!("redis.call('GETRANGE', KEYS[1], '0', '{}') == ARGV[1]", CLAIM - 1);
         Self {
             fill: Script::new(format!(
                 "if {head} then \

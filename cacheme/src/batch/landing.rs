@@ -1,5 +1,6 @@
 //! What was found or loaded lands in the tiers before, back to front, and ends its flight.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -56,6 +57,17 @@ impl<V> Landing<V> {
 impl<N: Node> Batch<N> {
     /// Ends the flights of `answers` (items and what was loaded for them): stores values in every tier.
     pub(crate) async fn land(&mut self, answers: Vec<(usize, Answer<N::Value>)>) {
+        let landings = {
+            let (landings, failed) = self.take_in(answers);
+            self.release(&failed).await;
+            landings
+        };
+        let tiers = self.kind.tiers.len();
+        self.store(landings, tiers).await;
+    }
+
+    /// Ends the flights whose loads failed. Gives what is to be stored, and the items that failed.
+    fn take_in(&mut self, answers: Vec<(usize, Answer<N::Value>)>) -> (Found<N::Value>, Items) {
         let mut landings = Vec::with_capacity(answers.len());
         let mut failed = Items::new();
         for (item, answer) in answers {
@@ -84,9 +96,7 @@ impl<N: Node> Batch<N> {
                 }
             }
         }
-        self.release(&failed).await;
-        let tiers = self.kind.tiers.len();
-        self.store(landings, tiers).await;
+        (landings, failed)
     }
 
     /// Stores values in the tiers before `before`, back to front, and ends their flights with them.
@@ -97,7 +107,8 @@ impl<N: Node> Batch<N> {
             landing.accepted = !item.hand_out_only && lead.begin_storing();
         }
         let kind = Arc::clone(&self.kind);
-        for (at, tier) in kind.tiers.iter().enumerate().take(before).rev() {
+        for at in (0..before).rev() {
+            let tier = &kind.tiers[at];
             match &tier.storage {
                 TierStorage::Remote(remote) => {
                     let now = self.alive(remote.timeout * 3);
@@ -155,8 +166,8 @@ impl<N: Node> Batch<N> {
         remote: &RemoteTier,
         now: Instant,
     ) {
-        let mut chosen = Vec::new();
-        let mut entries = Vec::new();
+        let mut chosen = Vec::with_capacity(landings.len());
+        let mut entries = Vec::with_capacity(landings.len());
         let now_ms = remote.storage.now_ms();
         for (number, landing) in landings.iter().enumerate() {
             let item = &self.items[landing.item];
@@ -202,7 +213,7 @@ impl<N: Node> Batch<N> {
                 }
             }
         } else {
-            let set = tier.bounded(remote, remote.storage.set(&entries));
+            let set = pin!(tier.bounded(remote, remote.storage.set(&entries)));
             let fences = chosen
                 .iter()
                 .map(|(number, _)| self.fence(landings[*number].item));
@@ -271,12 +282,11 @@ impl<N: Node> Batch<N> {
 /// Who fences a flight that is writing waits for the write, for as long as it may take. A write that is polled again only
 /// later (its future lay in a `select!`) must not reach the storage after that.
 async fn while_waited_for<T, E>(
-    write: impl Future<Output = Result<T, E>>,
+    mut write: Pin<&mut impl Future<Output = Result<T, E>>>,
     fences: Vec<&Fence>,
     bound: Duration,
 ) -> bool {
     let end = Instant::now() + bound;
-    let mut write = std::pin::pin!(write);
     std::future::poll_fn(|cx| {
         if Instant::now() > end && fences.iter().any(|fence| fence.is_raised()) {
             return Poll::Ready(false);

@@ -1,6 +1,6 @@
 //! The leases of a batch: asked for, renewed, given up.
 
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,55 +70,53 @@ impl<N: Node> Batch<N> {
     }
 
     /// Runs the load of `items`, and renews their leases as long as it takes.
-    pub(crate) fn renewing<F: Future>(
-        &self,
-        items: &[usize],
-        load: F,
-    ) -> impl Future<Output = F::Output> + use<N, F> {
-        let (kind, token) = (Arc::clone(&self.kind), self.token);
-        let held = |(at, tier): (usize, &Tier)| match &tier.storage {
+    pub(crate) async fn renewing<F: Future>(&self, items: &[usize], mut load: Pin<&mut F>) -> F::Output {
+        let leases = (0..self.kind.tiers.len()).filter_map(|at| self.renewed(items, at));
+        let Some(pause) = leases.map(|lease| lease / 3).min() else {
+            return load.await;
+        };
+        loop {
+            // Most loads end before the first renewal.
+            if let Ok(loaded) = tokio::time::timeout(pause, load.as_mut()).await {
+                return loaded;
+            }
+            let renewals = Box::pin(self.renew(items));
+            if let Either::Left((loaded, _)) = select(load.as_mut(), renewals).await {
+                return loaded;
+            }
+        }
+    }
+
+    /// The time of the leases of one tier, if it renews them and `items` hold any.
+    fn renewed(&self, items: &[usize], at: usize) -> Option<Duration> {
+        match &self.kind.tiers[at].storage {
             TierStorage::Remote(RemoteTier {
                 lease: Some(lease),
                 renews: true,
                 ..
             }) => {
-                let items = items.iter().map(|item| &self.items[*item]);
-                let keys = items.filter(|item| item.leases[at] == Held::Yes);
-                let keys: Vec<FullKey> = keys.map(|item| item.key().into()).collect();
-                (!keys.is_empty()).then_some((at, *lease, keys))
+                let held = |item: &usize| self.items[*item].leases[at] == Held::Yes;
+                items.iter().any(held).then_some(*lease)
             }
             _ => None,
-        };
-        let held: Vec<_> = kind.tiers.iter().enumerate().filter_map(held).collect();
-        async move {
-            let mut load = pin!(load);
-            // Most loads end before the first renewal.
-            let Some(pause) = held.iter().map(|(_, lease, _)| *lease / 3).min() else {
-                return load.await;
-            };
-            loop {
-                if let Ok(loaded) = tokio::time::timeout(pause, &mut load).await {
-                    return loaded;
-                }
-                let renewals = held.iter().map(|(at, lease, keys)| {
-                    let tier = &kind.tiers[*at];
-                    async move {
-                        if let TierStorage::Remote(remote) = &tier.storage {
-                            let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
-                            // What goes wrong is counted and told by `bounded`; the lease may end, as that of a load that
-                            // went away does.
-                            let _ = tier
-                                .bounded(remote, remote.storage.renew(&keys, token, *lease))
-                                .await;
-                        }
-                    }
-                });
-                let renewals = pin!(futures_util::future::join_all(renewals));
-                if let Either::Left((loaded, _)) = select(&mut load, renewals).await {
-                    return loaded;
-                }
-            }
         }
+    }
+
+    async fn renew(&self, items: &[usize]) {
+        let renewals = self.kind.tiers.iter().enumerate().map(|(at, tier)| async move {
+            let (Some(lease), TierStorage::Remote(remote)) = (self.renewed(items, at), &tier.storage) else {
+                return;
+            };
+            let held = items
+                .iter()
+                .filter(|item| self.items[**item].leases[at] == Held::Yes);
+            let keys: Vec<&[u8]> = held.map(|item| self.key(*item)).collect();
+            // What goes wrong is counted and told by `bounded`; the lease may end, as that of a load that went away does.
+            let _ = tier
+                .bounded(remote, remote.storage.renew(&keys, self.token, lease))
+                .await;
+        });
+        futures_util::future::join_all(renewals).await;
     }
 
     /// Gives up the leases that `items` still hold.
