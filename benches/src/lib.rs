@@ -10,9 +10,11 @@
 //! | keys to ask for | [`workload`] |
 //! | threads that work at once, and their time | [`race`](mod@race) |
 //! | what several rounds gave, and single latencies | [`stats`], [`histogram`] |
+//! | processors that do not fall asleep | [`awake`] |
 //! | the command line, and tables | [`args`], [`table`] |
 
 pub mod args;
+pub mod awake;
 pub mod belady;
 pub mod histogram;
 pub mod peers;

@@ -3,7 +3,8 @@
 //! `cargo run --release -p benches --bin remote [-- --storage NAME,NAME… --job get,get64,get_all,fill --rounds N --out FILE]`
 //!
 //! `redis_plain` is Redis again, where what fills by hand compares no lease.
-//! `--side ours` or `--side raw` runs one side alone, for a profiler.
+//! `--side ours` or `--side raw` runs one side alone, for a profiler. `--awake` keeps virtual processors awake by programs of
+//! idle priority, without which times of one task say more of the host than of either side.
 //!
 //! Both sides serialise the same value in the same way, and talk to one private server. By hand, as with us, the one
 //! who finds nothing takes a lease before it loads and fills under it; where no command does both, it looks first.
@@ -15,6 +16,7 @@ mod job;
 mod side;
 
 use benches::args::Args;
+use benches::awake::Awake;
 use benches::table::Table;
 use cacheme::Storage;
 use tests::Kind;
@@ -22,11 +24,14 @@ use tests::Kind;
 use self::by_hand::{RawMongoDb, RawMySql, RawPostgres, RawRedis, RawSqlite};
 use self::job::{Plan, compare};
 
-const USAGE: &str = "remote [--storage redis,redis_plain,postgres,mysql,mongodb,sqlite] [--job get,get64,get_all,fill] [--side ours|raw] [--rounds 7] [--scale 2000] [--out FILE]";
+const USAGE: &str = "remote [--storage redis,redis_plain,postgres,mysql,mongodb,sqlite] [--job get,get64,get_all,fill] [--side ours|raw] [--rounds 7] [--scale 2000] [--awake] [--out FILE]";
 
 #[tokio::main]
 async fn main() {
-    let args = Args::read(&["storage", "job", "side", "rounds", "scale", "out"], USAGE);
+    let args = Args::read(
+        &["storage", "job", "side", "rounds", "scale", "awake", "out"],
+        USAGE,
+    );
     let mut storages: Vec<String> = args.list("storage");
     if storages.is_empty() {
         storages = ["redis", "redis_plain", "postgres", "mysql", "mongodb", "sqlite"]
@@ -39,6 +44,9 @@ async fn main() {
         rounds: args.one("rounds", 7),
     };
     let scale: u64 = args.one("scale", 2_000);
+    let _awake = args
+        .has("awake")
+        .then(|| Awake::begin().expect("`chrt` is there"));
     let titles =
         "storage\tjob\ttasks\tours us\traw us\tours cpu us\traw cpu us\tratio min\tratio median\tratio max";
     let mut table = Table::begin(&args.one("out", String::new()), titles);
