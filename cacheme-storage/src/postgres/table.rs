@@ -17,7 +17,7 @@ pub(super) struct Table {
     name: TableName,
     pub(super) clear: Arc<str>,
     pub(super) purge: Arc<str>,
-    pub(super) publish: Arc<str>,
+    pub(super) notify: Arc<str>,
     /// Where changes are told. Two tables of one name in two schemas share it, which costs each other's messages.
     pub(super) channel: String,
     one: Statements,
@@ -81,7 +81,7 @@ impl Table {
                  ORDER BY expires_at_ms LIMIT $1 FOR UPDATE SKIP LOCKED)"
             )
             .into(),
-            publish: "SELECT pg_notify($1, encode(told, 'hex')) FROM unnest($2::bytea[]) AS message (told)".into(),
+            notify: "SELECT pg_notify($1, encode(told, 'hex')) FROM unnest($2::bytea[]) AS message (told)".into(),
             channel: format!("cacheme.{}", name.name()),
             name,
         }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use cacheme::{BoxError, Cacheme, LoadContext, Node, Storage};
 use cacheme_storage::{Redis, RemoteStorage as _};
 use tests::{Proxy, RedisCluster, RedisSentinels, Server, postgres, redis, redis_cli};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::eventually;
@@ -268,7 +271,7 @@ async fn c3_a_lost_connection_to_postgres_is_noticed_and_made_anew() {
     lose(&postgres_url(&server, ""), async || {
         run(
             &pool,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' OR query = 'SELECT 1'",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'UNLISTEN%' OR query = 'SELECT 1'",
         )
         .await;
     })
@@ -390,6 +393,56 @@ async fn c3_t3_a_user_without_the_right_to_the_channel_goes_without_and_is_told_
     })
     .await;
     tells(&one, &other, 2).await;
+}
+
+/// Stands before PostgreSQL as a pooler does that lends connections by the transaction: whoever listens hears nothing. Gives
+/// its port.
+async fn pooler(server: u16) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+            let (mut from_client, to_client) = client.into_split();
+            let (from_server, mut to_server) = server.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+            tokio::spawn(without_notifications(from_server, to_client));
+        }
+    });
+    port
+}
+
+/// Copies messages of PostgreSQL's protocol, each of a type, a length that counts itself, and the rest.
+async fn without_notifications(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> std::io::Result<()> {
+    loop {
+        let (kind, length) = (from.read_u8().await?, from.read_u32().await?);
+        let mut message = vec![kind];
+        message.extend(length.to_be_bytes());
+        message.resize(length as usize + 1, 0);
+        from.read_exact(&mut message[5..]).await?;
+        if kind != b'A' {
+            to.write_all(&message).await?;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_t3_a_pooler_that_swallows_notifications_is_noticed() {
+    let server = postgres();
+    let port = pooler(server.port()).await;
+    let pooled = format!("postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable");
+    let storage = Storage::open(&pooled).unwrap();
+    let remote = storage.as_remote().unwrap();
+    remote.connect().await.unwrap();
+    let heard = remote
+        .listen(&mut |heard| panic!("nothing can be heard: {heard:?}"))
+        .await;
+    let heard = heard.to_string();
+    assert!(heard.contains("does not pass notifications on"), "{heard}");
+    assert!(heard.contains("bus=false"), "{heard}");
+    // Whoever is behind it still tells the others.
+    let (behind, direct) = (process(&pooled).await, process(&postgres_url(&server, "")).await);
+    tells(&behind, &direct, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
