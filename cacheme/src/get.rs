@@ -10,11 +10,11 @@
 //!              all tiers in order, taking leases (batch.rs) ──hit──▶ fill the tiers before ─▶ value
 //!                                      │ miss
 //!                                      ▼
-//!                        load, in the background ─▶ fill tiers back to front ─▶ end of the flight
+//!            load, in the background ─▶ fill remote tiers back to front ─▶ fill local tiers ─▶ end of the flight
 //! ```
 //!
 //! A bulk read of a chain that begins with a remote tier looks into that first: there is nothing before it to be filled, so
-//! what is there needs no flight.
+//! what is there needs no flight, unless something older may lie in memory behind it.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::flight::{Done, End, FullKey, Joined};
 use crate::instance::Cacheme;
 use crate::key::KeyWriter;
-use crate::kind::{Kind, Outcome, SharedFlight, Stored, TierStorage, load_error};
+use crate::kind::{Kind, Outcome, SharedFlight, Stored, Tier, TierStorage, load_error};
 use crate::load::{Load, LoadContext, LoadedNode, Store};
 use crate::memoize::Failure;
 use crate::node::Node;
@@ -286,7 +286,7 @@ impl<N: Node> Kind<N> {
         values: &mut [Option<N::Value>],
     ) -> (FirstLook, Vec<Awaited<N>>) {
         let nothing = (FirstLook::None, Vec::new());
-        let Some(tier) = self.tiers.first() else {
+        let Some((tier, behind)) = self.tiers.split_first() else {
             return nothing;
         };
         let TierStorage::Remote(remote) = &tier.storage else {
@@ -295,6 +295,10 @@ impl<N: Node> Kind<N> {
         // For one key, asking for the lease is a look as well.
         let is_old = |number: &usize| tier.owed.contains(missed.key(*number));
         if remote.lease.is_none() || waiting.len() < 2 || waiting.iter().any(is_old) {
+            return nothing;
+        }
+        // What lies in memory behind is older than what is found, and to be dropped: that takes a flight.
+        if behind.iter().any(Tier::is_local) {
             return nothing;
         }
         let joined = self.join_those_there(waiting, |number| missed.key(number));

@@ -386,6 +386,10 @@ impl<N: Node> Kind<N> {
 }
 
 impl Tier {
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.storage, TierStorage::Local(_))
+    }
+
     pub(crate) fn bus(&self) -> Option<&Arc<Bus>> {
         match &self.storage {
             TierStorage::Local(_) => None,

@@ -1,4 +1,5 @@
-//! What was found or loaded lands in the tiers before, back to front, and ends its flight.
+//! What was found or loaded lands in the tiers before, and ends its flight: in the remote ones back to front, then in the local
+//! ones if those accepted it.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -99,7 +100,7 @@ impl<N: Node> Batch<N> {
         (landings, failed)
     }
 
-    /// Stores values in the tiers before `before`, back to front, and ends their flights with them.
+    /// Stores values in the tiers before `before`, and ends their flights with them.
     pub(super) async fn store(&mut self, mut landings: Found<N::Value>, before: usize) {
         for landing in &mut landings {
             let item = &self.items[landing.item];
@@ -109,16 +110,19 @@ impl<N: Node> Batch<N> {
         let kind = Arc::clone(&self.kind);
         for at in (0..before).rev() {
             let tier = &kind.tiers[at];
-            match &tier.storage {
-                TierStorage::Remote(remote) => {
-                    let now = self.alive(remote.timeout * 3);
-                    // A leader that was left lying between two tiers may have been fenced, and given up on, meanwhile.
-                    for landing in &mut landings {
-                        landing.accepted &= !self.fence(landing.item).is_raised();
-                    }
-                    self.store_remote(&mut landings, at, tier, remote, now).await;
+            if let TierStorage::Remote(remote) = &tier.storage {
+                let now = self.alive(remote.timeout * 3);
+                // A leader that was left lying between two tiers may have been fenced, and given up on, meanwhile.
+                for landing in &mut landings {
+                    landing.accepted &= !self.fence(landing.item).is_raised();
                 }
-                TierStorage::Local(local) => self.store_local(&landings, tier, &**local),
+                self.store_remote(&mut landings, at, tier, remote, now).await;
+            }
+        }
+        // Last, also those that lie behind a remote one: they take only what that accepted.
+        for tier in kind.tiers[..before].iter().rev() {
+            if let TierStorage::Local(local) = &tier.storage {
+                self.store_local(&landings, tier, &**local);
             }
         }
         // What was refused somewhere may still hold leases of tiers before.

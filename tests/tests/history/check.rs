@@ -19,7 +19,9 @@
 
 use std::fmt;
 
-use crate::world::{ALL_KEYS, Contact, KEYS, LOCAL_TTL, Log, Made, Origin, Read, Write};
+use crate::world::{
+    ALL_KEYS, Alone, Chain as _, Contact, Log, Made, Origin, Read, Seen, Write, life_of_copies,
+};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Violation {
@@ -99,7 +101,7 @@ fn check_key(log: &Log, key: usize, found: &mut Vec<Violation>) {
             }
         }
     }
-    for contact in contacts.iter().filter(|contact| contact.stored) {
+    for contact in contacts.iter().filter(|contact| contact.what == Seen::Stored) {
         let origin = &log.origins[contact.origin];
         for write in writes.iter().filter(|write| write.end < contact.begin) {
             if origin.made == Made::Loaded && is_before(origin, write) {
@@ -109,7 +111,7 @@ fn check_key(log: &Log, key: usize, found: &mut Vec<Violation>) {
     }
     let stored = |origin: usize| {
         let contacts = contacts.iter();
-        contacts.filter(move |contact| contact.stored && contact.origin == origin)
+        contacts.filter(move |contact| contact.what == Seen::Stored && contact.origin == origin)
     };
     for first in &reads {
         let newer = &log.origins[first.origin];
@@ -142,7 +144,7 @@ fn check_key(log: &Log, key: usize, found: &mut Vec<Violation>) {
 
 /// Whether processes share the key, or have it each for itself.
 fn is_shared(key: usize) -> bool {
-    key < 2 * KEYS
+    key < Alone::FIRST
 }
 
 /// Whether the write took the place of what comes from there.
@@ -156,11 +158,7 @@ fn is_before(origin: &Origin, write: &Write) -> bool {
 /// Whether the reading process may have the value still, since it was not told, or not yet.
 fn may_be_held(log: &Log, contacts: &[&Contact], read: &Read, write: &Write) -> bool {
     let ours = |contact: &&&Contact| contact.process == read.process && contact.origin == read.origin;
-    let life = if read.key < KEYS {
-        LOCAL_TTL
-    } else {
-        std::time::Duration::ZERO
-    };
+    let life = life_of_copies(read.key);
     if log
         .told_within
         .is_some_and(|within| read.begin.time > write.end.time + within)
@@ -170,10 +168,17 @@ fn may_be_held(log: &Log, contacts: &[&Contact], read: &Read, write: &Write) -> 
     let held = contacts
         .iter()
         .filter(ours)
+        .filter(|contact| contact.what != Seen::Refused)
         .any(|contact| contact.begin < write.end && read.begin.time <= contact.end.time + life + log.grace);
     let is_stored = contacts
         .iter()
-        .any(|contact| contact.stored && contact.origin == read.origin);
-    let handed_out = !is_stored && log.origins[read.origin].process == read.process;
+        .any(|contact| contact.what == Seen::Stored && contact.origin == read.origin);
+    // Refused by the storage, it is given to those who waited.
+    let mut refusals = contacts
+        .iter()
+        .filter(ours)
+        .filter(|contact| contact.what == Seen::Refused);
+    let waited = refusals.all(|contact| read.begin.time <= contact.end.time + log.grace);
+    let handed_out = !is_stored && waited && log.origins[read.origin].process == read.process;
     held || handed_out
 }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
 
 use crate::random::Random;
-use crate::world::{At, Contact, Stamp, World};
+use crate::world::{At, Contact, Seen, Stamp, World};
 
 /// A guard that is taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,16 +76,18 @@ impl Observed {
     }
 
     /// Writes down what the server did at once, since the answer may find nobody; and that it was answered when it is.
-    async fn note(&self, origins: impl IntoIterator<Item = Option<usize>> + Send, begin: At, stored: bool) {
+    async fn note(&self, origins: impl IntoIterator<Item = (Option<usize>, Seen)> + Send, begin: At) {
         let numbers: Vec<usize> = {
             let end = self.world.now();
             let mut log = self.world.log();
-            let contacts = origins.into_iter().flatten().map(|origin| Contact {
-                process: self.process,
-                origin,
-                begin,
-                end,
-                stored,
+            let contacts = origins.into_iter().filter_map(|(origin, what)| {
+                Some(Contact {
+                    process: self.process,
+                    origin: origin?,
+                    begin,
+                    end,
+                    what,
+                })
             });
             let first = log.contacts.len();
             log.contacts.extend(contacts);
@@ -125,8 +127,12 @@ impl RemoteStorage for Observed {
         let begin = self.world.now();
         self.way().await;
         let found = self.inner.get(keys).await?;
-        let origins: Vec<_> = found.iter().flatten().map(|bytes| Stamp::find(bytes)).collect();
-        self.note(origins, begin, false).await;
+        let seen: Vec<_> = found
+            .iter()
+            .flatten()
+            .map(|bytes| (Stamp::find(bytes), Seen::Found))
+            .collect();
+        self.note(seen, begin).await;
         Ok(found)
     }
 
@@ -134,8 +140,11 @@ impl RemoteStorage for Observed {
         let begin = self.world.now();
         self.way().await;
         self.inner.set(entries).await?;
-        let origins: Vec<_> = entries.iter().map(|entry| Stamp::find(&entry.value)).collect();
-        self.note(origins, begin, true).await;
+        let seen: Vec<_> = entries
+            .iter()
+            .map(|entry| (Stamp::find(&entry.value), Seen::Stored))
+            .collect();
+        self.note(seen, begin).await;
         Ok(())
     }
 
@@ -162,12 +171,12 @@ impl RemoteStorage for Observed {
         let begin = self.world.now();
         self.way().await;
         let answers = self.inner.acquire(keys, token, time, steal).await?;
-        let origin = |answer: &Acquired| match answer {
-            Acquired::Value(bytes) => Stamp::find(bytes),
-            _ => None,
+        let found = |answer: &Acquired| match answer {
+            Acquired::Value(bytes) => (Stamp::find(bytes), Seen::Found),
+            _ => (None, Seen::Found),
         };
-        let origins: Vec<_> = answers.iter().map(origin).collect();
-        self.note(origins, begin, false).await;
+        let seen: Vec<_> = answers.iter().map(found).collect();
+        self.note(seen, begin).await;
         Ok(answers)
     }
 
@@ -181,10 +190,15 @@ impl RemoteStorage for Observed {
             }
             _ => self.inner.fill(entries, token).await?,
         };
-        let stored = entries.iter().zip(&filled);
-        let stored = stored.filter(|(_, filled)| **filled == Filled::Stored);
-        let origins: Vec<_> = stored.map(|(entry, _)| Stamp::find(&entry.value)).collect();
-        self.note(origins, begin, true).await;
+        let seen = entries.iter().zip(&filled).map(|(entry, filled)| {
+            let what = match filled {
+                Filled::Stored => Seen::Stored,
+                Filled::Lost => Seen::Refused,
+            };
+            (Stamp::find(&entry.value), what)
+        });
+        let seen: Vec<_> = seen.collect();
+        self.note(seen, begin).await;
         Ok(filled)
     }
 

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use crate::fakes::{Local, Remote};
 use crate::observed::{DELIVERY, Fault, Faulty, Hub, Observed};
 use crate::random::Random;
-use crate::world::{Alone, Chain, Entry, Far, KEYS, Log, Near, Read, Stamp, World, Write};
+use crate::world::{Alone, Behind, Chain, Entry, Far, KEYS, Log, Near, Read, Stamp, World, Write};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
@@ -110,9 +110,10 @@ pub(crate) async fn run(seed: u64, setting: Setting, shared: Shared) -> Log {
                     hub.cut(&mut random);
                 }
                 let process = &processes[random.below(processes.len() as u64) as usize];
-                match random.below(5) {
+                match random.below(6) {
                     0..2 => process.call::<Near>(&mut random).await,
                     2..4 => process.call::<Far>(&mut random).await,
+                    4 => process.call::<Behind>(&mut random).await,
                     _ => process.call::<Alone>(&mut random).await,
                 }
             }

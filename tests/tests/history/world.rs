@@ -14,9 +14,9 @@ use crate::random::Random;
 
 /// Keys of each kind of chain.
 pub(crate) const KEYS: usize = 3;
-pub(crate) const ALL_KEYS: usize = 3 * KEYS;
-pub(crate) const LOCAL_TTL: Duration = Duration::from_millis(40);
-pub(crate) const REMOTE_TTL: Duration = Duration::from_millis(150);
+pub(crate) const ALL_KEYS: usize = Alone::FIRST + KEYS;
+pub(crate) const SHORT_TTL: Duration = Duration::from_millis(40);
+pub(crate) const LONG_TTL: Duration = Duration::from_millis(150);
 pub(crate) const LEASE: Duration = Duration::from_millis(60);
 
 /// What a loader panics with now and then.
@@ -95,14 +95,23 @@ pub(crate) struct Write {
     pub(crate) end: At,
 }
 
-/// A process saw a value in the remote storage, or put it there.
+/// A process saw a value in the remote storage, or put it there, or tried to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Contact {
     pub(crate) process: usize,
     pub(crate) origin: usize,
     pub(crate) begin: At,
     pub(crate) end: At,
-    pub(crate) stored: bool,
+    pub(crate) what: Seen,
+}
+
+/// What was to be seen of a value in the remote storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Found,
+    Stored,
+    /// The lease was gone.
+    Refused,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -155,10 +164,9 @@ impl Log {
         }
         for contact in &self.contacts {
             if self.origins[contact.origin].key == key {
-                let what = if contact.stored { "stored" } else { "found" };
                 let text = format!(
-                    "process {} {what} value {} remotely",
-                    contact.process, contact.origin
+                    "process {} {:?} value {} remotely",
+                    contact.process, contact.what, contact.origin
                 );
                 line(contact.begin, contact.end, text);
             }
@@ -258,9 +266,20 @@ pub(crate) trait Chain: Clone + Send + Sync + 'static {
     const NAME: &'static str;
     /// The number of its first key.
     const FIRST: usize;
-    const LOCAL: bool;
-    const REMOTE: bool;
+    const TIERS: &'static [(&'static str, Duration)];
 }
+
+/// How long a process may keep a copy of this key.
+pub(crate) fn life_of_copies(key: usize) -> Duration {
+    match key {
+        Far::FIRST..Behind::FIRST => Duration::ZERO,
+        Behind::FIRST..Alone::FIRST => LONG_TTL,
+        _ => SHORT_TTL,
+    }
+}
+
+const LOCAL: (&str, Duration) = ("local", SHORT_TTL);
+const REMOTE: (&str, Duration) = ("remote", LONG_TTL);
 
 /// A local tier before the shared one.
 #[derive(Clone, Debug)]
@@ -268,6 +287,9 @@ pub(crate) struct Near;
 /// The shared tier only.
 #[derive(Clone, Debug)]
 pub(crate) struct Far;
+/// A local tier behind the shared one.
+#[derive(Clone, Debug)]
+pub(crate) struct Behind;
 /// A local tier only.
 #[derive(Clone, Debug)]
 pub(crate) struct Alone;
@@ -275,22 +297,26 @@ pub(crate) struct Alone;
 impl Chain for Near {
     const NAME: &'static str = "near";
     const FIRST: usize = 0;
-    const LOCAL: bool = true;
-    const REMOTE: bool = true;
+    const TIERS: &'static [(&'static str, Duration)] = &[LOCAL, REMOTE];
 }
 
 impl Chain for Far {
     const NAME: &'static str = "far";
-    const FIRST: usize = KEYS;
-    const LOCAL: bool = false;
-    const REMOTE: bool = true;
+    const FIRST: usize = Near::FIRST + KEYS;
+    const TIERS: &'static [(&'static str, Duration)] = &[REMOTE];
+}
+
+impl Chain for Behind {
+    const NAME: &'static str = "behind";
+    const FIRST: usize = Far::FIRST + KEYS;
+    // What lies behind is there longest.
+    const TIERS: &'static [(&'static str, Duration)] = &[("remote", SHORT_TTL), ("local", LONG_TTL)];
 }
 
 impl Chain for Alone {
     const NAME: &'static str = "alone";
-    const FIRST: usize = 2 * KEYS;
-    const LOCAL: bool = true;
-    const REMOTE: bool = false;
+    const FIRST: usize = Behind::FIRST + KEYS;
+    const TIERS: &'static [(&'static str, Duration)] = &[LOCAL];
 }
 
 /// A key as one process asks for it.
@@ -307,15 +333,9 @@ impl<C: Chain> Node for Entry<C> {
 
     fn policy(&self) -> Policy<Stamp> {
         let policy = Policy::new(C::NAME, format!("{}:{{key}}", C::NAME));
-        let policy = match C::LOCAL {
-            true => policy.tier("local", Some(LOCAL_TTL)),
-            false => policy,
-        };
-        let policy = match C::REMOTE {
-            true => policy.tier("remote", Some(REMOTE_TTL)),
-            false => policy,
-        };
-        policy
+        let tiers = C::TIERS.iter();
+        tiers
+            .fold(policy, |policy, (storage, ttl)| policy.tier(*storage, Some(*ttl)))
             .lease(Some(LEASE))
             .load_timeout(Duration::from_millis(400))
             .serializer(cacheme::Bincode)

@@ -277,3 +277,56 @@ async fn tiers_are_looked_at_in_their_order() {
     // A copy in memory may be older than what another process invalidated: the remote tier is not filled from it.
     assert_eq!(remote.value(&cacheme.full_key(&node)), None);
 }
+
+/// In a remote tier first, and in memory behind it.
+#[derive(Node, Clone, Debug)]
+#[node(
+    key = "behind:{0}",
+    value = u64,
+    serializer = Bincode,
+    tier(storage = "front", ttl = "1h"),
+    tier(storage = "back", ttl = "1h"),
+    load = newest,
+)]
+struct Behind(u64);
+
+async fn newest(_: &Behind, _: &mut LoadContext<Behind>) -> Result<u64, BoxError> {
+    Ok(3)
+}
+
+/// A process with a memory of its own behind the storage that it shares.
+async fn behind(remote: &MemoryRemote) -> Cacheme {
+    let cacheme = Cacheme::builder().build().unwrap();
+    let front = Storage::remote(remote.clone());
+    cacheme.register_storage("front", front).await.unwrap();
+    let back = Storage::local(LocalCache::lru(10).build());
+    cacheme.register_storage("back", back).await.unwrap();
+    cacheme
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_do_not_go_back_to_what_lies_behind_something_newer() {
+    let remote = MemoryRemote::new();
+    let (ours, other) = (behind(&remote).await, behind(&remote).await);
+    let nodes = [Behind(1), Behind(2)];
+    for node in &nodes {
+        ours.set(node, 1).await.unwrap();
+        other.set(node, 2).await.unwrap();
+    }
+    assert_eq!(ours.get_all(&nodes).await.unwrap(), [2, 2]);
+    other.invalidate_all(&nodes).await.unwrap();
+    assert_eq!(ours.get_all(&nodes).await.unwrap(), [3, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c2_what_a_remote_tier_refuses_is_not_left_behind_it() {
+    let remote = MemoryRemote::new();
+    let (ours, other) = (behind(&remote).await, behind(&remote).await);
+    let node = Behind(1);
+    let load = || async {
+        other.invalidate(&node).await.unwrap();
+        1
+    };
+    assert_eq!(ours.get_with(&node, load).await, 1, "whoever asked is given it");
+    assert_eq!(ours.get(&node).await.unwrap(), 3, "but it is not kept");
+}
