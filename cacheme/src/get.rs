@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::flight::{Done, End, FullKey, Joined};
 use crate::instance::Cacheme;
 use crate::key::KeyWriter;
-use crate::kind::{Kind, Outcome, SharedFlight, Stored, Tier, TierStorage, load_error};
+use crate::kind::{Kind, Outcome, SharedFlight, Stored, TierStorage, load_error};
 use crate::load::{Load, LoadContext, LoadedNode, Store};
 use crate::memoize::Failure;
 use crate::node::Node;
@@ -286,7 +286,7 @@ impl<N: Node> Kind<N> {
         values: &mut [Option<N::Value>],
     ) -> (FirstLook, Vec<Awaited<N>>) {
         let nothing = (FirstLook::None, Vec::new());
-        let Some((tier, behind)) = self.tiers.split_first() else {
+        let Some(tier) = self.tiers.first() else {
             return nothing;
         };
         let TierStorage::Remote(remote) = &tier.storage else {
@@ -297,8 +297,8 @@ impl<N: Node> Kind<N> {
         if remote.lease.is_none() || waiting.len() < 2 || waiting.iter().any(is_old) {
             return nothing;
         }
-        // What lies in memory behind is older than what is found, and to be dropped: that takes a flight.
-        if behind.iter().any(Tier::is_local) {
+        // What lies behind is to be dropped when something newer is found: that takes a flight.
+        if self.local_behind(0).next().is_some() {
             return nothing;
         }
         let joined = self.join_those_there(waiting, |number| missed.key(number));

@@ -214,6 +214,18 @@ impl<N: Node> Kind<N> {
         self.info.load_timeout * 2 + self.tiers.iter().map(remote).sum::<Duration>()
     }
 
+    /// The local tiers behind this remote one: what they hold is older than what is found there, and must not be found after it.
+    pub(crate) fn local_behind(&self, at: usize) -> impl Iterator<Item = &dyn LocalStorage> {
+        let behind = match self.tiers[at].storage {
+            TierStorage::Local(_) => &[],
+            TierStorage::Remote(_) => &self.tiers[at + 1..],
+        };
+        behind.iter().filter_map(|tier| match &tier.storage {
+            TierStorage::Local(local) => Some(&**local),
+            TierStorage::Remote(_) => None,
+        })
+    }
+
     /// Whether a value can be copied from a remote tier to a nearer one that has no leases.
     pub(crate) fn copies_unguarded(&self) -> bool {
         let mut remote = self.tiers.iter().filter_map(|tier| match &tier.storage {
@@ -386,10 +398,6 @@ impl<N: Node> Kind<N> {
 }
 
 impl Tier {
-    pub(crate) fn is_local(&self) -> bool {
-        matches!(self.storage, TierStorage::Local(_))
-    }
-
     pub(crate) fn bus(&self) -> Option<&Arc<Bus>> {
         match &self.storage {
             TierStorage::Local(_) => None,

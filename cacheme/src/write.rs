@@ -147,7 +147,8 @@ impl Cacheme {
         Err(Error::ShuttingDown)
     }
 
-    /// The value of `node` if some tier has it. Loads nothing, waits for no load, and fills no tier.
+    /// The value of `node` if some tier has it. Loads nothing, waits for no load, and fills no tier. (A local tier behind a remote
+    /// one loses what is older than the value found there.)
     ///
     /// # Errors
     ///
@@ -156,7 +157,7 @@ impl Cacheme {
         let kind = self.kind_of(node)?;
         let key = kind.full_key(node);
         let key = key.as_bytes();
-        for tier in &kind.tiers {
+        for (at, tier) in kind.tiers.iter().enumerate() {
             let value = match &tier.storage {
                 TierStorage::Local(local) => {
                     let value = local.get(key);
@@ -177,6 +178,7 @@ impl Cacheme {
             match value {
                 Some(value) => {
                     tier.counters.hits.add_one();
+                    kind.local_behind(at).for_each(|local| _ = local.remove(key));
                     return Ok(Some(value));
                 }
                 None => count(&tier.counters.misses, 1),

@@ -252,26 +252,14 @@ impl<N: Node> Batch<N> {
         local.remove(key);
     }
 
-    /// What local tiers behind a remote one hold is older than what was found there, and must not be found after it.
-    fn drop_behind(&self, found: &[Landing<N::Value>], at: usize) {
-        if let TierStorage::Local(_) = self.kind.tiers[at].storage {
-            return;
-        }
-        for tier in &self.kind.tiers[at + 1..] {
-            if let TierStorage::Local(local) = &tier.storage {
-                found
-                    .iter()
-                    .for_each(|landing| self.drop_older(landing, &**local));
-            }
-        }
-    }
-
     /// Lands what was found in a tier.
     pub(super) async fn found(&mut self, found: Found<N::Value>, at: usize) {
         if found.is_empty() {
             return;
         }
-        self.drop_behind(&found, at);
+        for local in self.kind.local_behind(at) {
+            found.iter().for_each(|landing| self.drop_older(landing, local));
+        }
         if at > 0 {
             // Boxed, so that a hit in the first tier does not carry its space.
             return Box::pin(self.store(found, at)).await;

@@ -314,8 +314,14 @@ async fn reads_do_not_go_back_to_what_lies_behind_something_newer() {
         other.set(node, 2).await.unwrap();
     }
     assert_eq!(ours.get_all(&nodes).await.unwrap(), [2, 2]);
+    let peeked = Behind(3);
+    ours.set(&peeked, 1).await.unwrap();
+    other.set(&peeked, 2).await.unwrap();
+    assert_eq!(ours.peek(&peeked).await.unwrap(), Some(2));
     other.invalidate_all(&nodes).await.unwrap();
+    other.invalidate(&peeked).await.unwrap();
     assert_eq!(ours.get_all(&nodes).await.unwrap(), [3, 3]);
+    assert_eq!(ours.peek(&peeked).await.unwrap(), None);
 }
 
 #[tokio::test(start_paused = true)]
