@@ -129,6 +129,12 @@ fn check_key(log: &Log, key: usize, found: &mut Vec<Violation>) {
                 let is_same = other.process == second.process && other.origin == second.origin;
                 is_same && other.begin < first.end && other.end > second.begin
             });
+            // Who waited may be gone, or was given an error of another key.
+            let under_way = older.made == Made::Loaded
+                && older.process == second.process
+                && older.begin < first.end
+                && stored(second.origin).any(|contact| contact.end > second.begin);
+            let joined = joined || under_way;
             let is_stored = stored(second.origin).next().is_some();
             if is_later && older.version < newer.version && is_stored && !set_at_once && !joined {
                 found.push(Violation::BackInTime(
