@@ -16,6 +16,9 @@ use crate::{Bytes, Error, Heard, Result};
 const LIMIT: Duration = Duration::from_secs(5);
 /// After how long without a message the server is asked whether it is still there, and how long it may take to say so.
 const QUIET: Duration = Duration::from_secs(2);
+/// What to do where nothing can be heard.
+const SILENT: &str = "does not pass notifications on, as behind a pooler that lends connections by the transaction; \
+                      connect past it, or open the storage with `bus=false`";
 
 impl Inner {
     pub(super) async fn publish(&self, messages: &[Bytes]) -> Result<()> {
@@ -84,13 +87,9 @@ impl Inner {
             while self.told(listener).await?.channel() != echo {}
             Ok(())
         };
-        let silent = |_| {
-            Error::Config {
+        let silent = |_| Error::Config {
             storage: self.location.clone(),
-            reason: "does not pass notifications on, as behind a pooler that lends connections by the transaction; connect past \
-                     it, or open the storage with `bus=false`"
-                .into(),
-        }
+            reason: SILENT.into(),
         };
         timeout(QUIET, heard).await.map_err(silent)?
     }
