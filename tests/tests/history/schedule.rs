@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use crate::fakes::{Local, Remote};
 use crate::observed::{DELIVERY, Fault, Faulty, Hub, Observed};
 use crate::random::Random;
-use crate::world::{Alone, Behind, Chain, Entry, Far, KEYS, Log, Near, Read, Stamp, World, Write};
+use crate::world::{Alone, Behind, Chain, Deep, Entry, Far, KEYS, Log, Near, Read, Stamp, World, Write};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
@@ -64,6 +64,7 @@ pub(crate) async fn run(seed: u64, setting: Setting, shared: Shared) -> Log {
     }
     let hub = (setting.bus != Bus::Its).then(Arc::<Hub>::default);
     let prefix = format!("history-{seed}");
+    let deep = Remote::new("deep");
     let mut processes = Vec::new();
     for number in 0..setting.processes {
         let cacheme = Cacheme::builder().prefix(&prefix).build().unwrap();
@@ -71,14 +72,18 @@ pub(crate) async fn run(seed: u64, setting: Setting, shared: Shared) -> Log {
             Shared::Fake(remote) => Arc::new(remote.clone()),
             Shared::Url(url) => Arc::clone(Storage::open(url).unwrap().as_remote().unwrap()),
         };
-        let remote = Observed {
-            inner,
-            world: Arc::clone(&world),
-            process: number,
-            fault: setting.fault,
-            hub: hub.clone(),
+        let observed = |inner, hub| {
+            let observed = Observed {
+                inner,
+                world: Arc::clone(&world),
+                process: number,
+                fault: setting.fault,
+                hub,
+            };
+            Storage::remote(observed).with_timeout(Duration::from_secs(10))
         };
-        let remote = Storage::remote(remote).with_timeout(Duration::from_secs(10));
+        let remote = observed(inner, hub.clone());
+        let deep = observed(Arc::new(deep.clone()), None);
         let local = match setting.real {
             true => Storage::open("local://lru?size=1000").unwrap(),
             false => Local::default().storage(),
@@ -90,6 +95,7 @@ pub(crate) async fn run(seed: u64, setting: Setting, shared: Shared) -> Log {
             real: setting.real,
         });
         cacheme.register_storage("remote", remote).await.unwrap();
+        cacheme.register_storage("deep", deep).await.unwrap();
         cacheme.register_storage("local", local).await.unwrap();
         processes.push(Arc::new(Process {
             number,
@@ -110,10 +116,11 @@ pub(crate) async fn run(seed: u64, setting: Setting, shared: Shared) -> Log {
                     hub.cut(&mut random);
                 }
                 let process = &processes[random.below(processes.len() as u64) as usize];
-                match random.below(6) {
+                match random.below(7) {
                     0..2 => process.call::<Near>(&mut random).await,
                     2..4 => process.call::<Far>(&mut random).await,
-                    4 => process.call::<Behind>(&mut random).await,
+                    4 => process.call::<Deep>(&mut random).await,
+                    5 => process.call::<Behind>(&mut random).await,
                     _ => process.call::<Alone>(&mut random).await,
                 }
             }

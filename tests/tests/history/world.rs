@@ -273,7 +273,7 @@ pub(crate) trait Chain: Clone + Send + Sync + 'static {
 pub(crate) fn life_of_copies(key: usize) -> Duration {
     match key {
         Far::FIRST..Behind::FIRST => Duration::ZERO,
-        Behind::FIRST..Alone::FIRST => LONG_TTL,
+        Behind::FIRST..Deep::FIRST => LONG_TTL,
         _ => SHORT_TTL,
     }
 }
@@ -290,6 +290,9 @@ pub(crate) struct Far;
 /// A local tier behind the shared one.
 #[derive(Clone, Debug)]
 pub(crate) struct Behind;
+/// Two shared tiers, of which the nearer forgets sooner, behind a local one.
+#[derive(Clone, Debug)]
+pub(crate) struct Deep;
 /// A local tier only.
 #[derive(Clone, Debug)]
 pub(crate) struct Alone;
@@ -313,9 +316,16 @@ impl Chain for Behind {
     const TIERS: &'static [(&'static str, Duration)] = &[("remote", SHORT_TTL), ("local", LONG_TTL)];
 }
 
+impl Chain for Deep {
+    const NAME: &'static str = "deep";
+    const FIRST: usize = Behind::FIRST + KEYS;
+    const TIERS: &'static [(&'static str, Duration)] =
+        &[("local", SHORT_TTL), ("remote", SHORT_TTL), ("deep", LONG_TTL)];
+}
+
 impl Chain for Alone {
     const NAME: &'static str = "alone";
-    const FIRST: usize = Behind::FIRST + KEYS;
+    const FIRST: usize = Deep::FIRST + KEYS;
     const TIERS: &'static [(&'static str, Duration)] = &[LOCAL];
 }
 
