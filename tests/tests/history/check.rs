@@ -19,6 +19,7 @@
 
 use std::fmt;
 
+use crate::observed::CALL;
 use crate::world::{
     ALL_KEYS, Alone, Chain as _, Contact, Log, Made, Origin, Read, Seen, Write, life_of_copies,
 };
@@ -179,12 +180,12 @@ fn may_be_held(log: &Log, contacts: &[&Contact], read: &Read, write: &Write) -> 
     let is_stored = contacts
         .iter()
         .any(|contact| contact.what == Seen::Stored && contact.origin == read.origin);
-    // Refused by the storage, it is given to those who waited.
+    // Refused by the storage, it is given to those who waited, until all keys of its call are in the nearer tier.
     let mut refusals = contacts
         .iter()
         .filter(ours)
         .filter(|contact| contact.what == Seen::Refused);
-    let waited = refusals.all(|contact| read.begin.time <= contact.end.time + log.grace);
+    let waited = refusals.all(|contact| read.begin.time <= contact.end.time + CALL + log.grace);
     let handed_out = !is_stored && waited && log.origins[read.origin].process == read.process;
     held || handed_out
 }

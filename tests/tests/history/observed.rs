@@ -26,6 +26,11 @@ pub(crate) enum Fault {
     MessagesAreLost,
 }
 
+/// How long the way to the server takes at most, or back.
+const WAY: Duration = Duration::from_millis(3);
+/// How long a call takes at most, on paused time.
+pub(crate) const CALL: Duration = WAY.saturating_mul(2);
+
 /// How long a message is on its way to who listens.
 pub(crate) const DELIVERY: Duration = Duration::from_millis(3);
 
@@ -72,7 +77,7 @@ impl Observed {
     /// The way to the server or back.
     async fn way(&self) {
         let mut random: Random = self.world.random();
-        sleep(random.pause(Duration::from_millis(3))).await;
+        sleep(random.pause(WAY)).await;
     }
 
     /// Writes down what the server did at once, since the answer may find nobody; and that it was answered when it is.
