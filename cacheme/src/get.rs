@@ -7,7 +7,7 @@
 //!                               join the key's flight ──someone leads──▶ wait for its end ─▶ value
 //!                                      │ we lead
 //!                                      ▼
-//!              all tiers in order, taking leases (batch.rs) ──hit──▶ fill the tiers before ─▶ value
+//!              all tiers in order, taking leases (batch/) ──hit──▶ fill the tiers before ─▶ value
 //!                                      │ miss
 //!                                      ▼
 //!            load, in the background ─▶ fill remote tiers back to front ─▶ fill local tiers ─▶ end of the flight

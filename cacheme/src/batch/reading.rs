@@ -1,0 +1,189 @@
+//! A pass of a batch through the tiers.
+
+use std::sync::Arc;
+
+use cacheme_storage::{Acquired, LocalStorage};
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::landing::{Found, Landing, Origin};
+use super::{Batch, Items};
+use crate::kind::{RemoteTier, Stored, Tier, TierStorage};
+use crate::node::Node;
+use crate::stats::count;
+
+impl<N: Node> Batch<N> {
+    /// Moves every flight on, through all tiers or up to one whose key another process loads.
+    pub(crate) async fn pass(&mut self) {
+        let kind = Arc::clone(&self.kind);
+        for (at, tier) in kind.tiers.iter().enumerate() {
+            let items = self.open_items(|item| item.at == at);
+            if items.is_empty() {
+                continue;
+            }
+            let found = match &tier.storage {
+                TierStorage::Local(_) if self.steal => Found::new(),
+                TierStorage::Local(local) => self.read_local(&items, tier, &**local),
+                TierStorage::Remote(remote) => {
+                    let now = self.alive(remote.timeout * 3);
+                    self.read_remote(&items, at, tier, remote, now).await
+                }
+            };
+            for item in items {
+                let item = &mut self.items[item];
+                if item.waiting.is_none() {
+                    item.at = at + 1;
+                }
+            }
+            self.found(found, at).await;
+        }
+    }
+
+    fn read_local(&self, items: &[usize], tier: &Tier, local: &dyn LocalStorage) -> Found<N::Value> {
+        let mut found = Found::new();
+        for &item in items {
+            let since = Instant::now();
+            let entry = local.entry(self.key(item));
+            let stored = entry
+                .as_ref()
+                .and_then(|entry| entry.value.downcast_ref::<Stored<N>>());
+            match (stored, &entry) {
+                (Some(stored), Some(entry)) => {
+                    tier.counters.hits.add_one();
+                    found.push(Landing {
+                        item,
+                        value: stored.0.clone(),
+                        life: entry.ttl,
+                        since,
+                        accepted: true,
+                        spread: self.kind.info.spread(),
+                        from: Origin::Local,
+                    });
+                }
+                _ => count(&tier.counters.misses, 1),
+            }
+        }
+        found
+    }
+
+    async fn read_remote(
+        &mut self,
+        items: &[usize],
+        at: usize,
+        tier: &Tier,
+        remote: &RemoteTier,
+        mut now: Instant,
+    ) -> Found<N::Value> {
+        let mut missing = Items::from_slice(items);
+        // For one key, asking for the lease is asking for the value; for many, plain reads are cheaper by far.
+        let looks = !std::mem::take(&mut self.looked) && items.len() > 1;
+        // What we could not remove from here is old: not to be read, but to be replaced.
+        let is_old = |item: &usize| self.steal || tier.owed.contains(self.key(*item));
+        let mut replaced = Items::new();
+        if missing.iter().any(is_old) {
+            (replaced, missing) = missing.into_iter().partition(is_old);
+        }
+        if !missing.is_empty() && (remote.lease.is_none() || looks) {
+            // Boxed, so that the reader of one key does not carry its space.
+            let rest = Box::pin(self.read_plainly(missing, at, tier, remote, now)).await;
+            now = Instant::now();
+            let Some((absent, mut undecodable)) = rest else {
+                count(&tier.counters.misses, items.len());
+                return Found::new();
+            };
+            missing = absent;
+            replaced.append(&mut undecodable);
+        }
+        let mut found = Found::new();
+        if let Some(lease) = remote.lease
+            && !(missing.is_empty() && replaced.is_empty())
+        {
+            let answers = self.ask(&missing, at, tier, remote, (now, lease), false).await;
+            let times = Times::now(remote);
+            let mut answers = answers.into_iter().flatten();
+            for item in std::mem::take(&mut missing) {
+                let since = self.items[item].waiting.take();
+                match answers.next() {
+                    Some(Acquired::Value(bytes)) => match self.decode(item, tier, &bytes, times) {
+                        Some(landing) => found.push(landing),
+                        // Bytes that do not decode are a miss: what is loaded must be able to take their place.
+                        None => replaced.push(item),
+                    },
+                    Some(Acquired::Busy { left }) if !left.is_zero() => {
+                        self.items[item].waiting = since.or(Some(times.answered));
+                    }
+                    Some(Acquired::Granted | Acquired::Busy { .. }) | None => missing.push(item),
+                }
+            }
+            tier.counters.hits.add(found.len());
+            if !replaced.is_empty() {
+                let now = Instant::now();
+                Box::pin(self.ask(&replaced, at, tier, remote, (now, lease), true)).await;
+            }
+        }
+        count(&tier.counters.misses, missing.len() + replaced.len());
+        found
+    }
+
+    /// Reads `items` without asking for leases, and lands what is there. Gives those that are absent, and those that do not
+    /// decode; `None` when the storage is in trouble.
+    async fn read_plainly(
+        &mut self,
+        items: Items,
+        at: usize,
+        tier: &Tier,
+        remote: &RemoteTier,
+        now: Instant,
+    ) -> Option<(Items, Items)> {
+        let values = {
+            let keys: SmallVec<[&[u8]; 2]> = items.iter().map(|item| self.key(*item)).collect();
+            tier.bounded_from(now, remote, remote.storage.get(&keys))
+                .await
+                .ok()?
+        };
+        let (mut absent, mut undecodable) = (Items::new(), Items::new());
+        let mut found = Found::with_capacity(items.len());
+        let times = Times::now(remote);
+        for (item, bytes) in items.into_iter().zip(values) {
+            match bytes.map(|bytes| self.decode(item, tier, &bytes, times)) {
+                Some(Some(landing)) => found.push(landing),
+                Some(None) => undecodable.push(item),
+                None => absent.push(item),
+            }
+        }
+        tier.counters.hits.add(found.len());
+        // Those who wait for these need not wait for the leases of the others.
+        self.found(found, at).await;
+        Some((absent, undecodable))
+    }
+
+    fn decode(&self, item: usize, tier: &Tier, bytes: &[u8], times: Times) -> Option<Landing<N::Value>> {
+        let key = self.key(item);
+        let (value, life) = self.kind.decode(tier, key, bytes, times.server_ms)?;
+        Some(Landing {
+            item,
+            value,
+            life,
+            since: times.answered,
+            accepted: true,
+            spread: self.kind.info.spread(),
+            from: Origin::Remote,
+        })
+    }
+}
+
+/// When a remote storage answered, by our clock and by the server's.
+#[derive(Clone, Copy)]
+struct Times {
+    answered: Instant,
+    server_ms: u64,
+}
+
+impl Times {
+    fn now(remote: &RemoteTier) -> Self {
+        Self {
+            answered: Instant::now(),
+            server_ms: remote.storage.now_ms(),
+        }
+    }
+}
