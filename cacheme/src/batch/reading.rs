@@ -15,6 +15,10 @@ use crate::stats::count;
 impl<N: Node> Batch<N> {
     /// Moves every flight on, through all tiers or up to one whose key another process loads.
     pub(crate) async fn pass(&mut self) {
+        if self.steal {
+            // Boxed, so that a read does not carry its space.
+            return Box::pin(self.take_leases()).await;
+        }
         let kind = Arc::clone(&self.kind);
         for (at, tier) in kind.tiers.iter().enumerate() {
             let items = self.open_items(|item| item.at == at);
@@ -22,7 +26,6 @@ impl<N: Node> Batch<N> {
                 continue;
             }
             let found = match &tier.storage {
-                TierStorage::Local(_) if self.steal => Found::new(),
                 TierStorage::Local(local) => self.read_local(&items, tier, &**local),
                 TierStorage::Remote(remote) => {
                     let now = self.alive(remote.timeout * 3);
@@ -36,6 +39,26 @@ impl<N: Node> Batch<N> {
                 }
             }
             self.found(found, at).await;
+        }
+    }
+
+    /// Takes the leases of all remote tiers away from whoever has them, back to front: were a nearer one taken first, and lost to
+    /// somebody whose load fails, the old value behind it could be copied there.
+    async fn take_leases(&mut self) {
+        let kind = Arc::clone(&self.kind);
+        let end = kind.tiers.len();
+        let items = self.open_items(|item| item.at < end);
+        for (at, tier) in kind.tiers.iter().enumerate().rev() {
+            if let TierStorage::Remote(remote) = &tier.storage {
+                let now = self.alive(remote.timeout * 3);
+                if let Some(lease) = remote.lease {
+                    self.ask(&items, at, tier, remote, (now, lease), true).await;
+                }
+                count(&tier.counters.misses, items.len());
+            }
+        }
+        for item in items {
+            self.items[item].at = end;
         }
     }
 
@@ -78,7 +101,7 @@ impl<N: Node> Batch<N> {
         // For one key, asking for the lease is asking for the value; for many, plain reads are cheaper by far.
         let looks = !std::mem::take(&mut self.looked) && items.len() > 1;
         // What we could not remove from here is old: not to be read, but to be replaced.
-        let is_old = |item: &usize| self.steal || tier.owed.contains(self.key(*item));
+        let is_old = |item: &usize| tier.owed.contains(self.key(*item));
         let mut replaced = Items::new();
         if missing.iter().any(is_old) {
             (replaced, missing) = missing.into_iter().partition(is_old);

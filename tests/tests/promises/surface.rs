@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cacheme::{Bincode, BoxError, Cacheme, DynamicKind, Error, LoadContext, Node, Policy, Storage};
-use cacheme_storage::LocalCache;
+use cacheme_storage::{LeaseToken, LocalCache, RemoteStorage as _};
 use tests::MemoryRemote;
 
 use crate::world::{Item, RemoteItem, SECOND, Source, World};
@@ -335,4 +335,49 @@ async fn c2_what_a_remote_tier_refuses_is_not_left_behind_it() {
     };
     assert_eq!(ours.get_with(&node, load).await, 1, "whoever asked is given it");
     assert_eq!(ours.get(&node).await.unwrap(), 3, "but it is not kept");
+}
+
+/// Two remote tiers, of which the nearer forgets sooner.
+#[derive(Node, Clone, Debug)]
+#[node(
+    key = "deep:{0}",
+    value = u64,
+    serializer = Bincode,
+    tier(storage = "front", ttl = "1s"),
+    tier(storage = "deep", ttl = "1h"),
+    load = newer,
+)]
+struct Deep(u64);
+
+async fn newer(_: &Deep, _: &mut LoadContext<Deep>) -> Result<u64, BoxError> {
+    Ok(2)
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_nothing_is_copied_to_a_nearer_remote_tier_behind_a_refresh() {
+    let (front, deep) = (MemoryRemote::new(), MemoryRemote::new());
+    let process = async || {
+        let cacheme = Cacheme::builder().build().unwrap();
+        for (name, remote) in [("front", &front), ("deep", &deep)] {
+            let storage = Storage::remote(remote.clone());
+            cacheme.register_storage(name, storage).await.unwrap();
+        }
+        cacheme
+    };
+    let (ours, other) = (process().await, process().await);
+    ours.set(&Deep(1), 1).await.unwrap();
+    tokio::time::advance(2 * SECOND).await;
+    let asked = deep.hold_before(tests::Operation::Acquire);
+    let refreshing = ours.clone();
+    let refresh = tokio::spawn(async move { refreshing.refresh(&Deep(1)).await });
+    asked.reached().await;
+    // A third process refreshes as well, and its load fails: what it held is free.
+    let (key, token) = (ours.full_key(&Deep(1)), LeaseToken(3));
+    let keys = [key.as_bytes()];
+    front.acquire(&keys, token, SECOND, true).await.unwrap();
+    front.release(&keys, token).await.unwrap();
+    assert_eq!(other.get(&Deep(1)).await.unwrap(), 1);
+    asked.open();
+    assert_eq!(refresh.await.unwrap().unwrap(), 2);
+    assert_eq!(ours.get(&Deep(1)).await.unwrap(), 2);
 }
