@@ -107,7 +107,7 @@ pub(crate) struct Flight<T> {
     local_fence: Fence,
     /// Raised when it was taken out of the table because another process changed the value: others may have begun since.
     parted: Fence,
-    state: Mutex<State>,
+    state: Mutex<State<T>>,
     /// Set before the end is told, if there is one.
     outcome: OnceLock<T>,
 }
@@ -121,21 +121,24 @@ pub(crate) enum Work {
     Set,
 }
 
-struct State {
+struct State<T> {
     ended: bool,
     waiting: Slab<Waker>,
     /// The leader is writing to tiers: who fences now waits for the end before removing what is written.
     storing: bool,
+    /// Its leader waits until this one has stored, and has begun nothing.
+    waits_for: Option<Arc<Flight<T>>>,
     /// Who waits deposes the leader when this has passed.
     patience: tokio::time::Instant,
 }
 
-impl State {
+impl<T> State<T> {
     fn of(patience: tokio::time::Instant) -> Self {
         Self {
             ended: false,
             waiting: Slab::new(),
             storing: false,
+            waits_for: None,
             patience,
         }
     }
@@ -210,6 +213,10 @@ impl<T> Flight<T> {
 
     /// Takes note that another process changed the value; says whether newcomers are to begin another flight.
     fn part(&self, guarded: bool) -> bool {
+        // What has not begun will bring nothing older, and newcomers must not be let past what it waits for.
+        if self.state.lock().waits_for.is_some() {
+            return false;
+        }
         self.local_fence.raise();
         // Of two writes at once the one stays that reaches the storage last; ours may. Whoever comes waits for it: what is
         // there before is older.
@@ -232,6 +239,20 @@ impl<T> Flight<T> {
     pub(crate) fn is_storing(&self) -> bool {
         let state = self.state.lock();
         state.storing && !state.ended
+    }
+
+    /// Whichever is to be waited for by who writes next: this one if it is storing, else the one that it waits for.
+    fn storing(self: &Arc<Self>) -> Option<Arc<Self>> {
+        if self.is_storing() {
+            return Some(Arc::clone(self));
+        }
+        let waits_for = self.state.lock().waits_for.clone();
+        waits_for.filter(|older| older.is_storing())
+    }
+
+    /// Takes note that what it waited for is over.
+    pub(crate) fn begin(&self) {
+        self.state.lock().waits_for = None;
     }
 
     /// Resolves when the flight ends.

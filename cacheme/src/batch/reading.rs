@@ -48,6 +48,7 @@ impl<N: Node> Batch<N> {
         let kind = Arc::clone(&self.kind);
         let end = kind.tiers.len();
         let items = self.open_items(|item| item.at < end);
+        items.iter().for_each(|item| self.flight(*item).begin());
         for (at, tier) in kind.tiers.iter().enumerate().rev() {
             if let TierStorage::Remote(remote) = &tier.storage {
                 let now = self.alive(remote.timeout * 3);

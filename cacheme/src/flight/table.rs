@@ -145,7 +145,8 @@ impl<T> FlightTable<T> {
         }
     }
 
-    /// Begins a flight whatever is there; an older one is fenced and returned.
+    /// Begins a flight whatever is there; an older one is fenced. Gives the one that may be storing still, which is to be waited
+    /// for until [`begin`](Flight::begin).
     pub(crate) fn supersede(
         self: &Arc<Self>,
         key: &[u8],
@@ -158,17 +159,21 @@ impl<T> FlightTable<T> {
         flights.insert(Listed(Arc::clone(&flight)), ());
         // Under the lock of the table: nobody can join the older flight once it is fenced.
         older.iter().for_each(|older| older.raise());
+        let storing = older.and_then(|older| older.storing());
+        if work == Work::Load {
+            flight.state.lock().waits_for.clone_from(&storing);
+        }
         drop(flights);
-        (Lead::of(self, flight), older)
+        (Lead::of(self, flight), storing)
     }
 
-    /// Fences the flight for `key`, if there is one, and takes it out of the table.
+    /// Fences the flight for `key`, if there is one, and takes it out of the table. Gives the one that may be storing still.
     pub(crate) fn fence(&self, key: &[u8]) -> Option<Arc<Flight<T>>> {
         let mut flights = self.flights.lock();
         let older = take(&mut flights, key);
         older.iter().for_each(|older| older.raise());
         give_back(&mut flights);
-        older
+        older.and_then(|older| older.storing())
     }
 
     /// Another process changed the value under `key`: what the flight for it brings, if there is one, goes nowhere but to those

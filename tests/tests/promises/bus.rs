@@ -204,6 +204,39 @@ async fn c1_a_refresh_during_which_others_may_have_changed_the_value_leaves_noth
     assert_eq!(ours.cacheme.get(&node).await.unwrap(), new);
 }
 
+/// A refresh that waits for a set holds its place for who comes, also when others may have changed the value: it has not begun.
+#[tokio::test(start_paused = true)]
+async fn c1_nobody_is_let_past_a_set_that_a_refresh_waits_for() {
+    let (ours, _theirs, source) = pair().await;
+    let node = Item::new(1, &source);
+    assert_eq!(ours.cacheme.get(&node).await.unwrap(), 1_000);
+    let storing = ours.remote.hold_before(Operation::Set);
+    let new = 1_000 + source.bump();
+    let set = change(&ours.cacheme, &node, Change::Set, new);
+    storing.reached().await;
+    let refresh = change(&ours.cacheme, &node, Change::Refresh, new);
+    settle().await;
+    ours.remote.cut_bus();
+    settle().await;
+    // Were it to read now, it would find what the set replaces.
+    let looked = ours.remote.hold_after(Operation::Acquire);
+    let (cacheme, early) = (ours.cacheme.clone(), node.clone());
+    let early = tokio::spawn(async move { cacheme.get(&early).await });
+    settle().await;
+    let loading = source.hold();
+    storing.open();
+    set.await.unwrap();
+    looked.open();
+    settle().await;
+    let (cacheme, late) = (ours.cacheme.clone(), node.clone());
+    let late = tokio::spawn(async move { cacheme.get(&late).await });
+    settle().await;
+    loading.open();
+    assert_eq!(late.await.unwrap().unwrap(), new, "the set was over");
+    early.await.unwrap().unwrap();
+    refresh.await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn c3_what_one_tells_oneself_changes_nothing() {
     let (ours, _, source) = pair().await;
