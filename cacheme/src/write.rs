@@ -122,7 +122,7 @@ impl Cacheme {
             let (lead, older) = kind.flights.supersede(&key, Work::Load, patience);
             let flight = Arc::clone(lead.flight());
             let mut batch = Batch::stealing(Arc::clone(&kind), [(lead, node.clone())]);
-            match (older.filter(|older| older.is_storing()), Handle::try_current()) {
+            match (older, Handle::try_current()) {
                 (Some(older), Ok(runtime)) => {
                     let (cacheme, kind) = (self.clone(), Arc::clone(&kind));
                     // Were it to go away with our caller, whoever comes next would be let past what is being stored.

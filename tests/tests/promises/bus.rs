@@ -205,36 +205,46 @@ async fn c1_a_refresh_during_which_others_may_have_changed_the_value_leaves_noth
 }
 
 /// A refresh that waits for a set holds its place for who comes, also when others may have changed the value: it has not begun.
+/// So does one that takes its place.
 #[tokio::test(start_paused = true)]
 async fn c1_nobody_is_let_past_a_set_that_a_refresh_waits_for() {
-    let (ours, _theirs, source) = pair().await;
-    let node = Item::new(1, &source);
-    assert_eq!(ours.cacheme.get(&node).await.unwrap(), 1_000);
-    let storing = ours.remote.hold_before(Operation::Set);
-    let new = 1_000 + source.bump();
-    let set = change(&ours.cacheme, &node, Change::Set, new);
-    storing.reached().await;
-    let refresh = change(&ours.cacheme, &node, Change::Refresh, new);
-    settle().await;
-    ours.remote.cut_bus();
-    settle().await;
-    // Were it to read now, it would find what the set replaces.
-    let looked = ours.remote.hold_after(Operation::Acquire);
-    let (cacheme, early) = (ours.cacheme.clone(), node.clone());
-    let early = tokio::spawn(async move { cacheme.get(&early).await });
-    settle().await;
-    let loading = source.hold();
-    storing.open();
-    set.await.unwrap();
-    looked.open();
-    settle().await;
-    let (cacheme, late) = (ours.cacheme.clone(), node.clone());
-    let late = tokio::spawn(async move { cacheme.get(&late).await });
-    settle().await;
-    loading.open();
-    assert_eq!(late.await.unwrap().unwrap(), new, "the set was over");
-    early.await.unwrap().unwrap();
-    refresh.await.unwrap();
+    for overtaken in [false, true] {
+        let (ours, _theirs, source) = pair().await;
+        let node = Item::new(1, &source);
+        assert_eq!(ours.cacheme.get(&node).await.unwrap(), 1_000);
+        let storing = ours.remote.hold_before(Operation::Set);
+        let new = 1_000 + source.bump();
+        let set = change(&ours.cacheme, &node, Change::Set, new);
+        storing.reached().await;
+        let mut refreshes = vec![change(&ours.cacheme, &node, Change::Refresh, new)];
+        settle().await;
+        // Would hold one that does not wait.
+        let stealing = overtaken.then(|| ours.remote.hold_before(Operation::Acquire));
+        if overtaken {
+            refreshes.push(change(&ours.cacheme, &node, Change::Refresh, new));
+            settle().await;
+        }
+        ours.remote.cut_bus();
+        settle().await;
+        // Were it to read now, it would find what the set replaces.
+        let looked = ours.remote.hold_after(Operation::Acquire);
+        let early = call(&ours.cacheme, &node, &source, Caller::Get);
+        settle().await;
+        let loading = source.hold();
+        storing.open();
+        set.await.unwrap();
+        looked.open();
+        settle().await;
+        let late = call(&ours.cacheme, &node, &source, Caller::Get);
+        settle().await;
+        loading.open();
+        stealing.iter().for_each(|stealing| stealing.open());
+        assert_eq!(late.await.unwrap(), new, "the set was over");
+        early.await.unwrap();
+        for refresh in refreshes {
+            refresh.await.unwrap();
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
