@@ -1,7 +1,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 /// Stands between a client and a server, counts, and makes trouble when told.
@@ -11,15 +11,24 @@ pub struct Proxy {
 }
 
 struct Wire {
-    target: u16,
+    target: AtomicU16,
     sent: AtomicU64,
     received: AtomicU64,
     round_trips: AtomicU64,
     connections: AtomicU64,
-    stalled: Mutex<bool>,
+    held: Mutex<Held>,
     moved: Condvar,
     open: Mutex<Vec<TcpStream>>,
     closed: AtomicBool,
+}
+
+/// What is not let through.
+#[derive(Default)]
+struct Held {
+    /// Everything.
+    all: bool,
+    /// Connections with a lower number than this.
+    before: u64,
 }
 
 /// What went over a [`Proxy`].
@@ -41,12 +50,12 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         let wire = Arc::new(Wire {
-            target,
+            target: AtomicU16::new(target),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             round_trips: AtomicU64::new(0),
             connections: AtomicU64::new(0),
-            stalled: Mutex::new(false),
+            held: Mutex::default(),
             moved: Condvar::new(),
             open: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -79,14 +88,26 @@ impl Proxy {
         }
     }
 
+    /// Sends connections made from now on to this port; those that are open stay where they are, as behind an address that
+    /// names another server after a fail-over.
+    pub fn retarget(&self, target: u16) {
+        self.wire.target.store(target, Ordering::SeqCst);
+    }
+
     /// Holds back everything from now on, with connections left open, as a network does that swallows packets.
     pub fn stall(&self) {
-        *self.wire.stalled.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.wire.held().all = true;
+    }
+
+    /// Holds back everything on the connections that are open now; new ones are let through. So does a firewall that forgot
+    /// connections which were idle.
+    pub fn silence(&self) {
+        self.wire.held().before = self.wire.connections.load(Ordering::SeqCst);
     }
 
     /// Lets everything through again.
     pub fn resume(&self) {
-        *self.wire.stalled.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        *self.wire.held() = Held::default();
         self.wire.moved.notify_all();
     }
 
@@ -116,9 +137,13 @@ impl Drop for Proxy {
 }
 
 impl Wire {
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn join(self: &Arc<Self>, client: TcpStream) {
-        self.connections.fetch_add(1, Ordering::SeqCst);
-        let Ok(server) = TcpStream::connect(("127.0.0.1", self.target)) else {
+        let number = self.connections.fetch_add(1, Ordering::SeqCst);
+        let Ok(server) = TcpStream::connect(("127.0.0.1", self.target.load(Ordering::SeqCst))) else {
             return;
         };
         let pairs = (client.try_clone(), server.try_clone());
@@ -137,24 +162,25 @@ impl Wire {
         let (up, down) = (Arc::clone(self), Arc::clone(self));
         let answered = Arc::clone(&asked);
         thread::spawn(move || {
-            up.copy(client, server_too, &up.sent, || {
+            up.copy(number, client, server_too, &up.sent, || {
                 if !asked.swap(true, Ordering::SeqCst) {
                     up.round_trips.fetch_add(1, Ordering::SeqCst);
                 }
             });
         });
         thread::spawn(move || {
-            down.copy(server, client_too, &down.received, || {
+            down.copy(number, server, client_too, &down.received, || {
                 answered.store(false, Ordering::SeqCst)
             });
         });
     }
 
-    fn copy(&self, mut from: TcpStream, mut to: TcpStream, count: &AtomicU64, seen: impl Fn()) {
+    /// Copies what one side of connection `number` says to the other.
+    fn copy(&self, number: u64, mut from: TcpStream, mut to: TcpStream, count: &AtomicU64, seen: impl Fn()) {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
-            let stalled = self.stalled.lock().unwrap_or_else(PoisonError::into_inner);
-            drop(self.moved.wait_while(stalled, |stalled| *stalled));
+            let is_held = |held: &mut Held| held.all || number < held.before;
+            drop(self.moved.wait_while(self.held(), is_held));
             seen();
             count.fetch_add(length as u64, Ordering::SeqCst);
             if to.write_all(&buffer[..length]).is_err() {
