@@ -20,7 +20,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{Acquired, Capabilities, Error, Filled, Heard, LeaseToken, RemoteEntry, RemoteStorage, Result};
+use crate::{
+    Acquire, Acquired, Capabilities, Error, Filled, Heard, LeaseToken, RemoteEntry, RemoteStorage, Result,
+};
 
 #[cfg(test)]
 mod tests;
@@ -303,26 +305,20 @@ impl RemoteStorage for Combined {
     }
 
     /// For one key this is a read as well: of many such, only those that find nothing ask for their leases.
-    async fn acquire(
-        &self,
-        keys: &[&[u8]],
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<Acquired>> {
+    async fn acquire(&self, keys: &[&[u8]], request: &Acquire) -> Result<Vec<Acquired>> {
         let [key] = keys else {
-            return self.storage.acquire(keys, token, time, steal).await;
+            return self.storage.acquire(keys, request).await;
         };
-        if steal {
-            return self.storage.acquire(keys, token, time, steal).await;
+        if request.steals() {
+            return self.storage.acquire(keys, request).await;
         }
         let (_reader, others) = self.groups.enter();
         if let Some(Some(value)) = self.read(key, others).await {
-            return Ok(vec![Acquired::Value(value)]);
+            return Ok(vec![Acquired::Value(value.into())]);
         }
-        let acquired = self.storage.acquire(keys, token, time, false).await?;
+        let acquired = self.storage.acquire(keys, request).await?;
         if let [Acquired::Value(value)] = &acquired[..] {
-            self.groups.weigh(value.len());
+            self.groups.weigh(value.bytes.len());
         }
         Ok(acquired)
     }

@@ -8,7 +8,7 @@
 //! | a cache in memory by itself, typed | [`TinyLfu`], [`Lru`] |
 //! | whether a key was seen lately, in a few bits | [`BloomFilter`] |
 //! | what a storage in this process promises | [`LocalStorage`], [`LocalEntry`], [`Fence`] |
-//! | what a storage elsewhere promises, leases included | [`RemoteStorage`], [`Capabilities`], [`ServerClock`] |
+//! | what a storage elsewhere promises, leases included | [`RemoteStorage`], [`Acquire`], [`Acquired`], [`Capabilities`], [`ServerClock`] |
 //! | values to bytes and back | [`Codec`], [`Serializer`] and its implementations |
 //! | the bytes, one by one | [`Envelope`] |
 //! | when two types read each other's values (never) | [`Fingerprint`] |
@@ -33,6 +33,7 @@ mod fence;
 mod fingerprint;
 #[cfg(any(feature = "redis", feature = "_database"))]
 mod gate;
+mod lease;
 #[cfg(feature = "local")]
 mod local;
 mod local_storage;
@@ -74,6 +75,7 @@ pub use envelope::{ENVELOPE_MAGIC, Envelope, EnvelopeError, EnvelopeWriter, LEAS
 pub use error::{BoxError, Error, Result};
 pub use fence::Fence;
 pub use fingerprint::Fingerprint;
+pub use lease::{Acquire, AcquireMode, Acquired, Filled, FoundValue, Grant, LeaseToken};
 #[cfg(feature = "local")]
 pub use local::{
     Clock, Evicted, Listener, LocalCache, LocalCacheBuilder, Lru, LruBuilder, TinyLfu, TinyLfuBuilder,
@@ -85,9 +87,7 @@ pub use long_key::shorten_key;
 pub use mysql::{MySql, MySqlBuilder};
 #[cfg(feature = "postgres")]
 pub use postgres::{Postgres, PostgresBuilder};
-pub use remote_storage::{
-    Acquired, BUS_MESSAGE_LIMIT, Capabilities, Filled, Heard, LeaseToken, RemoteEntry, RemoteStorage,
-};
+pub use remote_storage::{BUS_MESSAGE_LIMIT, Capabilities, Heard, RemoteEntry, RemoteStorage};
 #[cfg(feature = "bincode")]
 pub use serializer::Bincode;
 #[cfg(feature = "compression")]

@@ -31,7 +31,8 @@ use self::servers::Servers;
 use self::wakes::Wakes;
 use crate::gate::{Gate, Pass};
 use crate::{
-    Acquired, Bytes, Capabilities, Error, Filled, Heard, LeaseToken, RemoteEntry, RemoteStorage, Result,
+    Acquire, Acquired, Bytes, Capabilities, Error, Filled, Heard, LeaseToken, RemoteEntry, RemoteStorage,
+    Result,
 };
 
 /// How many KiB of values may be on their way to the servers at once, so that many large ones do not pile up in memory
@@ -185,12 +186,12 @@ impl Redis {
     }
 
     /// What `acquire` found, by what `SET … GET` or the script answers.
-    fn acquired(&self, found: Value, token: LeaseToken) -> Result<Acquired> {
+    fn acquired(&self, found: Value, request: &Acquire, now_ms: u64) -> Result<Acquired> {
         Ok(match bytes(found).map_err(|error| self.translate(error))? {
-            None => Acquired::Granted,
+            None => request.granted_at(now_ms),
             Some(found) => match Lease::from_bytes(&found) {
-                None => Acquired::Value(found),
-                Some(lease) if lease.token == token => Acquired::Granted,
+                None => Acquired::Value(found.into()),
+                Some(lease) if lease.token == request.token => request.granted_at(now_ms),
                 Some(lease) => Acquired::Busy {
                     left: lease.left(self.facts.clock.now_ms()),
                 },
@@ -242,10 +243,9 @@ impl Redis {
         &self,
         keys: &[&[u8]],
         mut answers: Vec<Value>,
-        token: LeaseToken,
+        request: &Acquire,
         lease: &[u8],
-        time_ms: u64,
-        steal: bool,
+        now_ms: u64,
     ) -> Result<Vec<Acquired>> {
         let places = |answers: &[Value], which: fn(&ServerError) -> bool| -> Vec<usize> {
             let is = |place: &usize| matches!(&answers[*place], Value::ServerError(error) if which(error));
@@ -255,17 +255,19 @@ impl Redis {
         let foreign = places(&answers, is_foreign);
         if !foreign.is_empty() {
             let theirs: Vec<_> = foreign.iter().map(|&place| keys[place]).collect();
-            let taken = self.ask_for_leases(&theirs, lease, time_ms, true).await?;
+            let taken = self
+                .ask_for_leases(&theirs, lease, ttl_ms(request.time), true)
+                .await?;
             for (place, answer) in foreign.into_iter().zip(taken) {
                 answers[place] = answer;
             }
         }
         // A server that takes no writes still has values.
         let refused = places(&answers, refuses_writes);
-        if refused.is_empty() || steal {
+        if refused.is_empty() || request.steals() {
             return answers
                 .into_iter()
-                .map(|answer| self.acquired(answer, token))
+                .map(|answer| self.acquired(answer, request, now_ms))
                 .collect();
         }
         let asked: Vec<_> = refused.iter().map(|&place| keys[place]).collect();
@@ -277,7 +279,7 @@ impl Redis {
         if found.iter().all(|found| !matches!(found, Value::BulkString(_))) && refused.len() == keys.len() {
             return answers
                 .into_iter()
-                .map(|answer| self.acquired(answer, token))
+                .map(|answer| self.acquired(answer, request, now_ms))
                 .collect();
         }
         for (place, found) in refused.iter().zip(found) {
@@ -287,9 +289,8 @@ impl Redis {
         for (place, answer) in answers.into_iter().enumerate() {
             let absent = answer == Value::Nil && refused.binary_search(&place).is_ok();
             acquired.push(match absent {
-                // There is no lease to be had, and none to wait for.
-                true => Acquired::Busy { left: Duration::ZERO },
-                false => self.acquired(answer, token)?,
+                true => Acquired::Unavailable,
+                false => self.acquired(answer, request, now_ms)?,
             });
         }
         Ok(acquired)
@@ -375,31 +376,27 @@ impl RemoteStorage for Redis {
             .map_err(|error| self.translate(error))
     }
 
-    async fn acquire(
-        &self,
-        keys: &[&[u8]],
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<Acquired>> {
+    async fn acquire(&self, keys: &[&[u8]], request: &Acquire) -> Result<Vec<Acquired>> {
         let _pass = self.enter().await?;
-        let time_ms = ttl_ms(time);
+        let (now_ms, time_ms) = (self.facts.clock.now_ms(), ttl_ms(request.time));
         let lease = Lease {
-            token,
-            until_ms: self.facts.clock.now_ms().saturating_add(time_ms),
+            token: request.token,
+            until_ms: now_ms.saturating_add(time_ms),
         };
         let lease = lease.to_bytes();
-        let answers = self.ask_for_leases(keys, &lease, time_ms, steal).await?;
+        let answers = self
+            .ask_for_leases(keys, &lease, time_ms, request.steals())
+            .await?;
         // Boxed, so that the usual answer does not carry the space of the others.
         if answers
             .iter()
             .any(|answer| matches!(answer, Value::ServerError(_)))
         {
-            return Box::pin(self.acquired_in_trouble(keys, answers, token, &lease, time_ms, steal)).await;
+            return Box::pin(self.acquired_in_trouble(keys, answers, request, &lease, now_ms)).await;
         }
         answers
             .into_iter()
-            .map(|answer| self.acquired(answer, token))
+            .map(|answer| self.acquired(answer, request, now_ms))
             .collect()
     }
 

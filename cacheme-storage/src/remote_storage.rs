@@ -3,7 +3,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Error, Result};
+use crate::{Acquire, Acquired, Error, Filled, LeaseToken, Result};
 
 /// One value to write to a [`RemoteStorage`].
 #[derive(Clone, Debug)]
@@ -14,34 +14,6 @@ pub struct RemoteEntry<'a> {
     pub value: Bytes,
     /// How long it may live by the server's clock; `None` is for ever. Storages round up to a millisecond.
     pub ttl: Option<Duration>,
-}
-
-/// Names one holder of a lease. Unique: two loads never share one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LeaseToken(pub u128);
-
-/// What [`RemoteStorage::acquire`] found under a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Acquired {
-    /// Nothing was there; the lease is ours.
-    Granted,
-    /// A value was there.
-    Value(Bytes),
-    /// Someone else holds the lease, for this long at most.
-    Busy {
-        /// Time until the lease ends by itself. Zero says that there is no lease to be had here, and none to wait for: the
-        /// server takes no writes.
-        left: Duration,
-    },
-}
-
-/// What became of a fill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filled {
-    /// The lease was still ours; the value is stored and the lease is gone.
-    Stored,
-    /// The lease had been taken away (invalidated, overwritten, expired); nothing was stored.
-    Lost,
 }
 
 /// What a remote storage can do beyond keeping bytes.
@@ -145,19 +117,14 @@ pub trait RemoteStorage: Send + Sync + 'static {
     /// Removes every key that begins with `prefix`.
     async fn clear(&self, prefix: &[u8]) -> Result<()>;
 
-    /// The values under `keys`; where there is none and nobody holds a lease, takes the lease for `time`.
+    /// The values under `keys`, or the leases to fill them.
     ///
-    /// With `steal`, takes the lease of every key whatever is there: no key answers
-    /// [`Value`](Acquired::Value) or [`Busy`](Acquired::Busy) then. A key that is under the lease `token` already
-    /// answers [`Granted`](Acquired::Granted) again, so a call whose answer was lost can be repeated.
-    async fn acquire(
-        &self,
-        keys: &[&[u8]],
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<Acquired>> {
-        let _ = (keys, token, time, steal);
+    /// A key is granted for [`Acquire::time`] where [`Acquire::mode`] finds nothing in the way and
+    /// [`Acquire::deadline_ms`] has not passed; both are judged together with the grant, atomically for each key. A storage
+    /// that cannot judge the deadline grants for one second at most ([`Grant::time`](crate::Grant::time)), and the caller renews. A key that is
+    /// under the lease of the same token already is granted again, so a call whose answer was lost can be repeated.
+    async fn acquire(&self, keys: &[&[u8]], request: &Acquire) -> Result<Vec<Acquired>> {
+        let _ = (keys, request);
         Err(self.without_leases())
     }
 

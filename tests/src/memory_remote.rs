@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cacheme_storage::{
-    Acquired, BUS_MESSAGE_LIMIT, Bytes, Capabilities, Error, Filled, Heard, LeaseToken, RemoteEntry,
+    Acquire, Acquired, BUS_MESSAGE_LIMIT, Bytes, Capabilities, Error, Filled, Heard, LeaseToken, RemoteEntry,
     RemoteStorage, Result,
 };
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -345,13 +345,7 @@ impl RemoteStorage for MemoryRemote {
         Ok(())
     }
 
-    async fn acquire(
-        &self,
-        keys: &[&[u8]],
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<Acquired>> {
+    async fn acquire(&self, keys: &[&[u8]], request: &Acquire) -> Result<Vec<Acquired>> {
         if !self.shared.leases {
             return Err(self.without_leases_error());
         }
@@ -360,26 +354,27 @@ impl RemoteStorage for MemoryRemote {
             .iter()
             .map(|key| {
                 let mut state = self.state();
-                match self.live(&state, key).filter(|_| !steal) {
+                match self.live(&state, key).filter(|_| !request.steals()) {
                     Some(Slot {
                         kept: Kept::Value(value),
                         ..
-                    }) => return Acquired::Value(value.clone()),
+                    }) => return Acquired::Value(value.clone().into()),
                     Some(Slot {
                         kept: Kept::Lease(holder),
                         until,
-                    }) if *holder != token => {
-                        let left = until.map_or(time, |until| until - Instant::now());
+                    }) if *holder != request.token => {
+                        let left = until.map_or(request.time, |until| until - Instant::now());
                         return Acquired::Busy { left };
                     }
+                    _ if request.is_late(self.now_ms()) => return Acquired::TooLate,
                     _ => {}
                 }
                 let slot = Slot {
-                    kept: Kept::Lease(token),
-                    until: until(Some(time)),
+                    kept: Kept::Lease(request.token),
+                    until: until(Some(request.time)),
                 };
                 state.slots.insert(key.to_vec(), slot);
-                Acquired::Granted
+                request.granted_at(self.now_ms())
             })
             .collect();
         self.leave(Operation::Acquire).await;

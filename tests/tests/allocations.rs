@@ -10,11 +10,12 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use cacheme::{BoxError, Cacheme, DynamicKind, LoadContext, Node, Policy, Storage, memoize};
-use cacheme_storage::{Acquired, Bytes, Capabilities, Filled, LeaseToken, RemoteEntry, RemoteStorage};
+use cacheme_storage::{
+    Acquire, Acquired, Bytes, Capabilities, Filled, LeaseToken, RemoteEntry, RemoteStorage,
+};
 
 struct Counting;
 
@@ -239,16 +240,13 @@ impl RemoteStorage for AtOnce {
         Ok(())
     }
 
-    async fn acquire(
-        &self,
-        keys: &[&[u8]],
-        _: LeaseToken,
-        _: Duration,
-        _: bool,
-    ) -> cacheme_storage::Result<Vec<Acquired>> {
+    async fn acquire(&self, keys: &[&[u8]], request: &Acquire) -> cacheme_storage::Result<Vec<Acquired>> {
         let found = self.get(keys).await?.into_iter();
         Ok(found
-            .map(|found| found.map_or(Acquired::Granted, Acquired::Value))
+            .map(|found| match found {
+                None => request.granted_at(0),
+                Some(value) => Acquired::Value(value.into()),
+            })
             .collect())
     }
 

@@ -86,9 +86,12 @@ impl RemoteStorage for Arc<Echo> {
         Ok(())
     }
 
-    async fn acquire(&self, keys: &[&[u8]], _: LeaseToken, _: Duration, _: bool) -> Result<Vec<Acquired>> {
+    async fn acquire(&self, keys: &[&[u8]], request: &Acquire) -> Result<Vec<Acquired>> {
         self.enter(keys).await?;
-        let acquired = |key: &&[u8]| self.value(key).map_or(Acquired::Granted, Acquired::Value);
+        let acquired = |key: &&[u8]| match self.value(key) {
+            None => request.granted_at(0),
+            Some(value) => Acquired::Value(value.into()),
+        };
         Ok(keys.iter().map(acquired).collect())
     }
 }
@@ -326,11 +329,11 @@ async fn only_what_was_not_found_asks_for_leases() {
             let storage = Arc::clone(&storage);
             tokio::spawn(async move {
                 let acquired = storage
-                    .acquire(&[name.as_bytes()], LeaseToken(1), TIME, false)
+                    .acquire(&[name.as_bytes()], &Acquire::new(LeaseToken(1), TIME))
                     .await;
                 let expected = match name.starts_with('-') {
-                    true => Acquired::Granted,
-                    false => Acquired::Value(name.into()),
+                    true => Acquire::new(LeaseToken(1), TIME).granted_at(0),
+                    false => Acquired::Value(Bytes::from(name).into()),
                 };
                 assert_eq!(acquired.unwrap(), [expected]);
             })

@@ -26,9 +26,9 @@ async fn concurrent_askers_get_one_lease(case: Case) -> Outcome {
         let mut granted = 0;
         for asker in askers {
             match asker.await?? {
-                Acquired::Granted => granted += 1,
+                Acquired::Granted(_) => granted += 1,
                 Acquired::Busy { .. } => {}
-                Acquired::Value(value) => return Err(Failure(format!("found {value:?} for a lease"))),
+                other => return Err(Failure(format!("got {other:?} for a lease"))),
             }
         }
         ensure_eq!(granted, 1, "leases granted to 16 askers");

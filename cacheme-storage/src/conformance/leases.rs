@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{CLOCK_GRAIN, Case, Failure, Outcome, PATIENCE, bytes, entry, token};
-use crate::{Acquired, Bytes, Error, Filled, LeaseToken};
+use crate::{Acquire, Acquired, Bytes, Error, Filled, LeaseToken};
 
 cases![
     an_absent_key_is_granted_once,
@@ -42,21 +42,15 @@ impl Case {
         token: LeaseToken,
         time: Duration,
     ) -> Result<Acquired, Error> {
-        self.ask(key, token, time, false).await
+        self.ask(key, &Acquire::new(token, time)).await
     }
 
     async fn steal(&self, key: &[u8], token: LeaseToken) -> Result<Acquired, Error> {
-        self.ask(key, token, TIME, true).await
+        self.ask(key, &Acquire::new(token, TIME).stealing()).await
     }
 
-    async fn ask(
-        &self,
-        key: &[u8],
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Acquired, Error> {
-        let mut answers = self.storage.acquire(&[key], token, time, steal).await?;
+    async fn ask(&self, key: &[u8], request: &Acquire) -> Result<Acquired, Error> {
+        let mut answers = self.storage.acquire(&[key], request).await?;
         assert_eq!(
             answers.len(),
             1,
@@ -90,11 +84,8 @@ impl Case {
 
     pub(super) async fn granted(&self, key: &[u8], time: Duration) -> Result<LeaseToken, Failure> {
         let token = token();
-        ensure_eq!(
-            self.acquire(key, token, time).await?,
-            Acquired::Granted,
-            "acquire of an absent key"
-        );
+        let answer = self.acquire(key, token, time).await?;
+        ensure!(answer.is_granted(), "acquire of an absent key: {answer:?}");
         Ok(token)
     }
 
@@ -103,9 +94,9 @@ impl Case {
         let token = token();
         loop {
             match self.acquire(key, token, TIME).await? {
-                Acquired::Granted => return Ok(token),
+                Acquired::Granted(_) => return Ok(token),
                 Acquired::Busy { .. } => {}
-                Acquired::Value(value) => return Err(Failure(format!("found {value:?} for a lease"))),
+                other => return Err(Failure(format!("got {other:?} for a lease"))),
             }
             ensure!(
                 start.elapsed() < PATIENCE,
@@ -119,6 +110,23 @@ impl Case {
 
 pub(super) fn is_busy(answer: &Acquired, time: Duration) -> bool {
     matches!(answer, Acquired::Busy { left } if *left <= time && !left.is_zero())
+}
+
+/// All of `count` answers are leases.
+pub(super) fn are_granted(answers: &[Acquired], count: usize, what: &str) -> Outcome {
+    ensure_eq!(answers.len(), count, "{what}: answers");
+    let refused = answers.iter().position(|answer| !answer.is_granted());
+    ensure!(
+        refused.is_none(),
+        "{what}: number {refused:?} of {}",
+        super::brief(answers)
+    );
+    Ok(())
+}
+
+/// The answer where a value is.
+pub(super) fn is_value(value: impl Into<Bytes>) -> Acquired {
+    Acquired::Value(value.into().into())
 }
 
 async fn an_absent_key_is_granted_once(case: Case) -> Outcome {
@@ -144,20 +152,13 @@ async fn an_absent_key_is_granted_once(case: Case) -> Outcome {
 async fn a_lease_asked_for_again_by_its_holder_is_granted(case: Case) -> Outcome {
     let key = case.key("a");
     let mine = case.granted(&key, TIME).await?;
-    ensure_eq!(
-        case.acquire(&key, mine, TIME).await?,
-        Acquired::Granted,
-        "asked again"
-    );
+    let again = case.acquire(&key, mine, TIME).await?;
+    ensure!(again.is_granted(), "asked again: {again:?}");
     let twice = case
         .storage
-        .acquire(&[&case.key("b"), &case.key("b")], mine, TIME, false)
+        .acquire(&[&case.key("b"), &case.key("b")], &Acquire::new(mine, TIME))
         .await?;
-    ensure_eq!(
-        twice,
-        [Acquired::Granted, Acquired::Granted],
-        "a key twice in one call"
-    );
+    are_granted(&twice, 2, "a key twice in one call")?;
     case.fills(&key, "one", mine, "fill").await?;
     Ok(())
 }
@@ -167,7 +168,7 @@ async fn a_value_is_found_instead_of_a_lease(case: Case) -> Outcome {
         let key = case.key(value);
         case.set(&key, value, None).await?;
         let found = case.acquire(&key, token(), TIME).await?;
-        ensure_eq!(found, Acquired::Value(Bytes::from(value)), "acquire");
+        ensure_eq!(found, is_value(value), "acquire");
         ensure_eq!(case.get(&key).await?, bytes(value), "get after acquire");
     }
     Ok(())
@@ -192,7 +193,7 @@ async fn fill_stores_and_ends_the_lease(case: Case) -> Outcome {
     case.fills(&key, "one", mine, "fill").await?;
     ensure_eq!(case.get(&key).await?, bytes("one"), "get after fill");
     let found = case.acquire(&key, token(), TIME).await?;
-    ensure_eq!(found, Acquired::Value(Bytes::from("one")), "acquire after fill");
+    ensure_eq!(found, is_value("one"), "acquire after fill");
     ensure_eq!(
         case.fill(&key, "two", mine).await?,
         Filled::Lost,
@@ -205,9 +206,9 @@ async fn fill_stores_and_ends_the_lease(case: Case) -> Outcome {
 async fn fill_keeps_its_own_ttl(case: Case) -> Outcome {
     let (short, none, long) = (case.key("short"), case.key("none"), case.key("long"));
     let mine = token();
-    case.storage.acquire(&[&short], mine, TIME, false).await?;
+    case.storage.acquire(&[&short], &Acquire::new(mine, TIME)).await?;
     case.storage
-        .acquire(&[&none, &long], mine, SHORT * 4, false)
+        .acquire(&[&none, &long], &Acquire::new(mine, SHORT * 4))
         .await?;
     let start = Instant::now();
     let entries = [
@@ -267,7 +268,8 @@ async fn fill_after_a_theft_is_lost(case: Case) -> Outcome {
     let key = case.key("a");
     let mine = case.granted(&key, TIME).await?;
     let thief = token();
-    ensure_eq!(case.steal(&key, thief).await?, Acquired::Granted, "steal");
+    let stolen = case.steal(&key, thief).await?;
+    ensure!(stolen.is_granted(), "steal: {stolen:?}");
     is_lost(&case, &key, mine).await?;
     case.fills(&key, "stolen", thief, "fill of the thief").await?;
     Ok(())
@@ -352,7 +354,7 @@ async fn renewing_harms_nobody_else(case: Case) -> Outcome {
     let (value, absent, other) = (case.key("value"), case.key("absent"), case.key("other"));
     let mine = token();
     let keys: [&[u8]; 3] = [&value, &absent, &other];
-    case.storage.acquire(&keys, mine, TIME, false).await?;
+    case.storage.acquire(&keys, &Acquire::new(mine, TIME)).await?;
     case.set(&value, "kept", None).await?;
     case.storage.remove(&[&absent]).await?;
     let theirs = token();
@@ -373,7 +375,7 @@ async fn release_harms_nobody_else(case: Case) -> Outcome {
     let (value, absent, other) = (case.key("value"), case.key("absent"), case.key("other"));
     let mine = token();
     let keys: [&[u8]; 3] = [&value, &absent, &other];
-    case.storage.acquire(&keys, mine, TIME, false).await?;
+    case.storage.acquire(&keys, &Acquire::new(mine, TIME)).await?;
     case.set(&value, "kept", None).await?;
     case.storage.remove(&[&absent]).await?;
     let theirs = token();
@@ -400,12 +402,11 @@ async fn stealing_takes_values_and_leases(case: Case) -> Outcome {
     case.granted(&leased, TIME).await?;
     let thief = token();
     let keys: [&[u8]; 3] = [&value, &leased, &absent];
-    let answers = case.storage.acquire(&keys, thief, TIME, true).await?;
-    ensure_eq!(
-        answers,
-        [Acquired::Granted, Acquired::Granted, Acquired::Granted],
-        "steal"
-    );
+    let answers = case
+        .storage
+        .acquire(&keys, &Acquire::new(thief, TIME).stealing())
+        .await?;
+    are_granted(&answers, 3, "steal")?;
     ensure_eq!(
         case.storage.get(&keys).await?,
         [None, None, None],

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::{
-    Acquired, Bytes, Capabilities, Error, Fence, Filled, Heard, LeaseToken, LocalEntry, LocalStorage,
-    RemoteEntry, RemoteStorage, Result,
+    Acquire, Acquired, Bytes, Capabilities, Error, Fence, Filled, Heard, LeaseToken, LocalEntry,
+    LocalStorage, RemoteEntry, RemoteStorage, Result,
 };
 
 /// A mistake to make.
@@ -155,32 +155,30 @@ impl RemoteStorage for Remote {
         Ok(())
     }
 
-    async fn acquire(
-        &self,
-        keys: &[&[u8]],
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<Acquired>> {
+    async fn acquire(&self, keys: &[&[u8]], request: &Acquire) -> Result<Vec<Acquired>> {
         if self.mistake == Mistake::NoLeases {
             return Err(self.without_leases());
         }
         let mut slots = self.slots.lock();
+        let now_ms = self.now_ms();
         let mut answers = Vec::with_capacity(keys.len());
         for key in keys {
-            let found = self.live(&slots, key).filter(|_| !steal);
+            let found = self.live(&slots, key).filter(|_| !request.steals());
             answers.push(match found.map(|slot| (&slot.kept, slot.until)) {
-                Some((Kept::Value(value), _)) => Acquired::Value(value.clone()),
-                Some((Kept::Lease(holder), until)) if *holder != token => Acquired::Busy {
-                    left: until.map_or(time, |until| until.saturating_duration_since(Instant::now())),
+                Some((Kept::Value(value), _)) => Acquired::Value(value.clone().into()),
+                Some((Kept::Lease(holder), until)) if *holder != request.token => Acquired::Busy {
+                    left: until.map_or(request.time, |until| {
+                        until.saturating_duration_since(Instant::now())
+                    }),
                 },
+                _ if request.is_late(now_ms) => Acquired::TooLate,
                 _ => {
                     let slot = Slot {
-                        kept: Kept::Lease(token),
-                        until: self.until(Some(time)),
+                        kept: Kept::Lease(request.token),
+                        until: self.until(Some(request.time)),
                     };
                     slots.insert(self.key(key), slot);
-                    Acquired::Granted
+                    request.granted_at(now_ms)
                 }
             });
         }

@@ -1,8 +1,7 @@
 use std::borrow::Cow;
 use std::future::Future;
-use std::time::Duration;
 
-use crate::{Acquired, LeaseToken, Result};
+use crate::{Acquire, Acquired, LeaseToken, Result};
 
 use super::KeySet;
 
@@ -18,6 +17,9 @@ pub(crate) enum Found {
 
 /// Leases in databases where nothing both reads and writes.
 pub(crate) trait LeaseTurns: Sync {
+    /// The server's time, as far as it is known.
+    fn now_ms(&self) -> u64;
+
     /// What lives under each of the keys.
     fn look(
         &self,
@@ -25,13 +27,11 @@ pub(crate) trait LeaseTurns: Sync {
         token: LeaseToken,
     ) -> impl Future<Output = Result<Vec<Found>>> + Send;
 
-    /// Takes the leases of keys that are free, or of all with `steal`; says for each whether it is certain that it did.
+    /// Takes the leases of keys that are free, or of all if the request steals; says for each whether it is certain that it did.
     fn take(
         &self,
         keys: &[Cow<'_, [u8]>],
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
+        request: &Acquire,
     ) -> impl Future<Output = Result<Vec<bool>>> + Send;
 }
 
@@ -42,27 +42,26 @@ pub(crate) trait LeaseTurns: Sync {
 pub(crate) async fn acquire_by_turns(
     storage: &impl LeaseTurns,
     keys: KeySet<'_>,
-    token: LeaseToken,
-    time: Duration,
-    steal: bool,
+    request: &Acquire,
 ) -> Result<Vec<Acquired>> {
     let all = keys.distinct();
+    let granted = request.granted_at(storage.now_ms());
     let mut answers: Vec<Option<Acquired>> = vec![None; all.len()];
-    if steal {
-        storage.take(all, token, time, true).await?;
-        answers.fill(Some(Acquired::Granted));
+    if request.steals() {
+        storage.take(all, request).await?;
+        answers.fill(Some(granted.clone()));
     } else if all.len() == 1 {
         // A lease that is ours already is taken anew, for its time.
-        look(storage, all, token, &mut answers, None).await?;
+        look(storage, all, request.token, &mut answers, None).await?;
     }
     // A key is without an answer after a turn only if it went to somebody else and was given up again within.
     while answers.iter().any(Option::is_none) {
         let (open, places) = open(all, &answers);
-        let taken = storage.take(&open, token, time, false).await?;
+        let taken = storage.take(&open, request).await?;
         for (place, taken) in places.into_iter().zip(taken) {
-            answers[place] = taken.then_some(Acquired::Granted);
+            answers[place] = taken.then(|| granted.clone());
         }
-        look(storage, all, token, &mut answers, Some(Acquired::Granted)).await?;
+        look(storage, all, request.token, &mut answers, Some(granted.clone())).await?;
     }
     Ok(keys.answers(answers.into_iter().flatten().collect()))
 }
@@ -101,11 +100,13 @@ fn open<'a>(keys: &'a [Cow<'_, [u8]>], answers: &[Option<Acquired>]) -> (Vec<Cow
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use parking_lot::Mutex;
 
     use super::*;
 
-    const TIME: Duration = Duration::from_secs(1);
+    const REQUEST: Acquire = Acquire::new(LeaseToken(1), Duration::from_secs(1));
 
     /// Answers as told, and writes down what was asked.
     #[derive(Default)]
@@ -123,42 +124,38 @@ mod tests {
     }
 
     impl LeaseTurns for Script {
+        fn now_ms(&self) -> u64 {
+            0
+        }
+
         async fn look(&self, keys: &[Cow<'_, [u8]>], _: LeaseToken) -> Result<Vec<Found>> {
             self.ask("look", keys);
             Ok(self.looks.lock().remove(0))
         }
 
-        async fn take(
-            &self,
-            keys: &[Cow<'_, [u8]>],
-            _: LeaseToken,
-            _: Duration,
-            steal: bool,
-        ) -> Result<Vec<bool>> {
-            self.ask(if steal { "steal" } else { "take" }, keys);
+        async fn take(&self, keys: &[Cow<'_, [u8]>], request: &Acquire) -> Result<Vec<bool>> {
+            self.ask(if request.steals() { "steal" } else { "take" }, keys);
             Ok(self.takes.lock().remove(0))
         }
     }
 
-    async fn acquire(script: &Script, keys: &[&str], steal: bool) -> Vec<Acquired> {
+    async fn acquire(script: &Script, keys: &[&str], request: Acquire) -> Vec<Acquired> {
         let keys = KeySet::new(keys.iter().map(|key| key.as_bytes()), None);
-        acquire_by_turns(script, keys, LeaseToken(1), TIME, steal)
-            .await
-            .unwrap()
+        acquire_by_turns(script, keys, &request).await.unwrap()
     }
 
     fn value() -> Acquired {
-        Acquired::Value("v".into())
+        Acquired::Value(crate::Bytes::from("v").into())
     }
 
     #[tokio::test]
     async fn one_key_is_looked_at_first() {
         let script = Script::default();
         script.looks.lock().push(vec![Found::Theirs(value())]);
-        assert_eq!(acquire(&script, &["a", "a"], false).await, [value(), value()]);
+        assert_eq!(acquire(&script, &["a", "a"], REQUEST).await, [value(), value()]);
         script.looks.lock().push(vec![Found::Ours]);
         script.takes.lock().push(vec![true]);
-        assert_eq!(acquire(&script, &["a"], false).await, [Acquired::Granted]);
+        assert_eq!(acquire(&script, &["a"], REQUEST).await, [REQUEST.granted_at(0)]);
         assert_eq!(*script.asked.lock(), ["look a", "look a", "take a"]);
     }
 
@@ -173,12 +170,12 @@ mod tests {
             .looks
             .lock()
             .push(vec![Found::Theirs(value()), Found::Ours, Found::Nothing]);
-        let answers = acquire(&script, &["d", "a", "c", "b"], false).await;
-        let granted = Acquired::Granted;
+        let answers = acquire(&script, &["d", "a", "c", "b"], REQUEST).await;
+        let granted = REQUEST.granted_at(0);
         assert_eq!(answers, [granted.clone(), granted.clone(), granted, value()]);
         assert_eq!(*script.asked.lock(), ["take abcd", "look bcd", "take d"]);
         script.takes.lock().push(vec![false, false]);
-        acquire(&script, &["a", "b"], true).await;
+        acquire(&script, &["a", "b"], REQUEST.stealing()).await;
         assert_eq!(script.asked.lock()[3], "steal ab");
     }
 }

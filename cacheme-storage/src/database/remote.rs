@@ -73,12 +73,10 @@ macro_rules! remote_storage {
             async fn acquire(
                 &self,
                 keys: &[&[u8]],
-                token: $crate::LeaseToken,
-                time: std::time::Duration,
-                steal: bool,
+                request: &$crate::Acquire,
             ) -> $crate::Result<Vec<$crate::Acquired>> {
                 let _pass = self.enter().await?;
-                self.inner.acquire(keys, token, time, steal).await
+                self.inner.acquire(keys, request).await
             }
 
             async fn fill(

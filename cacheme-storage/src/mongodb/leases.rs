@@ -7,12 +7,16 @@ use mongodb::bson::{Bson, Document, doc};
 use crate::database::{
     Found, KeySet, LEASE_LIMIT_MS, LeaseTurns, acquire_by_turns, millis, receipt, ttl_millis,
 };
-use crate::{Acquired, Filled, LeaseToken, RemoteEntry, Result};
+use crate::{Acquire, Acquired, Filled, LeaseToken, RemoteEntry, Result};
 
 use super::Inner;
 use super::entries::{KEY_LIMIT, Keys, Row, binary, date, key_set, text, texts};
 
 impl LeaseTurns for Inner {
+    fn now_ms(&self) -> u64 {
+        self.now_ms()
+    }
+
     async fn look(&self, keys: &Keys<'_>, token: LeaseToken) -> Result<Vec<Found>> {
         let look = |piece: Range<usize>| self.living_rows(&keys[piece], None);
         let rows = self.in_pieces(keys, look).await?;
@@ -21,7 +25,7 @@ impl LeaseTurns for Inner {
             if row.has_value() {
                 return row
                     .into_value()
-                    .map(|value| Found::Theirs(Acquired::Value(value)));
+                    .map(|value| Found::Theirs(Acquired::Value(value.into())));
             }
             // What has neither value nor lease is not ours, and free.
             let lease = row.lease()?;
@@ -39,38 +43,21 @@ impl LeaseTurns for Inner {
         Ok(found.collect())
     }
 
-    async fn take(
-        &self,
-        keys: &Keys<'_>,
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<bool>> {
-        self.in_pieces(keys, |piece| self.take_piece(&keys[piece], token, time, steal))
+    async fn take(&self, keys: &Keys<'_>, request: &Acquire) -> Result<Vec<bool>> {
+        self.in_pieces(keys, |piece| self.take_piece(&keys[piece], request))
             .await
     }
 }
 
 impl Inner {
-    pub(super) async fn acquire(
-        &self,
-        keys: &[&[u8]],
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<Acquired>> {
-        acquire_by_turns(self, key_set(keys), token, time, steal).await
+    pub(super) async fn acquire(&self, keys: &[&[u8]], request: &Acquire) -> Result<Vec<Acquired>> {
+        acquire_by_turns(self, key_set(keys), request).await
     }
 
-    async fn take_piece(
-        &self,
-        keys: &Keys<'_>,
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<bool>> {
-        let time = millis(time).unwrap_or(LEASE_LIMIT_MS);
-        let token = binary(&token.0.to_be_bytes());
+    async fn take_piece(&self, keys: &Keys<'_>, request: &Acquire) -> Result<Vec<bool>> {
+        let time = millis(request.time).unwrap_or(LEASE_LIMIT_MS);
+        let token = binary(&request.token.0.to_be_bytes());
+        let steal = request.steals();
         let updates = || -> Vec<_> {
             let now = self.now();
             let mut lease = doc! { "lease": token.clone(), "expires_at": date(now + time) };

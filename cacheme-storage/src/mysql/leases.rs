@@ -8,7 +8,7 @@ use sqlx::{MySql as Driver, Row};
 use crate::database::{
     Found, LEASE_LIMIT_MS, LeaseTurns, Statement, acquire_by_turns, millis, receipt, side_by_side, ttl_millis,
 };
-use crate::{Acquired, Filled, LeaseToken, RemoteEntry, Result};
+use crate::{Acquire, Acquired, Filled, LeaseToken, RemoteEntry, Result};
 
 use super::Inner;
 use super::entries::{Keys, Rows, bind_keys, index, key_set, length};
@@ -17,32 +17,24 @@ use super::entries::{Keys, Rows, bind_keys, index, key_set, length};
 const FILL_ROWS: usize = 128;
 
 impl LeaseTurns for Inner {
+    fn now_ms(&self) -> u64 {
+        self.now_ms()
+    }
+
     async fn look(&self, keys: &Keys<'_>, token: LeaseToken) -> Result<Vec<Found>> {
         self.in_pieces(keys, |piece| self.look_at_piece(&keys[piece], token))
             .await
     }
 
-    async fn take(
-        &self,
-        keys: &Keys<'_>,
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<bool>> {
-        self.in_pieces(keys, |piece| self.take_piece(&keys[piece], token, time, steal))
+    async fn take(&self, keys: &Keys<'_>, request: &Acquire) -> Result<Vec<bool>> {
+        self.in_pieces(keys, |piece| self.take_piece(&keys[piece], request))
             .await
     }
 }
 
 impl Inner {
-    pub(super) async fn acquire(
-        &self,
-        keys: &[&[u8]],
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<Acquired>> {
-        acquire_by_turns(self, key_set(keys), token, time, steal).await
+    pub(super) async fn acquire(&self, keys: &[&[u8]], request: &Acquire) -> Result<Vec<Acquired>> {
+        acquire_by_turns(self, key_set(keys), request).await
     }
 
     async fn look_at_piece(&self, keys: &Keys<'_>, token: LeaseToken) -> Result<Vec<Found>> {
@@ -59,25 +51,19 @@ impl Inner {
         Ok(found)
     }
 
-    async fn take_piece(
-        &self,
-        keys: &Keys<'_>,
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<bool>> {
+    async fn take_piece(&self, keys: &Keys<'_>, request: &Acquire) -> Result<Vec<bool>> {
         let rows = length(keys.len());
-        let sql = if steal {
+        let sql = if request.steals() {
             self.table.steal(rows)
         } else {
             self.table.take(rows)
         };
-        let time = millis(time).unwrap_or(LEASE_LIMIT_MS);
+        let time = millis(request.time).unwrap_or(LEASE_LIMIT_MS);
         let bind = |statement| {
             let places = (0..rows).map(|place| place.min(keys.len() - 1));
             places.fold(statement, |statement: Statement<Driver>, place| {
                 let statement = statement.bind(&*keys[place]).bind(time);
-                statement.bind(&token.0.to_be_bytes()[..])
+                statement.bind(&request.token.0.to_be_bytes()[..])
             })
         };
         let done = self.run(sql, bind, |_| Ok(())).await?;
@@ -173,7 +159,9 @@ impl Inner {
 /// What is in a row of key, value, whether the lease is ours, and time left.
 fn found_in(row: &MySqlRow) -> sqlx::Result<Found> {
     if let Some(value) = row.try_get::<Option<&[u8]>, _>(1)? {
-        return Ok(Found::Theirs(Acquired::Value(Bytes::copy_from_slice(value))));
+        return Ok(Found::Theirs(Acquired::Value(
+            Bytes::copy_from_slice(value).into(),
+        )));
     }
     if row.try_get::<Option<i64>, _>(2)? == Some(1) {
         return Ok(Found::Ours);

@@ -7,47 +7,35 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use crate::database::{KeySet, LEASE_LIMIT_MS, millis, side_by_side};
-use crate::{Acquired, Error, Filled, LeaseToken, RemoteEntry, Result};
+use crate::{Acquire, Acquired, Error, Filled, LeaseToken, RemoteEntry, Result};
 
 use super::Inner;
 use super::entries::{KEY_LIMIT, bind_entries, bind_keys, entry_pieces, index, key_pieces, key_set};
 use super::table::query;
 
 impl Inner {
-    pub(super) async fn acquire(
-        &self,
-        keys: &[&[u8]],
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<Acquired>> {
+    pub(super) async fn acquire(&self, keys: &[&[u8]], request: &Acquire) -> Result<Vec<Acquired>> {
         // One statement that finds a value or else takes the lease takes a fourth longer to find it than one that only looks.
         // Where values are mostly there, looking first is worth the statement more that it costs those that are not.
-        let is_read = keys.len() == 1 && !steal;
+        let is_read = keys.len() == 1 && !request.steals();
         if is_read
             && self.finds.are_usual()
             && let [Some(value)] = &mut self.get(keys).await?[..]
         {
             self.finds.note(true);
-            return Ok(vec![Acquired::Value(std::mem::take(value))]);
+            return Ok(vec![Acquired::Value(std::mem::take(value).into())]);
         }
-        let acquired = self.acquire_in_one(keys, token, time, steal).await?;
+        let acquired = self.acquire_in_one(keys, request).await?;
         if is_read {
             self.finds.note(matches!(acquired[..], [Acquired::Value(_)]));
         }
         Ok(acquired)
     }
 
-    async fn acquire_in_one(
-        &self,
-        keys: &[&[u8]],
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<Acquired>> {
-        match self.acquire_all(keys, token, time, steal).await {
+    async fn acquire_in_one(&self, keys: &[&[u8]], request: &Acquire) -> Result<Vec<Acquired>> {
+        match self.acquire_all(keys, request).await {
             // Boxed, so that who is not refused does not carry the space.
-            Err(refusal @ Error::Refused { .. }) if !steal => {
+            Err(refusal @ Error::Refused { .. }) if !request.steals() => {
                 Box::pin(self.values_instead(keys, refusal)).await
             }
             answer => answer,
@@ -60,21 +48,17 @@ impl Inner {
             Ok(found) if found.iter().any(Option::is_some) => Ok(found
                 .into_iter()
                 // There is no lease to be had, and none to wait for.
-                .map(|found| found.map_or(Acquired::Busy { left: Duration::ZERO }, Acquired::Value))
+                .map(|found| found.map_or(Acquired::Unavailable, |value| Acquired::Value(value.into())))
                 .collect()),
             _ => Err(refusal),
         }
     }
 
-    async fn acquire_all(
-        &self,
-        keys: &[&[u8]],
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<Acquired>> {
+    async fn acquire_all(&self, keys: &[&[u8]], request: &Acquire) -> Result<Vec<Acquired>> {
         let keys = key_set(keys);
-        let time = millis(time).unwrap_or(LEASE_LIMIT_MS);
+        let granted = request.granted_at(self.now_ms());
+        let token = request.token.0.to_be_bytes();
+        let time = millis(request.time).unwrap_or(LEASE_LIMIT_MS);
         let mut answers: Vec<Option<Acquired>> = vec![None; keys.distinct().len()];
         loop {
             // A second turn is for keys that somebody else wrote while the statement ran.
@@ -92,15 +76,18 @@ impl Inner {
                 let keys = &open[piece];
                 let mut found = vec![None; keys.len()];
                 let statements = self.table.of(keys.len());
-                let sql = if steal {
+                let sql = if request.steals() {
                     &statements.steal
                 } else {
                     &statements.acquire
                 };
-                let statement = || bind_keys(query(sql), keys).bind(token.0.to_be_bytes()).bind(time);
+                let statement = || bind_keys(query(sql), keys).bind(token).bind(time);
                 let on_row = |row: &PgRow| {
                     if let Some(index) = index(keys, row.try_get(0)?) {
-                        found[index] = Some(answer(row)?);
+                        found[index] = Some(match row.try_get(1)? {
+                            true => granted.clone(),
+                            false => held(row)?,
+                        });
                     }
                     Ok(())
                 };
@@ -172,13 +159,10 @@ impl Inner {
     }
 }
 
-/// The answer in a row of key, whether the lease was taken, value, and time left.
-fn answer(row: &PgRow) -> sqlx::Result<Acquired> {
-    if row.try_get(1)? {
-        return Ok(Acquired::Granted);
-    }
+/// What somebody else has, in a row of key, whether the lease was taken, value, and time left.
+fn held(row: &PgRow) -> sqlx::Result<Acquired> {
     Ok(match row.try_get::<Option<&[u8]>, _>(2)? {
-        Some(value) => Acquired::Value(Bytes::copy_from_slice(value)),
+        Some(value) => Acquired::Value(Bytes::copy_from_slice(value).into()),
         None => {
             let left: i64 = row.try_get(3)?;
             Acquired::Busy {

@@ -6,32 +6,26 @@ use futures_util::TryStreamExt;
 use sqlx::{Row, SqliteConnection};
 
 use crate::database::{KeySet, LEASE_LIMIT_MS, millis, repeat};
-use crate::{Acquired, Filled, LeaseToken, RemoteEntry, Result};
+use crate::{Acquire, Acquired, Filled, LeaseToken, RemoteEntry, Result};
 
 use super::entries::{Writing, bind_entries, bind_keys, entry_pieces, key_pieces, query};
 use super::{Inner, now_ms};
 
 impl Inner {
     /// Looks first, since a lookup waits for no writer, and takes the leases of what was not there.
-    pub(super) async fn acquire(
-        &self,
-        keys: &[&[u8]],
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<Acquired>> {
+    pub(super) async fn acquire(&self, keys: &[&[u8]], request: &Acquire) -> Result<Vec<Acquired>> {
         let keys = KeySet::new(keys.iter().copied(), None);
         let mut answers = vec![None; keys.distinct().len()];
         // A key is without an answer after both steps only if another process took it in between and the lookup
         // comes again; that it also lost it again, time after time, is not worth a bound.
         loop {
-            if !steal {
-                self.checked(self.look(&keys, token, &mut answers).await)?;
+            if !request.steals() {
+                self.checked(self.look(&keys, request.token, &mut answers).await)?;
             }
             if answers.iter().all(Option::is_some) {
                 break;
             }
-            self.checked(self.take(&keys, token, time, steal, &mut answers).await)?;
+            self.checked(self.take(&keys, request, &mut answers).await)?;
         }
         let answers = answers.into_iter().flatten().collect();
         Ok(keys.answers(answers))
@@ -73,7 +67,7 @@ impl Inner {
                     continue;
                 };
                 answers[index] = Some(match row.try_get::<Option<Vec<u8>>, _>(1)? {
-                    Some(value) => Acquired::Value(Bytes::from(value)),
+                    Some(value) => Acquired::Value(Bytes::from(value).into()),
                     None => {
                         let until: i64 = row.try_get(2)?;
                         let left = u64::try_from(until - now).unwrap_or(0);
@@ -91,16 +85,12 @@ impl Inner {
     async fn take(
         &self,
         keys: &KeySet<'_>,
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
+        request: &Acquire,
         answers: &mut [Option<Acquired>],
     ) -> sqlx::Result<()> {
         let _turn = self.write_turn().await;
         let mut taken = self.pool.take().await?;
-        let took = self
-            .take_on(taken.connection(), keys, (token, time), steal, answers)
-            .await;
+        let took = self.take_on(taken.connection(), keys, request, answers).await;
         taken.end(took)
     }
 
@@ -108,13 +98,12 @@ impl Inner {
         &self,
         connection: &mut SqliteConnection,
         keys: &KeySet<'_>,
-        (token, time): (LeaseToken, Duration),
-        steal: bool,
+        request: &Acquire,
         answers: &mut [Option<Acquired>],
     ) -> sqlx::Result<()> {
         let open = open(keys, answers);
         let table = &self.table.quoted;
-        let free = if steal {
+        let free = if request.steals() {
             String::new()
         } else {
             format!(
@@ -132,18 +121,22 @@ impl Inner {
                 repeat("(?, NULL, ?, ?)", piece.len()),
             );
             let now = now_ms();
-            let until = now + millis(time).unwrap_or(LEASE_LIMIT_MS);
+            let until = now + millis(request.time).unwrap_or(LEASE_LIMIT_MS);
+            let granted = request.granted_at(u64::try_from(now).unwrap_or(0));
             let mut query = query(sql);
             for key in &open[piece] {
-                query = query.bind(key.to_vec()).bind(until).bind(token_bytes(token));
+                query = query
+                    .bind(key.to_vec())
+                    .bind(until)
+                    .bind(token_bytes(request.token));
             }
-            if !steal {
+            if !request.steals() {
                 query = query.bind(now);
             }
             let mut rows = query.fetch(writing.connection());
             while let Some(row) = rows.try_next().await? {
                 if let Some(index) = keys.index(row.try_get(0)?) {
-                    answers[index] = Some(Acquired::Granted);
+                    answers[index] = Some(granted.clone());
                 }
             }
         }

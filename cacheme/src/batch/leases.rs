@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheme_storage::{Acquired, LeaseToken};
+use cacheme_storage::{Acquire, Acquired, LeaseToken};
 use futures_util::future::{Either, select};
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -43,18 +43,19 @@ impl<N: Node> Batch<N> {
         items
             .iter()
             .for_each(|item| self.items[*item].leases[at] = Held::Asked);
+        let mut request = Acquire::new(self.token, lease);
+        if steal {
+            request = request.stealing();
+        }
         let asked = {
             let keys: SmallVec<[&[u8]; 2]> = items.iter().map(|item| self.key(*item)).collect();
-            let asked = remote.storage.acquire(&keys, self.token, lease, steal);
+            let asked = remote.storage.acquire(&keys, &request);
             tier.bounded_from(now, remote, asked).await
         };
         match asked {
             Ok(answers) => {
                 for (item, answer) in items.iter().zip(&answers) {
-                    self.items[*item].leases[at] = match answer {
-                        Acquired::Granted => Held::Yes,
-                        Acquired::Value(_) | Acquired::Busy { .. } => Held::No,
-                    };
+                    self.items[*item].leases[at] = if answer.is_granted() { Held::Yes } else { Held::No };
                 }
                 Some(answers)
             }

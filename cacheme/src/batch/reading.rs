@@ -128,15 +128,16 @@ impl<N: Node> Batch<N> {
             for item in std::mem::take(&mut missing) {
                 let since = self.items[item].waiting.take();
                 match answers.next() {
-                    Some(Acquired::Value(bytes)) => match self.decode(item, tier, &bytes, times) {
+                    Some(Acquired::Value(value)) => match self.decode(item, tier, &value.bytes, times) {
                         Some(landing) => found.push(landing),
                         // Bytes that do not decode are a miss: what is loaded must be able to take their place.
                         None => replaced.push(item),
                     },
-                    Some(Acquired::Busy { left }) if !left.is_zero() => {
+                    Some(Acquired::Busy { .. }) => {
                         self.items[item].waiting = since.or(Some(times.answered));
                     }
-                    Some(Acquired::Granted | Acquired::Busy { .. }) | None => missing.push(item),
+                    // Loaded with the lease, or without where there is none to be had.
+                    _ => missing.push(item),
                 }
             }
             tier.counters.hits.add(found.len());

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cacheme::{Cacheme, LoadContext, Node, Storage};
 use cacheme_storage::{
-    Acquired, Bytes, Capabilities, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result,
+    Acquire, Acquired, Bytes, Capabilities, Filled, LeaseToken, RemoteEntry, RemoteStorage, Result,
 };
 
 /// What is under a key, until when in milliseconds since the epoch.
@@ -113,36 +113,32 @@ impl RemoteStorage for HashMapStorage {
         Ok(())
     }
 
-    async fn acquire(
-        &self,
-        keys: &[&[u8]],
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<Acquired>> {
+    async fn acquire(&self, keys: &[&[u8]], request: &Acquire) -> Result<Vec<Acquired>> {
         let mut slots = self.slots();
         let mut answers = Vec::with_capacity(keys.len());
         for key in keys {
-            let found = self.living(&slots, key).filter(|_| !steal).cloned();
+            let found = self.living(&slots, key).filter(|_| !request.steals()).cloned();
             answers.push(match found {
                 Some(Slot {
                     kept: Kept::Value(value),
                     ..
-                }) => Acquired::Value(value),
+                }) => Acquired::Value(value.into()),
                 Some(Slot {
                     kept: Kept::Lease(holder),
                     until,
-                }) if holder != token => Acquired::Busy {
+                }) if holder != request.token => Acquired::Busy {
                     left: Duration::from_millis(until.saturating_sub(self.now_ms()).max(1)),
                 },
+                // Whoever asked has gone away.
+                _ if request.is_late(self.now_ms()) => Acquired::TooLate,
                 // Free, or ours already: then it begins anew.
                 _ => {
                     let slot = Slot {
-                        kept: Kept::Lease(token),
-                        until: self.until(Some(time)),
+                        kept: Kept::Lease(request.token),
+                        until: self.until(Some(request.time)),
                     };
                     slots.insert(key.to_vec(), slot);
-                    Acquired::Granted
+                    request.granted_at(self.now_ms())
                 }
             });
         }

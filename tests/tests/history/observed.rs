@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cacheme_storage::{
-    Acquired, Bytes, Capabilities, Error, Fence, Filled, Heard, LeaseToken, LocalEntry, LocalStorage,
-    RemoteEntry, RemoteStorage, Result,
+    Acquire, Acquired, Bytes, Capabilities, Error, Fence, Filled, Heard, LeaseToken, LocalEntry,
+    LocalStorage, RemoteEntry, RemoteStorage, Result,
 };
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -166,18 +166,12 @@ impl RemoteStorage for Observed {
         self.inner.clear(prefix).await
     }
 
-    async fn acquire(
-        &self,
-        keys: &[&[u8]],
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<Acquired>> {
+    async fn acquire(&self, keys: &[&[u8]], request: &Acquire) -> Result<Vec<Acquired>> {
         let begin = self.world.now();
         self.way().await;
-        let answers = self.inner.acquire(keys, token, time, steal).await?;
+        let answers = self.inner.acquire(keys, request).await?;
         let found = |answer: &Acquired| match answer {
-            Acquired::Value(bytes) => (Stamp::find(bytes), Seen::Found),
+            Acquired::Value(value) => (Stamp::find(&value.bytes), Seen::Found),
             _ => (None, Seen::Found),
         };
         let seen: Vec<_> = answers.iter().map(found).collect();

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cacheme_storage::{
-    Acquired, Bytes, Capabilities, Error, Fence, Filled, LeaseToken, LocalEntry, LocalStorage, RemoteEntry,
-    RemoteStorage, Result, Storage,
+    Acquire, Acquired, Bytes, Capabilities, Error, Fence, Filled, LeaseToken, LocalEntry, LocalStorage,
+    RemoteEntry, RemoteStorage, Result, Storage,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -287,31 +287,26 @@ impl RemoteStorage for Remote {
         Ok(())
     }
 
-    async fn acquire(
-        &self,
-        keys: &[&[u8]],
-        token: LeaseToken,
-        time: Duration,
-        steal: bool,
-    ) -> Result<Vec<Acquired>> {
+    async fn acquire(&self, keys: &[&[u8]], request: &Acquire) -> Result<Vec<Acquired>> {
         self.stop(Op::Acquire, Place::Before).await?;
         let answers = keys.iter().map(|key| {
             let mut slots = self.shared.slots.lock();
             match kept(&slots, key) {
-                Some(Kept::Value(value)) if !steal => return Acquired::Value(value),
-                Some(Kept::Lease(holder)) if !steal && holder != token => {
+                Some(Kept::Value(value)) if !request.steals() => return Acquired::Value(value.into()),
+                Some(Kept::Lease(holder)) if !request.steals() && holder != request.token => {
                     let until = slots[*key].until.expect("leases end");
                     return Acquired::Busy {
                         left: until - Instant::now(),
                     };
                 }
                 _ if self.shared.refuses.load(Ordering::SeqCst) => {
-                    return Acquired::Busy { left: Duration::ZERO };
+                    return Acquired::Unavailable;
                 }
+                _ if request.is_late(self.now_ms()) => return Acquired::TooLate,
                 _ => {}
             }
-            put(&mut slots, key, Kept::Lease(token), Some(time));
-            Acquired::Granted
+            put(&mut slots, key, Kept::Lease(request.token), Some(request.time));
+            request.granted_at(self.now_ms())
         });
         let answers = answers.collect();
         self.stop(Op::Acquire, Place::After).await?;

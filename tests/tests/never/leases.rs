@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cacheme::{BoxError, Load, LoadContext, Node, Policy};
-use cacheme_storage::{LeaseToken, RemoteStorage};
+use cacheme_storage::{Acquire, LeaseToken, RemoteStorage};
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
@@ -123,7 +123,9 @@ async fn l3_a_process_that_died_with_a_lease_costs_the_others_its_time_once() {
     let node = numbered(1);
     let key = process.full_key(&node).into_bytes();
     let lease = Policy::<u64>::DEFAULT_LEASE;
-    near.acquire(&[&key], LeaseToken(1), lease, false).await.unwrap();
+    near.acquire(&[&key], &Acquire::new(LeaseToken(1), lease))
+        .await
+        .unwrap();
     let start = Instant::now();
     assert_eq!(process.get(&node).await.unwrap(), 1);
     let waited = start.elapsed();
@@ -140,7 +142,7 @@ async fn l3_waiting_for_a_lease_that_never_ends_is_bounded() {
     let process = process(&near).await;
     let node = numbered(1);
     let key = process.full_key(&node).into_bytes();
-    near.acquire(&[&key], LeaseToken(1), Duration::from_secs(3600), false)
+    near.acquire(&[&key], &Acquire::new(LeaseToken(1), Duration::from_secs(3600)))
         .await
         .unwrap();
     let start = Instant::now();
@@ -158,7 +160,7 @@ async fn r1_a_memoized_caller_that_waits_for_a_lease_is_not_taken_for_dead() {
     let node = numbered(1);
     let key = process.full_key(&node).into_bytes();
     // Longer than the node's load_timeout.
-    near.acquire(&[&key], LeaseToken(1), Duration::from_secs(4), false)
+    near.acquire(&[&key], &Acquire::new(LeaseToken(1), Duration::from_secs(4)))
         .await
         .unwrap();
     let loads = std::cell::Cell::new(0);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cacheme::{Bincode, BoxError, Cacheme, Error, KeyWriter, Load, LoadContext, Node, Policy, Storage};
-use cacheme_storage::{LeaseToken, LocalCache, RemoteStorage as _};
+use cacheme_storage::{Acquire, LeaseToken, LocalCache, RemoteStorage as _};
 use serde::{Deserialize, Serialize};
 use tests::{MemoryRemote, Operation};
 
@@ -81,7 +81,7 @@ async fn c2_who_waited_in_vain_hands_out_and_stores_nothing() {
         for token in 0.. {
             let keys = [key.as_bytes()];
             remote
-                .acquire(&keys, LeaseToken(token), lease, true)
+                .acquire(&keys, &Acquire::new(LeaseToken(token), lease).stealing())
                 .await
                 .unwrap();
             tokio::time::sleep(SECOND).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cacheme::{Bincode, BoxError, Cacheme, DynamicKind, Error, LoadContext, Node, Policy, Storage};
-use cacheme_storage::{LeaseToken, LocalCache, RemoteStorage as _};
+use cacheme_storage::{Acquire, LeaseToken, LocalCache, RemoteStorage as _};
 use tests::MemoryRemote;
 
 use crate::world::{Item, RemoteItem, SECOND, Source, World};
@@ -374,7 +374,10 @@ async fn c1_nothing_is_copied_to_a_nearer_remote_tier_behind_a_refresh() {
     // A third process refreshes as well, and its load fails: what it held is free.
     let (key, token) = (ours.full_key(&Deep(1)), LeaseToken(3));
     let keys = [key.as_bytes()];
-    front.acquire(&keys, token, SECOND, true).await.unwrap();
+    front
+        .acquire(&keys, &Acquire::new(token, SECOND).stealing())
+        .await
+        .unwrap();
     front.release(&keys, token).await.unwrap();
     assert_eq!(other.get(&Deep(1)).await.unwrap(), 1);
     asked.open();

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use cacheme_storage::{Bytes, Error, LeaseToken, RemoteStorage};
+use cacheme_storage::{Acquire, Bytes, Error, LeaseToken, RemoteStorage};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tests::{Proxy, mariadb, mongodb, postgres, redis};
 
@@ -42,7 +42,10 @@ async fn waits(storage: &dyn RemoteStorage, hold: impl AsyncFnOnce(), let_go: im
         storage.set(&entries).await,
         storage.remove(&[b"before"]).await,
         storage.clear(b"").await,
-        storage.acquire(&[b"before"], token, time, false).await.map(drop),
+        storage
+            .acquire(&[b"before"], &Acquire::new(token, time))
+            .await
+            .map(drop),
         storage.fill(&entries, token).await.map(drop),
         storage.release(&[b"before"], token).await,
     ];

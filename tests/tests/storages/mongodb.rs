@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cacheme_storage::{Acquired, Bytes, Error, Filled, LeaseToken, MongoDb, RemoteStorage, Storage};
+use cacheme_storage::{Acquire, Acquired, Bytes, Error, Filled, LeaseToken, MongoDb, RemoteStorage, Storage};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, Document, Timestamp, doc};
 use mongodb::event::EventHandler;
@@ -135,10 +135,13 @@ async fn mongodb_answers_each_call_with_one_command() {
             if count == 1 { single } else { many }
         };
 
-        let granted = storage.acquire(keys, mine, MINUTE, false).await.unwrap();
-        assert!(granted.iter().all(|answer| *answer == Acquired::Granted));
+        let granted = storage.acquire(keys, &Acquire::new(mine, MINUTE)).await.unwrap();
+        assert!(granted.iter().all(Acquired::is_granted));
         counted.were(of(&["find", "update"], &["update"]), "a lease that is free");
-        let busy = storage.acquire(keys, theirs, MINUTE, false).await.unwrap();
+        let busy = storage
+            .acquire(keys, &Acquire::new(theirs, MINUTE))
+            .await
+            .unwrap();
         assert!(busy.iter().all(|answer| matches!(answer, Acquired::Busy { .. })));
         counted.were(of(&["find"], &["update", "find"]), "a lease that somebody has");
         let filled = storage.fill(&entries, mine).await.unwrap();
@@ -147,10 +150,16 @@ async fn mongodb_answers_each_call_with_one_command() {
         let found = storage.get(keys).await.unwrap();
         assert!(found.iter().all(Option::is_some));
         counted.were(&["find"], "get");
-        let found = storage.acquire(keys, theirs, MINUTE, false).await.unwrap();
+        let found = storage
+            .acquire(keys, &Acquire::new(theirs, MINUTE))
+            .await
+            .unwrap();
         assert!(found.iter().all(|answer| matches!(answer, Acquired::Value(_))));
         counted.were(of(&["find"], &["update", "find"]), "a lease where a value is");
-        storage.acquire(keys, theirs, MINUTE, true).await.unwrap();
+        storage
+            .acquire(keys, &Acquire::new(theirs, MINUTE).stealing())
+            .await
+            .unwrap();
         counted.were(&["update"], "a lease stolen");
         storage.release(keys, theirs).await.unwrap();
         counted.were(&["delete"], "release");
@@ -198,10 +207,14 @@ async fn mongodb_foreign_documents_are_no_values() {
     // They stand in nobody's way.
     for key in &keys {
         let granted = storage
-            .acquire(&[*key], LeaseToken(1), MINUTE, false)
+            .acquire(&[*key], &Acquire::new(LeaseToken(1), MINUTE))
             .await
             .unwrap();
-        assert_eq!(granted, [Acquired::Granted], "{}", String::from_utf8_lossy(key));
+        assert!(
+            granted[0].is_granted(),
+            "{}: {granted:?}",
+            String::from_utf8_lossy(key)
+        );
         let filled = storage
             .fill(&[entry(key, "v", None)], LeaseToken(1))
             .await
@@ -237,7 +250,10 @@ async fn mongodb_takes_values_as_long_as_its_documents() {
     assert!(size == 16 << 20 && limit > 16_000_000, "{size} {limit}");
     let (key, token) = (vec![0xFE; 2000], LeaseToken(1));
     let value = Bytes::from(vec![9; limit]);
-    storage.acquire(&[&key], token, MINUTE, false).await.unwrap();
+    storage
+        .acquire(&[&key], &Acquire::new(token, MINUTE))
+        .await
+        .unwrap();
     let filled = storage
         .fill(&[entry(&key, value.clone(), Some(MINUTE))], token)
         .await;

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheme_storage::{Acquired, Bytes, Error, Filled, LeaseToken, MySql, RemoteEntry, RemoteStorage};
+use cacheme_storage::{
+    Acquire, Acquired, Bytes, Error, Filled, LeaseToken, MySql, RemoteEntry, RemoteStorage,
+};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{AssertSqlSafe, Executor, MySqlPool};
 
@@ -88,10 +90,13 @@ async fn mysql_answers_each_call_in_one_round_trip() {
             let entries: Vec<_> = keys.iter().map(|key| entry(key, "value", None)).collect();
             let is_single = count == 1;
 
-            let granted = storage.acquire(keys, mine, MINUTE, false).await.unwrap();
-            assert!(granted.iter().all(|answer| *answer == Acquired::Granted));
+            let granted = storage.acquire(keys, &Acquire::new(mine, MINUTE)).await.unwrap();
+            assert!(granted.iter().all(Acquired::is_granted));
             were(if is_single { 2 } else { 1 }, "a lease that is free");
-            let busy = storage.acquire(keys, theirs, MINUTE, false).await.unwrap();
+            let busy = storage
+                .acquire(keys, &Acquire::new(theirs, MINUTE))
+                .await
+                .unwrap();
             assert!(busy.iter().all(|answer| matches!(answer, Acquired::Busy { .. })));
             were(if is_single { 1 } else { 2 }, "a lease that somebody has");
             let filled = storage.fill(&entries, mine).await.unwrap();
@@ -101,10 +106,16 @@ async fn mysql_answers_each_call_in_one_round_trip() {
             let found = storage.get(keys).await.unwrap();
             assert!(found.iter().all(Option::is_some));
             were(1, "get");
-            let found = storage.acquire(keys, theirs, MINUTE, false).await.unwrap();
+            let found = storage
+                .acquire(keys, &Acquire::new(theirs, MINUTE))
+                .await
+                .unwrap();
             assert!(found.iter().all(|answer| matches!(answer, Acquired::Value(_))));
             were(if is_single { 1 } else { 2 }, "a lease where a value is");
-            storage.acquire(keys, theirs, MINUTE, true).await.unwrap();
+            storage
+                .acquire(keys, &Acquire::new(theirs, MINUTE).stealing())
+                .await
+                .unwrap();
             were(1, "a lease stolen");
             storage.release(keys, theirs).await.unwrap();
             were(1, "release");
@@ -138,9 +149,15 @@ async fn mysql_takes_values_as_long_as_its_messages() {
     let mine = LeaseToken(1);
     storage.set(&[entry(&key, value(limit), None)]).await.unwrap();
     assert_eq!(storage.get(&[&key]).await.unwrap(), [Some(value(limit))]);
-    let found = storage.acquire(&[&key], mine, MINUTE, false).await.unwrap();
-    assert_eq!(found, [Acquired::Value(value(limit))]);
-    storage.acquire(&[&key], mine, MINUTE, true).await.unwrap();
+    let found = storage
+        .acquire(&[&key], &Acquire::new(mine, MINUTE))
+        .await
+        .unwrap();
+    assert_eq!(found, [Acquired::Value(value(limit).into())]);
+    storage
+        .acquire(&[&key], &Acquire::new(mine, MINUTE).stealing())
+        .await
+        .unwrap();
     let filled = storage.fill(&[entry(&key, value(limit), None)], mine).await;
     assert_eq!(filled.unwrap(), [Filled::Stored]);
     // More than one message holds, in one call.

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use cacheme_storage::{Acquired, Bytes, LeaseToken, Postgres, RemoteEntry, RemoteStorage};
+use cacheme_storage::{Acquire, Acquired, Bytes, LeaseToken, Postgres, RemoteEntry, RemoteStorage};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -81,14 +81,20 @@ async fn postgres_answers_each_call_with_one_statement() {
         before = now;
     };
     let token = LeaseToken(1);
-    let granted = storage.acquire(&keys, token, minute, false).await.unwrap();
-    assert!(granted.iter().all(|answer| *answer == Acquired::Granted));
+    let granted = storage
+        .acquire(&keys, &Acquire::new(token, minute))
+        .await
+        .unwrap();
+    assert!(granted.iter().all(Acquired::is_granted));
     ran("acquire").await;
     storage.fill(&entries, token).await.unwrap();
     ran("fill").await;
     storage.get(&keys).await.unwrap();
     ran("get").await;
-    storage.acquire(&keys, token, minute, false).await.unwrap();
+    storage
+        .acquire(&keys, &Acquire::new(token, minute))
+        .await
+        .unwrap();
     ran("acquire what is there").await;
     storage.set(&entries).await.unwrap();
     ran("set").await;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cacheme_storage::{
-    Acquired, Bytes, Error, Filled, LeaseToken, Redis, RemoteEntry, RemoteStorage, Storage, conformance,
+    Acquire, Acquired, Bytes, Error, Filled, LeaseToken, Redis, RemoteEntry, RemoteStorage, Storage,
+    conformance,
 };
 use redis::AsyncConnectionConfig;
 use redis::aio::ConnectionManagerConfig;
@@ -94,10 +95,9 @@ async fn every_operation_is_one_round_trip() {
         let (keys, entries) = (&keys[..count], &entries[..count]);
         let before = proxy.traffic();
         redis.remove(keys).await.unwrap();
-        assert_eq!(
-            redis.acquire(keys, TOKEN, TIME, false).await.unwrap(),
-            vec![Acquired::Granted; count]
-        );
+        let granted = redis.acquire(keys, &Acquire::new(TOKEN, TIME)).await.unwrap();
+        assert_eq!(granted.len(), count);
+        assert!(granted.iter().all(Acquired::is_granted), "{granted:?}");
         assert_eq!(
             redis.fill(entries, TOKEN).await.unwrap(),
             vec![Filled::Stored; count]
@@ -107,7 +107,10 @@ async fn every_operation_is_one_round_trip() {
             vec![Some(Bytes::from("v")); count]
         );
         redis.set(entries).await.unwrap();
-        redis.acquire(keys, TOKEN, TIME, true).await.unwrap();
+        redis
+            .acquire(keys, &Acquire::new(TOKEN, TIME).stealing())
+            .await
+            .unwrap();
         redis.release(keys, TOKEN).await.unwrap();
         assert_eq!(redis.get(keys).await.unwrap(), vec![None; count]);
         let after = proxy.traffic();
@@ -170,10 +173,8 @@ async fn a_restart_or_a_cut_costs_no_call() {
         assert_eq!(redis.get(&[b"k"]).await.unwrap(), [Some(Bytes::from("v"))]);
     }
     server.restart();
-    assert_eq!(
-        redis.acquire(&[b"k"], TOKEN, TIME, false).await.unwrap(),
-        [Acquired::Granted]
-    );
+    let granted = redis.acquire(&[b"k"], &Acquire::new(TOKEN, TIME)).await.unwrap();
+    assert!(granted[0].is_granted(), "{granted:?}");
     // The server that forgot the scripts learns them with the connection, or at the next call that needs one.
     ask::<()>(server.port(), &["SCRIPT", "FLUSH"]).await;
     assert_eq!(
@@ -202,8 +203,8 @@ async fn a_value_over_the_limit_of_the_server_is_refused_with_the_limit() {
         "{error:?}"
     );
     assert!(said.contains("127.0.0.1") && said.contains("2097152"), "{said}");
-    let granted = redis.acquire(&[b"k"], TOKEN, TIME, false).await.unwrap();
-    assert_eq!(granted, [Acquired::Granted]);
+    let granted = redis.acquire(&[b"k"], &Acquire::new(TOKEN, TIME)).await.unwrap();
+    assert!(granted[0].is_granted(), "{granted:?}");
     let error = redis
         .fill(&[entry(b"k", large(), None)], TOKEN)
         .await
@@ -249,7 +250,7 @@ async fn a_full_server_still_hands_out_what_it_has() {
     let redis = open(&url(&server));
     redis.set(&[entry(b"there", "v", None)]).await.unwrap();
     redis
-        .acquire(&[b"leased"], LeaseToken(1), TIME, false)
+        .acquire(&[b"leased"], &Acquire::new(LeaseToken(1), TIME))
         .await
         .unwrap();
     ask::<()>(server.port(), &["CONFIG", "SET", "maxmemory", "1"]).await;
@@ -259,20 +260,26 @@ async fn a_full_server_still_hands_out_what_it_has() {
         matches!(error, Error::Refused { .. }) && error.to_string().contains("OOM"),
         "{error}"
     );
-    let found = redis.acquire(&[b"there"], TOKEN, TIME, false).await.unwrap();
-    assert_eq!(found, [Acquired::Value(Bytes::from("v"))]);
-    let error = redis.acquire(&[b"absent"], TOKEN, TIME, false).await.unwrap_err();
+    let found = redis
+        .acquire(&[b"there"], &Acquire::new(TOKEN, TIME))
+        .await
+        .unwrap();
+    assert_eq!(found, [Acquired::Value(Bytes::from("v").into())]);
+    let error = redis
+        .acquire(&[b"absent"], &Acquire::new(TOKEN, TIME))
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Refused { .. }), "{error}");
     let found = redis
-        .acquire(&[b"absent", b"there", b"leased"], TOKEN, TIME, false)
+        .acquire(&[b"absent", b"there", b"leased"], &Acquire::new(TOKEN, TIME))
         .await
         .unwrap();
     assert_eq!(
         found[0],
-        Acquired::Busy { left: Duration::ZERO },
+        Acquired::Unavailable,
         "no lease to be had, none to wait for"
     );
-    assert_eq!(found[1], Acquired::Value(Bytes::from("v")));
+    assert_eq!(found[1], Acquired::Value(Bytes::from("v").into()));
     assert!(matches!(found[2], Acquired::Busy { left } if !left.is_zero()));
     redis.remove(&[b"there"]).await.unwrap();
 }
@@ -295,9 +302,15 @@ async fn a_replica_hands_out_what_it_has() {
         matches!(error, Error::Refused { .. }) && error.to_string().contains("read only"),
         "{error}"
     );
-    let found = redis.acquire(&[b"there"], TOKEN, TIME, false).await.unwrap();
-    assert_eq!(found, [Acquired::Value(Bytes::from("v"))]);
-    let error = redis.acquire(&[b"absent"], TOKEN, TIME, true).await.unwrap_err();
+    let found = redis
+        .acquire(&[b"there"], &Acquire::new(TOKEN, TIME))
+        .await
+        .unwrap();
+    assert_eq!(found, [Acquired::Value(Bytes::from("v").into())]);
+    let error = redis
+        .acquire(&[b"absent"], &Acquire::new(TOKEN, TIME).stealing())
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Refused { .. }), "{error}");
 }
 
@@ -330,10 +343,11 @@ async fn what_others_put_under_our_keys_is_a_miss_and_makes_way() {
         "list",
         "a release harms nobody"
     );
-    assert_eq!(
-        redis.acquire(&[b"a", b"b"], TOKEN, TIME, false).await.unwrap(),
-        vec![Acquired::Granted; 2]
-    );
+    let granted = redis
+        .acquire(&[b"a", b"b"], &Acquire::new(TOKEN, TIME))
+        .await
+        .unwrap();
+    assert!(granted.iter().all(Acquired::is_granted), "{granted:?}");
     assert_eq!(
         redis.fill(&[entry(b"a", "v", None)], TOKEN).await.unwrap(),
         [Filled::Stored]
@@ -447,8 +461,11 @@ async fn who_waits_for_a_key_is_told_when_its_lease_is_given_up() {
     let key: &[u8] = b"waited for";
     let others = LeaseToken(77);
     for turn in 0..2 {
-        theirs.acquire(&[key], TOKEN, TIME, false).await.unwrap();
-        theirs.acquire(&[b"other"], others, TIME, true).await.unwrap();
+        theirs.acquire(&[key], &Acquire::new(TOKEN, TIME)).await.unwrap();
+        theirs
+            .acquire(&[b"other"], &Acquire::new(others, TIME).stealing())
+            .await
+            .unwrap();
         let waiting = tokio::spawn({
             let ours = Arc::clone(&ours);
             async move { ours.changed(&[b"never", b"waited for"]).await }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cacheme_storage::{Acquired, Bytes, Filled, LeaseToken, RemoteStorage, conformance};
+use cacheme_storage::{Acquire, Bytes, Filled, LeaseToken, RemoteStorage, conformance};
 use tests::{RedisSentinels, Server, redis, redis_cli, redis_sentinel};
 
 use super::{entry, eventually, open};
@@ -24,10 +24,13 @@ async fn written(storage: &dyn RemoteStorage) {
     assert_eq!(storage.get(&[b"after"]).await.unwrap(), [Some(Bytes::from("v"))]);
     let token = LeaseToken(1);
     let granted = storage
-        .acquire(&[b"leased"], token, Duration::from_secs(9), true)
+        .acquire(
+            &[b"leased"],
+            &Acquire::new(token, Duration::from_secs(9)).stealing(),
+        )
         .await
         .unwrap();
-    assert_eq!(granted, [Acquired::Granted]);
+    assert!(granted[0].is_granted(), "{granted:?}");
     assert_eq!(
         storage.fill(&[entry(b"leased", "v", None)], token).await.unwrap(),
         [Filled::Stored]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use cacheme_storage::{Acquired, Error, Filled, LeaseToken, Redis, RemoteStorage, conformance};
+use cacheme_storage::{Acquire, Error, Filled, LeaseToken, Redis, RemoteStorage, conformance};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tests::{Server, redis_cli, redis_sentinel};
@@ -79,8 +79,11 @@ async fn works(url: &str, server: &Server) {
     let storage = open(url);
     let (token, time) = (LeaseToken(1), Duration::from_secs(9));
     storage.set(&[entry(b"set", "v", None)]).await.unwrap();
-    let granted = storage.acquire(&[b"leased"], token, time, false).await.unwrap();
-    assert_eq!(granted, [Acquired::Granted]);
+    let granted = storage
+        .acquire(&[b"leased"], &Acquire::new(token, time))
+        .await
+        .unwrap();
+    assert!(granted[0].is_granted(), "{granted:?}");
     let filled = storage.fill(&[entry(b"leased", "w", None)], token).await.unwrap();
     assert_eq!(filled, [Filled::Stored]);
     let found = storage.get(&[b"set", b"leased"]).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cacheme_storage::LeaseToken;
+use cacheme_storage::{Acquire, LeaseToken};
 use mongodb::Client;
 use mongodb::bson::{Document, doc};
 use sqlx::{Database, Executor, IntoArguments, Pool};
@@ -17,9 +17,12 @@ async fn fills_leave_nothing_of_what_was_lost(url: &str, rows: impl AsyncFnOnce(
     let storage = open(url);
     let keys: Vec<&[u8]> = vec![b"removed", b"stolen", b"set", b"kept"];
     let (mine, theirs) = (LeaseToken(7), LeaseToken(8));
-    storage.acquire(&keys, mine, MINUTE, false).await.unwrap();
+    storage.acquire(&keys, &Acquire::new(mine, MINUTE)).await.unwrap();
     storage.remove(&keys[..1]).await.unwrap();
-    storage.acquire(&keys[1..2], theirs, MINUTE, true).await.unwrap();
+    storage
+        .acquire(&keys[1..2], &Acquire::new(theirs, MINUTE).stealing())
+        .await
+        .unwrap();
     storage.set(&[entry(b"set", "set", None)]).await.unwrap();
     let entries: Vec<_> = keys.iter().map(|key| entry(key, "filled", None)).collect();
     storage.fill(&entries, mine).await.unwrap();

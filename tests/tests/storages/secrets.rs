@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cacheme::{Cacheme, Storage};
-use cacheme_storage::{LeaseToken, MongoDb, MySql, Postgres, Redis, RemoteStorage, Sqlite};
+use cacheme_storage::{Acquire, LeaseToken, MongoDb, MySql, Postgres, Redis, RemoteStorage, Sqlite};
 use mongodb::bson::doc;
 use tests::{mariadb, mongodb_on_disk, postgres, redis};
 
@@ -28,7 +28,9 @@ async fn every_call(seen: &Seen, storage: Storage) -> usize {
     errors += seen.see_call(remote.get(&[b"k"])).await;
     errors += seen.see_call(remote.set(&entries)).await;
     errors += seen.see_call(remote.remove(&[b"k", b"l"])).await;
-    errors += seen.see_call(remote.acquire(&[b"k"], token, time, false)).await;
+    errors += seen
+        .see_call(remote.acquire(&[b"k"], &Acquire::new(token, time)))
+        .await;
     errors += seen.see_call(remote.fill(&entries, token)).await;
     errors += seen.see_call(remote.release(&[b"k"], token)).await;
     errors += seen.see_call(remote.clear(b"k")).await;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use cacheme::Cacheme;
-use cacheme_storage::{Bytes, Filled, LeaseToken};
+use cacheme_storage::{Acquire, Bytes, Filled, LeaseToken};
 use tests::{Proxy, mariadb, postgres, redis};
 
 use super::postgres::run;
@@ -186,7 +186,10 @@ async fn large_calls_go_to_postgres_in_pieces_side_by_side() {
         .all(|(found, value)| found.as_ref() == Some(value));
     assert!(same, "values came back in another order, or changed");
     let (token, time) = (LeaseToken(1), std::time::Duration::from_secs(60));
-    storage.acquire(&keys, token, time, true).await.unwrap();
+    storage
+        .acquire(&keys, &Acquire::new(token, time).stealing())
+        .await
+        .unwrap();
     assert_eq!(storage.fill(&entries, token).await.unwrap(), [Filled::Stored; 16]);
     assert_eq!(proxy.traffic().connections, 4);
 }
