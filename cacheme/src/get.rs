@@ -26,6 +26,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
+use crate::background;
 use crate::batch::{Answer, Batch, FirstLook, Taken};
 use crate::error::{Error, Result};
 use crate::flight::{Done, End, FullKey, Joined};
@@ -264,11 +265,9 @@ impl Cacheme {
             .into_iter()
             .flatten()
             .map(|batch| load_and_land(self.clone(), batch));
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return loading.collect();
-        };
-        loading.for_each(|loading| drop(runtime.spawn(loading)));
-        Vec::new()
+        loading
+            .filter_map(|loading| background::spawn(loading).err())
+            .collect()
     }
 }
 
@@ -379,10 +378,10 @@ fn load_and_land<N: Load>(cacheme: Cacheme, mut batch: Batch<N>) -> BoxFuture<'s
             let Some(items) = batch.advance().await else {
                 return;
             };
-            if let Ok(runtime) = tokio::runtime::Handle::try_current()
-                && let Some(others) = batch.split_waiting()
+            if let Some(others) = batch.split_waiting()
+                && let Err(others) = background::spawn(load_and_land(cacheme.clone(), others))
             {
-                runtime.spawn(load_and_land(cacheme.clone(), others));
+                others.await;
             }
             let bound = batch.kind().info.load_timeout;
             let loaded = {

@@ -63,6 +63,7 @@
 pub mod docs;
 
 mod alarm;
+mod background;
 mod batch;
 mod bus;
 mod dynamic;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cacheme_storage::RemoteEntry;
-use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use crate::background;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::flight::{End, Flight, FullKey, Work};
@@ -122,19 +122,19 @@ impl Cacheme {
             let (lead, older) = kind.flights.supersede(&key, Work::Load, patience);
             let flight = Arc::clone(lead.flight());
             let mut batch = Batch::stealing(Arc::clone(&kind), [(lead, node.clone())]);
-            match (older, Handle::try_current()) {
-                (Some(older), Ok(runtime)) => {
+            match older {
+                Some(older) => {
                     let (cacheme, kind) = (self.clone(), Arc::clone(&kind));
                     // Were it to go away with our caller, whoever comes next would be let past what is being stored.
-                    runtime.spawn(async move {
+                    let leading = background::spawn(async move {
                         settle(&kind, [older]).await;
                         cacheme.lead(&mut batch).await;
                     });
+                    if let Err(leading) = leading {
+                        leading.await;
+                    }
                 }
-                (older, _) => {
-                    settle(&kind, older).await;
-                    self.lead(&mut batch).await;
-                }
+                None => self.lead(&mut batch).await,
             }
             if let Some(End::Done(outcome)) = wait(&kind, flight).await {
                 return match crate::get::shared_result(outcome, &key) {
@@ -190,15 +190,15 @@ impl Cacheme {
 
 /// Runs `work` on a task of its own where there is a runtime, so that dropping the caller does not leave it half done.
 async fn detached(work: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
-    match Handle::try_current() {
-        Ok(runtime) => match runtime.spawn(work).await {
+    match background::spawn(work) {
+        Ok(task) => match task.await {
             Ok(result) => result,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(_) => Err(Error::ShuttingDown),
             },
         },
-        Err(_) => work.await,
+        Err(work) => work.await,
     }
 }
 

@@ -20,6 +20,8 @@ mod metrics;
 mod original;
 #[path = "promises/reading.rs"]
 mod reading;
+#[path = "promises/spans.rs"]
+mod spans;
 #[path = "promises/surface.rs"]
 mod surface;
 #[path = "promises/told.rs"]

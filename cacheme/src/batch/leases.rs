@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::Batch;
+use crate::background;
 use crate::flight::FullKey;
 use crate::kind::{Kind, RemoteTier, Tier, TierStorage};
 use crate::node::Node;
@@ -174,11 +175,9 @@ fn release_in_background<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: Vec<Full
     if keys.is_empty() {
         return;
     }
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-        return;
-    };
     let kind = Arc::clone(kind);
-    runtime.spawn(async move {
+    // Without a runtime there is nobody to do it: the leases end by themselves.
+    let _ = background::spawn(async move {
         let TierStorage::Remote(remote) = &kind.tiers[at].storage else {
             return;
         };
