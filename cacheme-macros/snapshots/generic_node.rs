@@ -64,6 +64,11 @@ where
         &self,
         cx: &mut ::cacheme::__private::LoadContext<Self>,
     ) -> ::core::result::Result<Vec<T>, ::cacheme::__private::BoxError> {
-        load_row::<T>(self, cx).await.map_err(::core::convert::Into::into)
+        load_row::<T>(self, cx)
+            .await
+            .map_err(|error| {
+                use ::cacheme::__private::BoxByInto as _;
+                ::cacheme::__private::LoaderError(error).boxed()
+            })
     }
 }

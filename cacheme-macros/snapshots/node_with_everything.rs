@@ -44,7 +44,12 @@ impl ::cacheme::__private::Load for UserInfoNode {
         &self,
         cx: &mut ::cacheme::__private::LoadContext<Self>,
     ) -> ::core::result::Result<UserInfo, ::cacheme::__private::BoxError> {
-        load_user_info(self, cx).await.map_err(::core::convert::Into::into)
+        load_user_info(self, cx)
+            .await
+            .map_err(|error| {
+                use ::cacheme::__private::BoxByInto as _;
+                ::cacheme::__private::LoaderError(error).boxed()
+            })
     }
     async fn load_all(
         nodes: &[Self],
@@ -56,7 +61,10 @@ impl ::cacheme::__private::Load for UserInfoNode {
         load_user_infos(nodes, cx)
             .await
             .map(::cacheme::__private::IntoLoaded::<Self>::into_loaded)
-            .map_err(::core::convert::Into::into)
+            .map_err(|error| {
+                use ::cacheme::__private::BoxByInto as _;
+                ::cacheme::__private::LoaderError(error).boxed()
+            })
     }
 }
 ::cacheme::__private::inventory::submit! {

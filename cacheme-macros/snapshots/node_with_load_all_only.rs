@@ -39,7 +39,10 @@ impl my::cacheme::__private::Load for SquareNode {
         squares(nodes, cx)
             .await
             .map(my::cacheme::__private::IntoLoaded::<Self>::into_loaded)
-            .map_err(::core::convert::Into::into)
+            .map_err(|error| {
+                use my::cacheme::__private::BoxByInto as _;
+                my::cacheme::__private::LoaderError(error).boxed()
+            })
     }
 }
 my::cacheme::__private::inventory::submit! {

@@ -212,20 +212,22 @@ fn write_piece(piece: &Piece<'_>, key: &Ident) -> TokenStream {
 fn load(node: &Node<'_>, private: &TokenStream) -> Option<TokenStream> {
     let value = node.value;
     let load_all = node.attr.load_all.as_ref().map(|path| {
+        let boxed = boxed(path, private);
         quote_spanned! {at(path)=>
             async fn load_all(
                 nodes: &[Self],
                 cx: &mut #private::LoadContext<Self>,
             ) -> ::core::result::Result<#private::Loaded<Self>, #private::BoxError> {
-                #path(nodes, cx).await.map(#private::IntoLoaded::<Self>::into_loaded).map_err(::core::convert::Into::into)
+                #path(nodes, cx).await.map(#private::IntoLoaded::<Self>::into_loaded).map_err(#boxed)
             }
         }
     });
     let (path, body) = match (&node.attr.load, &node.attr.load_all) {
-        (Some(path), _) => (
-            path,
-            quote_spanned!(at(path)=> #path(self, cx).await.map_err(::core::convert::Into::into)),
-        ),
+        (Some(path), _) => {
+            let boxed = boxed(path, private);
+            let call = quote_spanned!(at(path)=> #path(self, cx).await.map_err(#boxed));
+            (path, call)
+        }
         (None, Some(path)) => {
             let call = quote_spanned! {at(path)=>
                 <Self as #private::Load>::load_all(::core::slice::from_ref(self), cx).await?.into_value(self)
@@ -244,6 +246,16 @@ fn load(node: &Node<'_>, private: &TokenStream) -> Option<TokenStream> {
 
         #load_all
     })
+}
+
+/// Boxes what a loader returned as its error.
+fn boxed(path: &ExprPath, private: &TokenStream) -> TokenStream {
+    quote_spanned! {at(path)=>
+        |error| {
+            use #private::BoxByInto as _;
+            #private::LoaderError(error).boxed()
+        }
+    }
 }
 
 /// The place of the user's path, without seeing what is in scope there.

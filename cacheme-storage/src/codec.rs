@@ -55,7 +55,7 @@ pub struct Decoded<V> {
 pub enum CodecError {
     /// The serializer cannot express this value.
     #[error(
-        "serializer `{serializer}` cannot write `{value_type}` ({source}): {}",
+        "serializer `{serializer}` cannot write `{value_type}`; {}",
         advice(serializer)
     )]
     Serialize {
@@ -84,7 +84,7 @@ pub enum CodecError {
 
     /// The serializer wrote the value and cannot read it back, or reads back another.
     #[error(
-        "serializer `{serializer}` can write `{value_type}` but not read it back ({source}): {}",
+        "serializer `{serializer}` can write `{value_type}` but not read it back; {}",
         advice(serializer)
     )]
     NotReadable {
@@ -121,7 +121,7 @@ pub enum DecodeError {
     Envelope(#[from] EnvelopeError),
 
     /// The envelope is right and the serializer cannot read the payload.
-    #[error("serializer `{serializer}` cannot read `{value_type}`: {source}")]
+    #[error("serializer `{serializer}` cannot read `{value_type}`")]
     Deserialize {
         /// Name of the serializer.
         serializer: String,

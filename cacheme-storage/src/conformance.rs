@@ -48,7 +48,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::{Bytes, Error, LeaseToken, LocalStorage, RemoteEntry, RemoteStorage};
+use crate::{Bytes, Chain, Error, LeaseToken, LocalStorage, RemoteEntry, RemoteStorage};
 
 /// Fails the case unless the condition holds.
 macro_rules! ensure {
@@ -124,6 +124,7 @@ async fn remote_but(storage: Arc<dyn RemoteStorage>, left_out: impl Fn(&str) -> 
     assert!(!location.is_empty(), "a storage must say where it is");
     for _ in 0..2 {
         if let Err(error) = storage.connect().await {
+            let error = Chain(&error);
             panic!("{location}: connect, which must work any number of times: {error}");
         }
     }
@@ -243,7 +244,7 @@ impl fmt::Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self(format!("unexpected error: {error}"))
+        Self(format!("unexpected error: {}", Chain(&error)))
     }
 }
 

@@ -86,7 +86,7 @@ mod tests {
         closing.await;
         let error = gate.enter("here").await.unwrap_err();
         assert_eq!(
-            error.to_string(),
+            crate::Chain(&error).to_string(),
             "storage here cannot be reached: the storage was closed"
         );
         gate.close().await;

@@ -72,7 +72,7 @@ pub use bytes::Bytes;
 pub use clock::ServerClock;
 pub use codec::{Codec, CodecError, DecodeError, Decoded};
 pub use envelope::{ENVELOPE_MAGIC, Envelope, EnvelopeError, EnvelopeWriter, LEASE_MAGIC, PayloadTooLarge};
-pub use error::{BoxError, Error, Result};
+pub use error::{BoxError, Chain, Error, Result};
 pub use fence::Fence;
 pub use fingerprint::Fingerprint;
 pub use lease::{Acquire, AcquireMode, Acquired, Filled, FoundValue, Grant, LeaseToken};

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use cacheme_storage::{Error, Heard, RemoteStorage};
+use cacheme_storage::{Chain, Error, Heard, RemoteStorage};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -196,7 +196,7 @@ impl Bus {
         if self.alarm.trouble() {
             tracing::warn!(
                 storage = %self.name,
-                %error,
+                error = %Chain(error),
                 "changes by other processes are not heard of, or not told: local copies go by their ttl",
             );
         }

@@ -1,7 +1,10 @@
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use cacheme_storage::{BoxError, Chain};
 
 /// The result of a call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -9,11 +12,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What can go wrong. A miss is never an error, and trouble of a storage is one only where a promise hangs on it.
 ///
 /// Cheap to clone: every caller that waited for one failed load gets the same error.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The node's loader returned an error.
-    #[error("loading `{key}` failed: {source}")]
     Load {
         /// The full key.
         key: String,
@@ -22,7 +24,6 @@ pub enum Error {
     },
 
     /// The node's loader panicked.
-    #[error("loading `{key}` panicked: {message}")]
     LoadPanicked {
         /// The full key.
         key: String,
@@ -31,7 +32,6 @@ pub enum Error {
     },
 
     /// The load took longer than the node's `load_timeout`.
-    #[error("loading `{key}` took longer than {after:?}")]
     LoadTimedOut {
         /// The full key.
         key: String,
@@ -40,7 +40,6 @@ pub enum Error {
     },
 
     /// `load_all` gave no value for a node that was asked for.
-    #[error("`load_all` of `{node}` left out `{key}`")]
     LeftOut {
         /// The name of the node's type.
         node: String,
@@ -49,9 +48,6 @@ pub enum Error {
     },
 
     /// A tier names a storage that is not registered.
-    #[error(
-        "node `{node}` has a tier on storage `{storage}`, which is not registered; call `register_storage(\"{storage}\", …)` at start-up"
-    )]
     StorageNotRegistered {
         /// The name of the node's type.
         node: String,
@@ -60,16 +56,12 @@ pub enum Error {
     },
 
     /// A name is registered already.
-    #[error("a storage named `{storage}` is registered already")]
     StorageRegistered {
         /// The name of the storage.
         storage: String,
     },
 
     /// A node without serializer has a remote tier.
-    #[error(
-        "node `{node}` has a tier on the remote storage `{storage}` but no serializer; remove `serializer = none` or name one"
-    )]
     NoSerializer {
         /// The name of the node's type.
         node: String,
@@ -78,9 +70,6 @@ pub enum Error {
     },
 
     /// Two kinds of nodes would share entries.
-    #[error(
-        "nodes `{node}` and `{other}` have one key `{key}` and one version `{version}`; change one of them"
-    )]
     SameKey {
         /// The name of one node's type.
         node: String,
@@ -93,7 +82,6 @@ pub enum Error {
     },
 
     /// A policy that cannot work.
-    #[error("node `{node}`: {reason}")]
     Policy {
         /// The name of the node's type.
         node: String,
@@ -102,7 +90,6 @@ pub enum Error {
     },
 
     /// A prefix that cannot be, or that comes too late.
-    #[error("prefix `{prefix}`: {reason}")]
     Prefix {
         /// The prefix.
         prefix: String,
@@ -111,12 +98,10 @@ pub enum Error {
     },
 
     /// The process-wide default instance is in use already.
-    #[error("the default instance is in use already; set it up before anything else")]
     DefaultInUse,
 
     /// A storage is registered under its name, but could not be reached: reads go on without it, and it is tried again
     /// whenever it is needed.
-    #[error("storage `{name}` is registered but does without its server for now: {source}")]
     Unreached {
         /// The name of the storage.
         name: String,
@@ -126,7 +111,6 @@ pub enum Error {
 
     /// Old values may still be in a storage: it could not be told to remove or replace them. Removal goes on in the
     /// background until it succeeds or the values have expired.
-    #[error("storage `{name}` may still hold {keys} old value(s): {source}")]
     NotInvalidated {
         /// The name of the storage.
         name: String,
@@ -137,34 +121,186 @@ pub enum Error {
     },
 
     /// The runtime is shutting down; the call may not have been carried out.
-    #[error("the runtime is shutting down")]
     ShuttingDown,
 
     /// Everything that [`check`](crate::Cacheme::check) found.
-    #[error("{}", lines(.0))]
     Check(Vec<Error>),
 }
 
-impl Error {
-    /// The error of a failed load, if that is what this is and the loader returned an `E`.
-    #[must_use]
-    pub fn downcast_load<E: StdError + 'static>(&self) -> Option<&E> {
+impl fmt::Display for Error {
+    /// What went wrong. Where that has a source, [`source`](StdError::source) gives it and this does not repeat it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Load { source, .. } => source.downcast_ref(),
-            _ => None,
+            Self::Load { key, .. } => write!(f, "loading `{key}` failed"),
+            Self::LoadPanicked { key, message } => write!(f, "loading `{key}` panicked: {message}"),
+            Self::LoadTimedOut { key, after } => write!(f, "loading `{key}` took longer than {after:?}"),
+            Self::LeftOut { node, key } => write!(f, "`load_all` of `{node}` left out `{key}`"),
+            Self::StorageNotRegistered { node, storage } => write!(
+                f,
+                "node `{node}` has a tier on storage `{storage}`, which is not registered; call \
+                 `register_storage(\"{storage}\", …)` at start-up"
+            ),
+            Self::StorageRegistered { storage } => {
+                write!(f, "a storage named `{storage}` is registered already")
+            }
+            Self::NoSerializer { node, storage } => write!(
+                f,
+                "node `{node}` has a tier on the remote storage `{storage}` but no serializer; remove `serializer = none` \
+                 or name one"
+            ),
+            Self::SameKey {
+                node,
+                other,
+                key,
+                version,
+            } => write!(
+                f,
+                "nodes `{node}` and `{other}` have one key `{key}` and one version `{version}`; change one of them"
+            ),
+            Self::Policy { node, reason } => write!(f, "node `{node}`: {reason}"),
+            Self::Prefix { prefix, reason } => write!(f, "prefix `{prefix}`: {reason}"),
+            Self::DefaultInUse => {
+                f.write_str("the default instance is in use already; set it up before anything else")
+            }
+            Self::Unreached { name, .. } => {
+                write!(
+                    f,
+                    "storage `{name}` is registered but does without its server for now"
+                )
+            }
+            Self::NotInvalidated { name, keys, .. } => {
+                write!(f, "storage `{name}` may still hold {keys} old value(s)")
+            }
+            Self::ShuttingDown => f.write_str("the runtime is shutting down"),
+            Self::Check(errors) => {
+                for (at, error) in errors.iter().enumerate() {
+                    write!(f, "{}{}", if at > 0 { "\n" } else { "" }, Chain(error))?;
+                }
+                Ok(())
+            }
         }
     }
 }
 
-fn lines(errors: &[Error]) -> impl fmt::Display + '_ {
-    struct Lines<'a>(&'a [Error]);
-    impl fmt::Display for Lines<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            for (at, error) in self.0.iter().enumerate() {
-                write!(f, "{}{error}", if at > 0 { "\n" } else { "" })?;
-            }
-            Ok(())
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            // Out of its `Arc`, whose own type would hide that of the error.
+            Self::Load { source, .. } => Some(match source.downcast_ref::<Kept>() {
+                Some(kept) => kept.as_error(),
+                None => &**source,
+            }),
+            Self::Unreached { source, .. } | Self::NotInvalidated { source, .. } => Some(&**source),
+            Self::LoadPanicked { .. }
+            | Self::LoadTimedOut { .. }
+            | Self::LeftOut { .. }
+            | Self::StorageNotRegistered { .. }
+            | Self::StorageRegistered { .. }
+            | Self::NoSerializer { .. }
+            | Self::SameKey { .. }
+            | Self::Policy { .. }
+            | Self::Prefix { .. }
+            | Self::DefaultInUse
+            | Self::ShuttingDown
+            | Self::Check(_) => None,
         }
     }
-    Lines(errors)
+}
+
+impl Error {
+    /// The error of a failed load by its type: what the loader returned, or the first `E` among what that comes from.
+    ///
+    /// A loader may return its error as it is, boxed, in an `Arc` or as an `anyhow::Error`, with or without context.
+    ///
+    /// **Limit:** in an `impl Load` that is written by hand, `?` turns an `anyhow::Error` into a [`BoxError`], and anyhow hides the type
+    /// of its outermost error then. What lies under a `context` is found; an error that is itself a `context` is not.
+    ///
+    /// ```
+    /// use cacheme::{LoadContext, Node};
+    ///
+    /// #[derive(Debug)]
+    /// struct NotFound;
+    ///
+    /// impl std::fmt::Display for NotFound {
+    ///     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    ///         f.write_str("there is no such user")
+    ///     }
+    /// }
+    ///
+    /// impl std::error::Error for NotFound {}
+    ///
+    /// #[derive(Node, Clone)]
+    /// #[node(key = "user:{0}", value = String, load = load_user)]
+    /// struct UserNode(u64);
+    ///
+    /// async fn load_user(_: &UserNode, _: &mut LoadContext<UserNode>) -> Result<String, NotFound> {
+    ///     Err(NotFound)
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let error = cacheme::get(&UserNode(1)).await.unwrap_err();
+    /// assert!(error.downcast_load::<NotFound>().is_some());
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn downcast_load<E: StdError + 'static>(&self) -> Option<&E> {
+        let mut next = match self {
+            Self::Load { .. } => self.source(),
+            _ => None,
+        };
+        while let Some(error) = next {
+            // A shared error is one by itself, of a type that hides what it shares.
+            let error = match error.downcast_ref::<Arc<dyn StdError + Send + Sync>>() {
+                Some(shared) => &**shared,
+                None => error,
+            };
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            next = error.source();
+        }
+        None
+    }
+}
+
+/// What a loader returned that is no error itself but gives one out, as `anyhow::Error` does. Kept as it is: the conversions that such
+/// types have into a [`BoxError`] hide the type of the error.
+pub(crate) struct Kept(Box<dyn AsRef<dyn StdError + Send + Sync> + Send + Sync>);
+
+impl Kept {
+    /// The same as a box of its own, unless it is one.
+    pub(crate) fn boxed<E>(error: E) -> BoxError
+    where
+        E: AsRef<dyn StdError + Send + Sync> + Send + Sync + 'static,
+    {
+        let mut error = Some(error);
+        let boxed = (&mut error as &mut dyn Any).downcast_mut::<Option<BoxError>>();
+        if let Some(boxed) = boxed.and_then(Option::take) {
+            return boxed;
+        }
+        let error = error.expect("only a box is taken");
+        Box::new(Self(Box::new(error)))
+    }
+
+    fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        (*self.0).as_ref()
+    }
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.as_error(), f)
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_error(), f)
+    }
+}
+
+impl StdError for Kept {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.as_error().source()
+    }
 }

@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use cacheme_storage::Storage;
+use cacheme_storage::{Chain, Storage};
 use parking_lot::{Mutex, RwLock};
 
 use crate::bus::Bus;
@@ -283,7 +283,7 @@ impl Cacheme {
     }
 
     pub(crate) fn tell_once(&self, error: &Error) {
-        let text = error.to_string();
+        let text = Chain(error).to_string();
         if self.inner.told.lock().insert(text.clone()) {
             tracing::error!("{text}; going on without a cache");
         }

@@ -20,7 +20,8 @@ use crate::owed::Owed;
 use crate::policy::{NodeInfo, Policy};
 use crate::stats::{NodeCounters, NodeStats, TierCounters, count};
 use cacheme_storage::{
-    BloomFilter, BoxError, Bytes, Codec, DecodeError, LocalEntry, LocalStorage, LocalValue, RemoteStorage,
+    BloomFilter, BoxError, Bytes, Chain, Codec, DecodeError, LocalEntry, LocalStorage, LocalValue,
+    RemoteStorage,
 };
 use tokio::time::Instant;
 
@@ -266,7 +267,7 @@ impl<N: Node> Kind<N> {
         let works = self.codec_works.get().copied().unwrap_or_else(|| {
             let tried = codec.check(value);
             if let Err(why) = &tried {
-                tracing::error!(node = %self.info.name, reason = %why, "the node's values cannot be stored in remote tiers");
+                tracing::error!(node = %self.info.name, reason = %Chain(why), "the node's values cannot be stored in remote tiers");
             }
             *self.codec_works.get_or_init(|| tried.is_ok())
         });
@@ -383,14 +384,14 @@ impl<N: Node> Kind<N> {
     }
 
     /// Counts a value that could not be read or written, and tells of the first.
-    pub(crate) fn undecodable(&self, tier: &Tier, key: &[u8], why: &dyn std::fmt::Display) {
+    pub(crate) fn undecodable(&self, tier: &Tier, key: &[u8], why: &(dyn std::error::Error + 'static)) {
         count(&tier.counters.undecodable, 1);
         if !self.undecodable_told.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 node = %self.info.name,
                 storage = %tier.name,
                 key = %String::from_utf8_lossy(key),
-                reason = %why,
+                reason = %Chain(why),
                 "a value could not be decoded or encoded and counts as a miss; told once for this node",
             );
         }
@@ -441,7 +442,7 @@ impl Tier {
             Err(error) => {
                 count(&self.counters.troubles, 1);
                 if self.alarm.trouble() {
-                    tracing::warn!(storage = %self.name, %error, "storage in trouble; going on without it");
+                    tracing::warn!(storage = %self.name, error = %Chain(error), "storage in trouble; going on without it");
                 }
             }
         }

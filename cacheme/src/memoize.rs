@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 
+use cacheme_storage::Chain;
 use futures_util::FutureExt as _;
 
 use crate::batch::{Answer, Batch, Taken};
@@ -89,7 +90,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Error(error) => match error.downcast_ref::<crate::Error>() {
-                Some(error) => write!(f, "{error}"),
+                Some(error) => write!(f, "{}", Chain(error)),
                 // Of a type that only its caller knows, who is given it.
                 None => f.write_str("the caller's own loader returned an error"),
             },

@@ -1,5 +1,9 @@
 //! What generated code names. Not for use by hand: it changes without notice.
 
+use std::error::Error as StdError;
+
+use crate::error::Kept;
+
 #[cfg(feature = "bincode")]
 pub use cacheme_storage::Bincode as DefaultSerializer;
 pub use inventory;
@@ -28,6 +32,41 @@ pub trait IntoLoaded<N: Node> {
 impl<N: Node, T: Into<Loaded<N>>> IntoLoaded<N> for T {
     fn into_loaded(self) -> Loaded<N> {
         self.into()
+    }
+}
+
+/// What a loader returned as its error, on its way into a box.
+#[derive(Debug)]
+pub struct LoaderError<E>(pub E);
+
+impl<E: AsRef<dyn StdError + Send + Sync> + Send + Sync + 'static> LoaderError<E> {
+    /// An error that is none itself but gives one out, `anyhow::Error` say, as it is. Where it applies this goes before
+    /// [`BoxByInto::boxed`].
+    #[must_use]
+    pub fn boxed(self) -> BoxError {
+        Kept::boxed(self.0)
+    }
+}
+
+/// How all other errors of loaders are boxed.
+pub trait BoxByInto {
+    /// The type of the error.
+    type Error;
+
+    /// The error in a box.
+    fn boxed(self) -> BoxError
+    where
+        Self::Error: Into<BoxError>;
+}
+
+impl<E> BoxByInto for LoaderError<E> {
+    type Error = E;
+
+    fn boxed(self) -> BoxError
+    where
+        E: Into<BoxError>,
+    {
+        self.0.into()
     }
 }
 

@@ -8,6 +8,8 @@ mod bad_input;
 mod bus;
 #[path = "promises/consistency.rs"]
 mod consistency;
+#[path = "promises/errors.rs"]
+mod errors;
 #[path = "promises/fences.rs"]
 mod fences;
 #[path = "promises/loading.rs"]

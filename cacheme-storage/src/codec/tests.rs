@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 
 use super::*;
+use crate::Chain;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Profile {
@@ -284,7 +285,7 @@ mod limits_of_bincode {
         let error = Codec::new(Bincode, "n")
             .encode(&vec![Some(skipped)], 0, None)
             .unwrap_err();
-        assert!(error.to_string().contains("field `a`"), "{error}");
+        assert!(Chain(&error).to_string().contains("field `a`"), "{error}");
         let whole = Skips {
             a: Some(1),
             b: 1,
@@ -328,7 +329,7 @@ mod compression {
         let written_after = compressed.encode(&value, 0, None).unwrap();
         assert!(written_after.len() < written_before.len() / 10);
         let error = plain.decode(&written_after).unwrap_err();
-        assert!(error.to_string().contains("compressed"), "{error}");
+        assert!(Chain(&error).to_string().contains("compressed"), "{error}");
     }
 
     #[test]

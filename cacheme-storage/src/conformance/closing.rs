@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::bus::{Listener, mark};
 use super::{Case, Outcome, entry};
-use crate::Bytes;
+use crate::{Bytes, Chain};
 
 /// What was begun is carried out, and closing twice is no mistake. Nothing is asked of a storage that was closed.
 pub(super) async fn closing_waits_for_writes_under_way(case: Case) -> Outcome {
@@ -47,7 +47,7 @@ pub(super) async fn closing_waits_for_writes_under_way(case: Case) -> Outcome {
         .await;
         for (what, outcome) in [("the write under way", written), ("close", closed)] {
             if let Some(Err(error)) = outcome {
-                return Err(super::Failure(format!("{what}: {error}")));
+                return Err(super::Failure(format!("{what}: {}", Chain(&error))));
             }
         }
     }

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::Result;
+use crate::{Chain, Result};
 
 /// What a storage does in the background: collects expired rows, and looks at its server's clock again.
 pub(crate) trait Upkeep: Send + Sync + 'static {
@@ -103,7 +103,7 @@ async fn keep_up<U: Upkeep>(upkeep: Weak<U>, every: Duration, stop: &Stop) {
                 Ok(true) => tokio::task::yield_now().await,
                 Ok(false) => break,
                 Err(error) => {
-                    tracing::warn!(storage = storage.location(), %error, "collecting expired entries failed");
+                    tracing::warn!(storage = storage.location(), error = %Chain(&error), "collecting expired entries failed");
                     break;
                 }
             }

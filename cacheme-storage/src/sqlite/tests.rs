@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::{Acquire, Bytes, Filled, LeaseToken, RemoteStorage, Storage};
+use crate::{Acquire, Bytes, Chain, Filled, LeaseToken, RemoteStorage, Storage};
 
 /// A directory for databases, removed in the end.
 struct Directory(PathBuf);
@@ -160,13 +160,8 @@ async fn an_absent_table_says_what_to_run() {
         .connect()
         .await
         .unwrap();
-    let error = storage
-        .as_remote()
-        .unwrap()
-        .connect()
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = storage.as_remote().unwrap().connect().await.unwrap_err();
+    let error = Chain(&error).to_string();
     assert!(
         error.contains("table `cacheme` does not exist; run: CREATE TABLE"),
         "{error}"
@@ -196,7 +191,8 @@ async fn a_table_of_another_shape_is_refused() {
         .await
         .unwrap();
     let storage = Sqlite::builder().pool(pool.clone()).build().unwrap();
-    let error = storage.connect().await.unwrap_err().to_string();
+    let error = storage.connect().await.unwrap_err();
+    let error = Chain(&error).to_string();
     assert!(
         error.contains("table `cacheme` has another shape (body BLOB, key TEXT)"),
         "{error}"
@@ -219,7 +215,7 @@ async fn a_dropped_table_is_trouble_once() {
     storage.set(&[entry(b"a", "v", None)]).await.unwrap();
     run(&storage, "DROP TABLE cacheme").await;
     let error = storage.get(&[b"a"]).await.unwrap_err();
-    assert!(error.to_string().contains("no such table"), "{error}");
+    assert!(Chain(&error).to_string().contains("no such table"), "{error}");
     assert_eq!(storage.get(&[b"a"]).await.unwrap(), [None]);
 }
 

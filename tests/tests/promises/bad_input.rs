@@ -5,6 +5,7 @@ use std::time::Duration;
 use cacheme::{
     Bincode, BoxError, Cacheme, DynamicKind, Error, KeyWriter, Load, LoadContext, Node, Policy, Storage,
 };
+use cacheme_storage::Chain;
 use redis::AsyncCommands as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -309,7 +310,7 @@ async fn a_redis_that_is_stopped_before_start_up_is_named_without_its_password()
     let storage = Storage::open(&url).unwrap();
     assert!(!format!("{storage:?}").contains("hunter2"));
     let error = cacheme.register_storage("remote", storage).await.unwrap_err();
-    let told = error.to_string();
+    let told = Chain(&error).to_string();
     assert!(
         matches!(&error, Error::Unreached { name, .. } if name == "remote"),
         "{told}"
@@ -334,7 +335,7 @@ async fn a_redis_that_is_stopped_before_start_up_is_named_without_its_password()
         .register_storage("remote", Storage::open(&wrong).unwrap())
         .await
         .unwrap_err();
-    assert!(!error.to_string().contains("hunter3"), "{error}");
+    assert!(!Chain(&error).to_string().contains("hunter3"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use cacheme_storage::{Acquire, Bytes, Error, LeaseToken, RemoteStorage};
+use cacheme_storage::{Acquire, Bytes, Chain, Error, LeaseToken, RemoteStorage};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tests::{Proxy, mariadb, mongodb, postgres, redis};
 
@@ -52,7 +52,7 @@ async fn waits(storage: &dyn RemoteStorage, hold: impl AsyncFnOnce(), let_go: im
     for (number, refused) in refused.into_iter().enumerate() {
         let error = refused.expect_err("a closed storage serves");
         assert!(
-            matches!(error, Error::Unreachable { .. }) && error.to_string().contains("was closed"),
+            matches!(error, Error::Unreachable { .. }) && Chain(&error).to_string().contains("was closed"),
             "call {number}: {error}"
         );
     }

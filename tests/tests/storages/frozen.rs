@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use cacheme::{Error, Storage};
+use cacheme_storage::Chain;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tests::{RedisCluster, RedisSentinels, Server, mariadb, mongodb_on_disk, postgres, redis};
 
@@ -31,7 +32,7 @@ async fn freezes_dies_and_comes_back(servers: &mut [&mut Server], url: &str, kee
         assert_eq!(caller.await.unwrap(), number * number);
     }
     let error = cacheme.invalidate(&Square { number: 2 }).await.unwrap_err();
-    let said = error.to_string();
+    let said = Chain(&error).to_string();
     assert!(matches!(error, Error::NotInvalidated { .. }), "{error:?}");
     assert!(
         said.contains("`remote`") && said.contains("did not answer within"),
@@ -43,7 +44,8 @@ async fn freezes_dies_and_comes_back(servers: &mut [&mut Server], url: &str, kee
         start_of_freeze.elapsed()
     );
     let (early, registered) = start("trouble", Storage::open(url).unwrap()).await;
-    let error = registered.unwrap_err().to_string();
+    let error = registered.unwrap_err();
+    let error = Chain(&error).to_string();
     let silent = ["did not answer within", "cannot be reached"];
     assert!(
         error.contains("`remote`") && silent.iter().any(|cause| error.contains(cause)),
@@ -60,17 +62,15 @@ async fn freezes_dies_and_comes_back(servers: &mut [&mut Server], url: &str, kee
 
     servers.iter_mut().for_each(|server| server.kill());
     loads_in_trouble(&cacheme, 2).await;
-    let error = cacheme
-        .invalidate(&Square { number: 3 })
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = cacheme.invalidate(&Square { number: 3 }).await.unwrap_err();
+    let error = Chain(&error).to_string();
     assert!(
         error.contains("cannot be reached") || error.contains("did not answer"),
         "{error}"
     );
     let (late, registered) = start("trouble", Storage::open(url).unwrap()).await;
-    let error = registered.unwrap_err().to_string();
+    let error = registered.unwrap_err();
+    let error = Chain(&error).to_string();
     assert!(error.contains("cannot be reached"), "{error}");
     servers.iter_mut().for_each(|server| server.restart());
     recovers(&cacheme, 2).await;
@@ -141,11 +141,8 @@ async fn t1_sqlite_locked_by_another_process_costs_a_bounded_wait() {
     let pool = SqlitePoolOptions::new().connect_lazy_with(options);
     let lock = pool.begin_with("BEGIN EXCLUSIVE").await.unwrap();
     goes_on_reading(&cacheme, 1_000, 2).await;
-    let error = cacheme
-        .invalidate(&Square { number: 1_000 })
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = cacheme.invalidate(&Square { number: 1_000 }).await.unwrap_err();
+    let error = Chain(&error).to_string();
     assert!(error.contains("did not answer within"), "{error}");
     lock.rollback().await.unwrap();
     eventually("the old value goes", async || {

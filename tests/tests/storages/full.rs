@@ -6,7 +6,7 @@
 //! primary for reads as well.
 
 use cacheme::{Cacheme, Error, Storage};
-use cacheme_storage::Sqlite;
+use cacheme_storage::{Chain, Sqlite};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tests::{RedisCluster, RedisSentinels, mariadb, mongodb, postgres, postgres_standby, redis};
 
@@ -20,7 +20,7 @@ use super::{eventually, open};
 /// An invalidation says that it did not reach the storage, and why.
 async fn does_not_invalidate(cacheme: &Cacheme, number: u64, cause: &str) {
     let error = cacheme.invalidate(&Square { number }).await.unwrap_err();
-    let said = error.to_string();
+    let said = Chain(&error).to_string();
     assert!(matches!(error, Error::NotInvalidated { .. }), "{error:?}");
     assert!(said.contains("`remote`") && said.contains(cause), "{said}");
     assert!(!format!("{said} {error:?}").contains("sEcReT"), "{error:?}");
@@ -113,8 +113,8 @@ async fn t1_t3_a_postgres_that_takes_no_writes_goes_on_answering() {
     let error = open(&postgres_url(&server, ""))
         .set(&[super::entry(b"k", "v", None)])
         .await
-        .unwrap_err()
-        .to_string();
+        .unwrap_err();
+    let error = Chain(&error).to_string();
     assert!(
         error.contains("refused") && error.contains("No space left"),
         "{error}"

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cacheme_storage::{
-    Acquire, Acquired, Bytes, Error, Filled, LeaseToken, MySql, RemoteEntry, RemoteStorage,
+    Acquire, Acquired, Bytes, Chain, Error, Filled, LeaseToken, MySql, RemoteEntry, RemoteStorage,
 };
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{AssertSqlSafe, Executor, MySqlPool};
@@ -245,7 +245,7 @@ async fn mysql_collects_expired_rows_and_makes_its_table_anew() {
     assert_eq!(storage.get(&[b"stays"]).await.unwrap(), [Some("v".into())]);
     run(&pool, "DROP TABLE cacheme").await;
     let error = storage.get(&[b"stays"]).await.unwrap_err();
-    assert!(error.to_string().contains("doesn't exist"), "{error}");
+    assert!(Chain(&error).to_string().contains("doesn't exist"), "{error}");
     assert_eq!(
         storage.get(&[b"stays"]).await.unwrap(),
         [None],
@@ -253,5 +253,5 @@ async fn mysql_collects_expired_rows_and_makes_its_table_anew() {
     );
     storage.close().await.unwrap();
     let error = storage.get(&[b"stays"]).await.unwrap_err();
-    assert!(error.to_string().contains("was closed"), "{error}");
+    assert!(Chain(&error).to_string().contains("was closed"), "{error}");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cacheme::{Cacheme, Storage};
-use cacheme_storage::{Error, MongoDb, MySql, Postgres, Sqlite};
+use cacheme_storage::{Chain, Error, MongoDb, MySql, Postgres, Sqlite};
 use mongodb::Client;
 use mongodb::options::ClientOptions;
 use sqlx::pool::PoolOptions;
@@ -38,7 +38,7 @@ async fn is_trouble(storage: &Storage, cacheme: &Cacheme) {
         let remote = storage.as_remote().unwrap();
         let error = remote.get(&[b"k"]).await.unwrap_err();
         assert!(
-            matches!(error, Error::Unreachable { .. }) && error.to_string().contains("timed out"),
+            matches!(error, Error::Unreachable { .. }) && Chain(&error).to_string().contains("timed out"),
             "{error}"
         );
     };

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use cacheme_storage::{Acquire, Acquired, Bytes, LeaseToken, Postgres, RemoteEntry, RemoteStorage};
+use cacheme_storage::{Acquire, Acquired, Bytes, Chain, LeaseToken, Postgres, RemoteEntry, RemoteStorage};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -140,7 +140,7 @@ async fn postgres_collects_expired_rows_and_keeps_large_values() {
     assert_eq!(storage.get(&[b"large"]).await.unwrap(), [Some(value)]);
     run(&pool, "DROP TABLE cacheme").await;
     let error = storage.get(&[b"a"]).await.unwrap_err();
-    assert!(error.to_string().contains("does not exist"), "{error}");
+    assert!(Chain(&error).to_string().contains("does not exist"), "{error}");
     assert_eq!(
         storage.get(&[b"a"]).await.unwrap(),
         [None],

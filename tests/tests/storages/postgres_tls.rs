@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
-use cacheme_storage::conformance;
+use cacheme_storage::{Chain, conformance};
 use tests::postgres;
 
 use super::open;
@@ -27,7 +27,10 @@ async fn postgres_over_tls_conforms_and_is_told_from_impostors() {
 
     let (port, ca) = (server.port(), certificates.dir.path().join("ca.pem"));
     let url = |host: &str, options: &str| format!("postgres://postgres@{host}:{port}/postgres?{options}");
-    let refusal = async |url: &str| open(url).connect().await.expect_err(url).to_string();
+    let refusal = async |url: &str| {
+        let error = open(url).connect().await.expect_err(url);
+        Chain(&error).to_string()
+    };
     let clear = refusal(&url("localhost", "sslmode=disable")).await;
     assert!(
         clear.contains("refused") && clear.contains("no encryption"),

@@ -3,7 +3,7 @@
 //! What cannot be wrong: SQLite has no users, and a database of MongoDB is there as soon as somebody may write to it.
 
 use cacheme::{Cacheme, Error, Storage};
-use cacheme_storage::Sqlite;
+use cacheme_storage::{Chain, Sqlite};
 use mongodb::Client;
 use mongodb::bson::doc;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
@@ -37,7 +37,7 @@ async fn refused(storage: Storage, causes: &[&str]) -> Refused {
     let location = storage.location();
     let (cacheme, registered) = start("trouble", storage).await;
     let error = registered.expect_err(&location);
-    let said = format!("{error}");
+    let said = Chain(&error).to_string();
     assert!(matches!(error, Error::Unreached { .. }), "{error:?}");
     assert!(said.contains("`remote`") && said.contains(&location), "{said}");
     for cause in causes {
@@ -94,11 +94,8 @@ async fn redis_refuses(ports: &[u16], at: impl Fn(&str) -> String) {
     goes_on_reading(&reader, 5, 600).await;
     let other = working("trouble", &at("other:sEcReT@")).await;
     loads_in_trouble(&other, 5).await;
-    let error = reader
-        .invalidate(&Square { number: 5 })
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = reader.invalidate(&Square { number: 5 }).await.unwrap_err();
+    let error = Chain(&error).to_string();
     assert!(
         error.contains("`remote`") && error.contains("permissions"),
         "{error}"
@@ -365,11 +362,8 @@ async fn t1_t3_sqlite_that_refuses_is_named_and_done_without() {
     let (reader, registered) = start("trouble", read_only()).await;
     registered.unwrap();
     goes_on_reading(&reader, 3, 600).await;
-    let error = reader
-        .invalidate(&Square { number: 3 })
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = reader.invalidate(&Square { number: 3 }).await.unwrap_err();
+    let error = Chain(&error).to_string();
     assert!(
         error.contains("`remote`") && error.contains("readonly"),
         "{error}"

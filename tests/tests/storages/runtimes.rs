@@ -1,5 +1,6 @@
 //! A storage is used from one tokio runtime after the other, as tests and command-line programs do.
 
+use cacheme_storage::Chain;
 use tests::{Kind, RedisCluster, shared_url};
 
 use super::{entry, open};
@@ -24,7 +25,7 @@ fn serves_several_runtimes(url: &str) {
     runtime().block_on(async {
         storage.close().await.unwrap();
         let error = storage.get(&[b"runtimes"]).await.unwrap_err();
-        assert!(error.to_string().contains("was closed"), "{error}");
+        assert!(Chain(&error).to_string().contains("was closed"), "{error}");
     });
 }
 

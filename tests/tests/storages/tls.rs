@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use cacheme_storage::Chain;
 use tests::{Server, mariadb, mongodb_on_disk};
 
 use super::redis_tls::certificates;
@@ -28,7 +29,8 @@ async fn works(url: &str) {
 }
 
 async fn is_refused(url: &str, why: &str) {
-    let error = open(url).connect().await.unwrap_err().to_string();
+    let error = open(url).connect().await.unwrap_err();
+    let error = Chain(&error).to_string();
     assert!(error.contains(why), "{url}: {error}");
 }
 
