@@ -188,12 +188,7 @@ impl<N: Node> Batch<N> {
         self.items.iter().any(|item| item.lead.is_some())
     }
 
-    /// Says that a load begins that this crate does not bound: those who wait are patient for the node's `load_timeout`.
-    pub(crate) fn loading(&self) {
-        self.extend(self.kind.info.load_timeout);
-    }
-
-    /// Says that we are alive: whoever drives us is waited for anew. `step` bounds what is done next, which begins at the
+    /// The same before a step of our own that others wait for as well. `step` bounds what is done next, which begins at the
     /// moment that this gives.
     fn alive(&mut self, step: Duration) -> Instant {
         let patience = self.kind.info.load_timeout;
@@ -261,9 +256,9 @@ impl<N: Node> Batch<N> {
         })
     }
 
-    /// Lets those who wait be patient for `time` from now on.
-    pub(crate) fn extend(&self, time: Duration) {
-        self.extend_until(Instant::now() + time);
+    /// Says that we are alive: those who wait are patient for the node's `load_timeout` from now on.
+    pub(crate) fn extend(&self) {
+        self.extend_until(Instant::now() + self.kind.info.load_timeout);
     }
 
     fn extend_until(&self, patience: Instant) {

@@ -20,7 +20,6 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -362,9 +361,6 @@ impl Missed {
     }
 }
 
-/// What a load in the background gets on top of its bounds before it is taken for dead.
-const GRACE: Duration = Duration::from_secs(1);
-
 /// How often a call leads a flight that its runtime then drops, before it is the runtime that is taken for dead.
 pub(crate) const LED_IN_VAIN: usize = 3;
 
@@ -374,7 +370,7 @@ pub(crate) const LED_IN_VAIN: usize = 3;
 fn load_and_land<N: Load>(cacheme: Cacheme, mut batch: Batch<N>) -> BoxFuture<'static, ()> {
     let loading = async move {
         loop {
-            batch.extend(batch.kind().background_patience() + GRACE);
+            batch.extend();
             let Some(items) = batch.advance().await else {
                 return;
             };
@@ -387,7 +383,7 @@ fn load_and_land<N: Load>(cacheme: Cacheme, mut batch: Batch<N>) -> BoxFuture<'s
             let loaded = {
                 let load = AssertUnwindSafe(load(&cacheme, &batch, &items)).catch_unwind();
                 let load = pin!(tokio::time::timeout(bound, load));
-                batch.renewing(&items, load).await
+                batch.driving(&items, load).await
             };
             let answers = match loaded {
                 Ok(Ok(answers)) => answers,

@@ -205,16 +205,6 @@ impl<N: Node> Kind<N> {
         self.doorkeeper.as_ref().is_none_or(|seen| !seen.insert(key))
     }
 
-    /// How long flights of this kind may be waited for in sum where the runtime itself drives them: the load, the
-    /// wait for the load of another process, and what storages may take.
-    pub(crate) fn background_patience(&self) -> Duration {
-        let remote = |tier: &Tier| match &tier.storage {
-            TierStorage::Local(_) => Duration::ZERO,
-            TierStorage::Remote(remote) => remote.timeout * 4 + remote.lease.unwrap_or_default(),
-        };
-        self.info.load_timeout * 2 + self.tiers.iter().map(remote).sum::<Duration>()
-    }
-
     /// The local tiers behind this remote one: what they hold is older than what is found there, and must not be found after it.
     pub(crate) fn local_behind(&self, at: usize) -> impl Iterator<Item = &dyn LocalStorage> {
         let behind = match self.tiers[at].storage {

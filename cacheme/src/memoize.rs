@@ -186,7 +186,7 @@ impl Cacheme {
                 };
                 return R::from_result(Ok(value));
             };
-            batch.loading();
+            batch.extend();
             let loaded = {
                 let load = pin!(AssertUnwindSafe(load()).catch_unwind());
                 batch.renewing(&[0], load).await

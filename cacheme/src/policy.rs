@@ -89,6 +89,9 @@ pub struct Tier {
     pub ttl: Option<Duration>,
 }
 
+/// The longest that a load or a lease may last: whoever waits for it adds and multiplies.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 impl<V> Policy<V> {
     /// How long a load may take when nothing else is said.
     pub const DEFAULT_LOAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -136,18 +139,18 @@ impl<V> Policy<V> {
         self
     }
 
-    /// Bounds a load, [30 s](Self::DEFAULT_LOAD_TIMEOUT) when nothing is said.
+    /// Bounds a load, [30 s](Self::DEFAULT_LOAD_TIMEOUT) when nothing is said. A year is the longest bound.
     #[must_use]
     pub fn load_timeout(mut self, bound: Duration) -> Self {
-        self.info.load_timeout = bound;
+        self.info.load_timeout = bound.min(LONGEST);
         self
     }
 
     /// Sets how long the lease of a load lasts, [5 s](Self::DEFAULT_LEASE) when nothing is said; with `None` processes
-    /// that share a remote storage do not wait for each other.
+    /// that share a remote storage do not wait for each other. A year is the longest time.
     #[must_use]
     pub fn lease(mut self, time: Option<Duration>) -> Self {
-        self.info.lease = time;
+        self.info.lease = time.map(|time| time.min(LONGEST));
         self
     }
 
@@ -325,6 +328,13 @@ impl NodeInfo {
         }
         normalised + rest
     }
+}
+
+/// When what lives for `ttl` from `now_ms` on expires, in milliseconds; `None` is never.
+pub(crate) fn expires_ms(now_ms: u64, ttl: Option<Duration>) -> Option<u64> {
+    // What overflows is for ever.
+    let ttl_ms = u64::try_from(ttl?.as_millis()).ok()?;
+    now_ms.checked_add(ttl_ms.max(1))
 }
 
 /// A ttl times a [`spread`](NodeInfo::spread). The longest times there are cannot be multiplied, not even by 1.

@@ -19,7 +19,7 @@ use crate::kind::{Kind, Outcome, RemoteTier, Stored, Tier, TierStorage};
 use crate::load::Load;
 use crate::node::Node;
 use crate::owed::{AFTER_FAILURE, owe};
-use crate::policy::shortened;
+use crate::policy::{expires_ms, shortened};
 use crate::stats::count;
 
 impl Cacheme {
@@ -118,7 +118,8 @@ impl Cacheme {
         let kind = Arc::clone(self.kind_of(node)?);
         let key: FullKey = kind.full_key(node).as_bytes().into();
         for _ in 0..LED_IN_VAIN {
-            let patience = Instant::now() + kind.info.load_timeout + kind.storing_patience() * 2;
+            // What is being stored is waited for first.
+            let patience = Instant::now() + kind.info.load_timeout.max(kind.storing_patience() * 2);
             let (lead, older) = kind.flights.supersede(&key, Work::Load, patience);
             let flight = Arc::clone(lead.flight());
             let mut batch = Batch::stealing(Arc::clone(&kind), [(lead, node.clone())]);
@@ -283,7 +284,7 @@ async fn set<N: Node>(
     let (lead, older) = kind.flights.supersede(
         &key,
         Work::Set,
-        Instant::now() + kind.info.load_timeout + kind.storing_patience() * 3,
+        Instant::now() + kind.info.load_timeout.max(kind.storing_patience() * 3),
     );
     // Whoever comes after us waits until we are done, so that our value never lands on theirs: we store it even when we
     // are fenced by then.
@@ -327,7 +328,7 @@ async fn set_remote<N: Node>(
 ) -> cacheme_storage::Result<()> {
     let debt = tier.owed.number(key);
     let now_ms = remote.storage.now_ms();
-    let expires_ms = ttl.map(|ttl| now_ms.saturating_add(ttl.as_millis().max(1) as u64));
+    let expires_ms = expires_ms(now_ms, ttl);
     let bytes = match ttl {
         Some(Duration::ZERO) => None,
         _ => kind.encode(tier, key, value, now_ms, expires_ms),

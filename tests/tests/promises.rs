@@ -10,6 +10,8 @@ mod bus;
 mod consistency;
 #[path = "promises/errors.rs"]
 mod errors;
+#[path = "promises/extremes.rs"]
+mod extremes;
 #[path = "promises/fences.rs"]
 mod fences;
 #[path = "promises/loading.rs"]

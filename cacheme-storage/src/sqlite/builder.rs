@@ -62,7 +62,7 @@ impl SqliteBuilder {
         };
         builder.options.take(url, false)?;
         if let Some(timeout) = url.take_duration("busy_timeout")? {
-            builder.busy_timeout = timeout;
+            builder = builder.busy_timeout(timeout);
         }
         Ok(builder)
     }
@@ -95,9 +95,10 @@ impl SqliteBuilder {
         connections,
     }
 
-    /// How long a statement waits for the lock of another process.
+    /// How long a statement waits for the lock of another process. A day is the longest.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
-        self.busy_timeout = timeout;
+        // SQLite counts it in milliseconds, of which it takes 2^31.
+        self.busy_timeout = timeout.min(Duration::from_secs(24 * 60 * 60));
         self
     }
 

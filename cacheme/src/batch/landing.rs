@@ -15,7 +15,7 @@ use crate::flight::FullKey;
 use crate::kind::{RemoteTier, Tier, TierStorage};
 use crate::node::Node;
 use crate::owed::owe;
-use crate::policy::shortened;
+use crate::policy::{expires_ms, shortened};
 use crate::stats::count;
 
 /// A value on its way into the tiers before the one where it was found.
@@ -181,7 +181,7 @@ impl<N: Node> Batch<N> {
             if !landing.accepted || landing.from == Origin::Local || barred || ttl == Some(Duration::ZERO) {
                 continue;
             }
-            let expires_ms = ttl.map(|ttl| now_ms.saturating_add(ttl.as_millis().max(1) as u64));
+            let expires_ms = expires_ms(now_ms, ttl);
             if let Some(value) = self
                 .kind
                 .encode(tier, item.key(), &landing.value, now_ms, expires_ms)

@@ -71,22 +71,47 @@ impl<N: Node> Batch<N> {
         }
     }
 
-    /// Runs the load of `items`, and renews their leases as long as it takes.
-    pub(crate) async fn renewing<F: Future>(&self, items: &[usize], mut load: Pin<&mut F>) -> F::Output {
-        let leases = (0..self.kind.tiers.len()).filter_map(|at| self.renewed(items, at));
-        let Some(pause) = leases.map(|lease| lease / 3).min() else {
-            return load.await;
-        };
+    /// Runs a load of `items` that this crate does not bound, and renews their leases as long as it takes.
+    pub(crate) async fn renewing<F: Future>(&self, items: &[usize], load: Pin<&mut F>) -> F::Output {
+        match self.renewal(items) {
+            Some(pause) => self.beating(items, pause, load, || {}).await,
+            None => load.await,
+        }
+    }
+
+    /// The same for a load that is bounded, and so may be waited for as long as somebody drives it.
+    pub(crate) async fn driving<F: Future>(&self, items: &[usize], load: Pin<&mut F>) -> F::Output {
+        // Half of the time for which others are patient is left whenever the load ends, for what comes of it to be told.
+        let pause = self.kind.info.load_timeout / 2;
+        let pause = self.renewal(items).map_or(pause, |renewal| renewal.min(pause));
+        self.beating(items, pause, load, || self.extend()).await
+    }
+
+    /// Runs the load of `items`; calls `beat` and renews their leases after each `pause`.
+    async fn beating<F: Future>(
+        &self,
+        items: &[usize],
+        pause: Duration,
+        mut load: Pin<&mut F>,
+        beat: impl Fn(),
+    ) -> F::Output {
         loop {
             // Most loads end before the first renewal.
             if let Ok(loaded) = tokio::time::timeout(pause, load.as_mut()).await {
                 return loaded;
             }
+            beat();
             let renewals = Box::pin(self.renew(items));
             if let Either::Left((loaded, _)) = select(load.as_mut(), renewals).await {
                 return loaded;
             }
         }
+    }
+
+    /// How often leases of `items` are to be renewed, if they hold any that can be.
+    fn renewal(&self, items: &[usize]) -> Option<Duration> {
+        let leases = (0..self.kind.tiers.len()).filter_map(|at| self.renewed(items, at));
+        leases.map(|lease| lease / 3).min()
     }
 
     /// The time of the leases of one tier, if it renews them and `items` hold any.

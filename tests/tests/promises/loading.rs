@@ -410,6 +410,83 @@ async fn l3_a_get_that_nobody_polls_while_it_reads_a_tier_is_taken_over() {
     }
 }
 
+/// A node in memory whose loads may take two seconds.
+#[derive(Node, Clone)]
+#[node(
+    key = "slow-local:{id}",
+    value = u64,
+    tier(storage = "local", ttl = "60s"),
+    load = load_slow_local,
+    load_timeout = "2s"
+)]
+struct SlowLocal {
+    id: u64,
+    #[node(skip)]
+    source: Source,
+}
+
+async fn load_slow_local(node: &SlowLocal, _cx: &mut LoadContext<SlowLocal>) -> Result<u64, NoSource> {
+    node.source.load(node.id).await
+}
+
+fn paused() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().start_paused(true).build().unwrap()
+}
+
+#[test]
+fn l3_a_runtime_that_nobody_drives_holds_others_up_for_the_load_timeout_at_most() {
+    for call in ["get", "get_all", "refresh", "get_with"] {
+        let stuck = paused();
+        let (world, node, source) = stuck.block_on(async {
+            let (world, source) = (World::new().await, Source::default());
+            let node = |id| SlowLocal {
+                id,
+                source: source.clone(),
+            };
+            let gate = source.hold();
+            let (cacheme, asked, second, from) = (world.cacheme.clone(), node(1), node(2), source.clone());
+            tokio::spawn(async move {
+                match call {
+                    "get" => drop(cacheme.get(&asked).await),
+                    "get_all" => drop(cacheme.get_all(&[asked, second]).await),
+                    "refresh" => drop(cacheme.refresh(&asked).await),
+                    _ => drop(cacheme.get_with(&asked, || from.load(1)).await),
+                }
+            });
+            gate.reached().await;
+            settle().await;
+            gate.open();
+            (world, node(1), source)
+        });
+        source.bump();
+        let (value, took) = paused().block_on(timed(world.cacheme.get(&node)));
+        assert_eq!(value.unwrap(), 1_001, "{call}");
+        assert!(took <= LOAD_TIMEOUT, "{call}: {took:?}");
+        // Driven again at last, the load that was stuck stores nothing.
+        stuck.block_on(settle());
+        let value = stuck.block_on(world.cacheme.get(&node));
+        assert_eq!(value.unwrap(), 1_001, "{call}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn l3_a_load_that_somebody_drives_is_waited_for_until_it_ends() {
+    let (world, source) = (World::new().await, Source::default());
+    let gate = source.hold();
+    let callers = [(); 2].map(|()| {
+        let (cacheme, source) = (world.cacheme.clone(), source.clone());
+        tokio::spawn(async move { cacheme.get(&SlowLocal { id: 1, source }).await })
+    });
+    gate.reached().await;
+    tokio::time::sleep(LOAD_TIMEOUT - Duration::from_millis(1)).await;
+    gate.open();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap().unwrap(), 1_000);
+    }
+    assert_eq!(source.loads(), 1);
+}
+
 /// A node whose loader asks for the node itself.
 #[derive(Node, Clone)]
 #[node(key = "itself", value = u64, tier(storage = "local", ttl = "60s"), load = load_itself, load_timeout = "1s")]

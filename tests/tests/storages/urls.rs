@@ -1,6 +1,11 @@
 //! What `Storage::open` says about URLs that cannot be right.
 
-use cacheme_storage::{Error, Storage};
+use std::time::Duration;
+
+use cacheme_storage::{Acquire, Bytes, Error, LeaseToken, Storage};
+use tests::{Kind, shared_url};
+
+use crate::{entry, open};
 
 /// For each scheme a URL that works, and all its options.
 const SCHEMES: [(&str, &str); 15] = [
@@ -156,5 +161,54 @@ async fn hosts_and_paths_that_cannot_be_say_so() {
 #[tokio::test]
 async fn the_longest_timeout_is_a_day() {
     let storage = Storage::open("redis://h?timeout=500000000y").unwrap();
-    assert_eq!(storage.timeout(), std::time::Duration::from_secs(86_400));
+    assert_eq!(storage.timeout(), Duration::from_secs(86_400));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l3_no_option_and_no_time_is_too_long() {
+    const AGE: &str = "500000000y";
+    let directory = tempfile::tempdir().unwrap();
+    let sql = format!("acquire_timeout={AGE}&purge={AGE}");
+    for (url, options) in [
+        (shared_url(Kind::Redis), String::new()),
+        (shared_url(Kind::Postgres), sql.clone()),
+        (shared_url(Kind::MySql), sql.clone()),
+        (shared_url(Kind::MongoDb), format!("acquire_timeout={AGE}")),
+        ("sqlite://:memory:".into(), format!("busy_timeout={AGE}&{sql}")),
+        (
+            format!("sqlite://{}/cache.db", directory.path().display()),
+            format!("busy_timeout={AGE}&{sql}"),
+        ),
+    ] {
+        let storage = open(&with(&url, &format!("timeout={AGE}&{options}")));
+        storage.connect().await.expect(&url);
+        for (number, time) in [Duration::MAX, Duration::MAX / 2, Duration::from_secs(1 << 61)]
+            .iter()
+            .enumerate()
+        {
+            let (value, lease) = (format!("longest:{number}"), format!("longest-lease:{number}"));
+            let (value, lease) = (value.as_bytes(), lease.as_bytes());
+            storage.remove(&[value, lease]).await.expect(&url);
+            storage
+                .set(&[entry(value, "a value", Some(*time))])
+                .await
+                .expect(&url);
+            let (token, other) = (LeaseToken(1), LeaseToken(2));
+            let request = Acquire::new(token, *time);
+            let granted = storage.acquire(&[lease], &request).await.expect(&url);
+            assert!(granted[0].is_granted(), "{url}: {granted:?}");
+            storage.renew(&[lease], token, *time).await.expect(&url);
+            let busy = storage.acquire(&[lease], &Acquire::new(other, *time)).await;
+            assert!(!busy.expect(&url)[0].is_granted(), "{url}");
+            let found = storage.get(&[value, lease]).await.expect(&url);
+            assert_eq!(found, [Some(Bytes::from("a value")), None], "{url}");
+            storage
+                .fill(&[entry(lease, "filled", Some(*time))], token)
+                .await
+                .expect(&url);
+            let found = storage.get(&[lease]).await.expect(&url);
+            assert_eq!(found, [Some(Bytes::from("filled"))], "{url}");
+        }
+        storage.close().await.expect(&url);
+    }
 }
