@@ -8,6 +8,7 @@ mod error;
 mod facts;
 mod lease;
 mod link;
+mod live;
 mod sentinel;
 mod servers;
 mod slots;

@@ -36,6 +36,8 @@ mod postgres_tls;
 mod redis;
 #[path = "storages/redis_cluster.rs"]
 mod redis_cluster;
+#[path = "storages/redis_moved.rs"]
+mod redis_moved;
 #[path = "storages/redis_sentinel.rs"]
 mod redis_sentinel;
 #[path = "storages/redis_tls.rs"]

@@ -107,7 +107,9 @@ impl RedisBuilder {
     }
 
     /// A connection that the application has and that finds another by itself. Its own settings hold: it gives up on an
-    /// answer after its `response_timeout`, 500 ms unless told. It cannot listen, so there is no bus.
+    /// answer after its `response_timeout`, 500 ms unless told. It cannot listen, so there is no bus. It stays with a server
+    /// that was demoted until that closes the connection: behind an address that moves at a fail-over, prefer
+    /// [`client`](Self::client).
     pub fn manager(mut self, manager: ConnectionManager) -> Self {
         self.place = Place::Manager(manager);
         self

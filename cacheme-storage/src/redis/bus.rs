@@ -3,9 +3,11 @@
 //! In a cluster, messages are published and listened for on the server that has the slot of the channel's name, so they
 //! depend on that server alone, as values do; should the slot move, the servers pass them on.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::{Either, select};
 use redis::{Cmd, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::time::timeout;
 
@@ -60,19 +62,26 @@ impl Redis {
         channel: &Channel,
         hear: &mut (dyn for<'a> FnMut(Heard<'a>) + Send),
     ) -> RedisResult<()> {
-        let connecting = async { self.servers.of(channel.0.as_bytes()).await?.pubsub().await };
-        let (mut sink, mut messages) = timeout(LIMIT, connecting).await.map_err(timed_out)??.split();
+        let link = self.servers.of(channel.0.as_bytes()).await?;
+        // What is known of the server is as new as the connection.
+        timeout(LIMIT, link.look()).await.map_err(timed_out)??;
+        let mut generation = link.generation();
+        let (mut sink, mut messages) = timeout(LIMIT, link.pubsub()).await.map_err(timed_out)??.split();
         let subscribing = sink.subscribe(&channel.0);
         timeout(LIMIT, subscribing).await.map_err(timed_out)??;
         hear(Heard::Joined);
         loop {
-            match timeout(QUIET, messages.next()).await {
-                Ok(Some(message)) => hear(Heard::Message(message.get_payload_bytes())),
-                Ok(None) => return Ok(()),
-                // A server that is frozen, or cut off, keeps its connections open.
+            let replaced = pin!(generation.changed());
+            match timeout(QUIET, select(messages.next(), replaced)).await {
+                Ok(Either::Left((Some(message), _))) => hear(Heard::Message(message.get_payload_bytes())),
+                Ok(Either::Left((None, _))) => return Ok(()),
+                Ok(Either::Right(_)) => return Err(replaced_server()),
+                // A server that is frozen, or cut off, keeps its connections open, and so does one that is no longer the
+                // one that others publish on.
                 Err(_) => {
                     let ping = sink.ping::<Value>();
                     timeout(QUIET, ping).await.map_err(timed_out)??;
+                    link.look_at_times();
                 }
             }
         }
@@ -93,4 +102,8 @@ impl Redis {
             _ => self.translate(error),
         }
     }
+}
+
+fn replaced_server() -> RedisError {
+    std::io::Error::other("another server answers at the address").into()
 }

@@ -297,7 +297,7 @@ fn changing() -> RedisError {
 impl Shared {
     fn link(&self, (host, port): &(String, u16)) -> RedisResult<Link> {
         let client = self.access.server(host, *port)?;
-        Ok(Link::new(Connector::Client(client), Arc::clone(&self.facts)))
+        Ok(Link::new(Connector::Node(client), Arc::clone(&self.facts)))
     }
 
     async fn current(&self) -> RedisResult<Arc<Map>> {

@@ -19,8 +19,10 @@ const ACKNOWLEDGE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How to get a connection to a server that takes writes.
 pub(super) enum Connector {
-    /// A server with a fixed address.
+    /// Whichever server is at an address.
     Client(Client),
+    /// A server of a cluster, which says itself who has a key.
+    Node(Client),
     /// Whichever server the sentinels say is the master.
     Sentinels(Sentinels),
     /// A connection that the application made; there is no other when it breaks.
@@ -32,7 +34,7 @@ pub(super) enum Connector {
 impl Connector {
     pub(super) async fn connect(&self) -> RedisResult<Wire> {
         Ok(Wire::Direct(match self {
-            Self::Client(client) => connect(client, CONNECT_LIMIT).await?,
+            Self::Client(client) | Self::Node(client) => connect(client, CONNECT_LIMIT).await?,
             Self::Sentinels(sentinels) => connect(&sentinels.master().await?, CONNECT_LIMIT).await?,
             Self::Given(connection) => {
                 let mut connection = connection.clone();
@@ -47,7 +49,7 @@ impl Connector {
     /// A connection that listens to channels.
     pub(super) async fn pubsub(&self) -> RedisResult<redis::aio::PubSub> {
         match self {
-            Self::Client(client) => client.get_async_pubsub().await,
+            Self::Client(client) | Self::Node(client) => client.get_async_pubsub().await,
             Self::Sentinels(sentinels) => sentinels.master().await?.get_async_pubsub().await,
             Self::Given(_) | Self::Managed(_) => Err((
                 redis::ErrorKind::InvalidClientConfig,
@@ -57,18 +59,14 @@ impl Connector {
         }
     }
 
-    /// Whether the answer says that this server is no longer the one to ask, and another connect would find the one
-    /// that is.
-    pub(super) fn is_demoted(&self, answer: &Value) -> bool {
-        let demoted = |answer: &Value| match answer {
-            Value::ServerError(error) => error.code() == "READONLY",
-            _ => false,
-        };
-        match (self, answer) {
-            (Self::Sentinels(_), Value::Array(answers)) => answers.iter().any(demoted),
-            (Self::Sentinels(_), answer) => demoted(answer),
-            _ => false,
-        }
+    /// Whether there is one connection only, which is the application's.
+    pub(super) fn is_fixed(&self) -> bool {
+        matches!(self, Self::Given(_) | Self::Managed(_))
+    }
+
+    /// Whether another connection may lead to a server that takes writes, where this one leads to a replica.
+    pub(super) fn is_left_by_replicas(&self) -> bool {
+        matches!(self, Self::Client(_) | Self::Sentinels(_))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What Redis and its driver report, in the words of this crate.
 
-use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind};
+use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind, Value};
 
 use crate::Error;
 
@@ -11,6 +11,23 @@ pub(super) fn refuses_writes(error: &ServerError) -> bool {
         error.code(),
         "OOM" | "READONLY" | "MISCONF" | "NOREPLICAS" | "NOPERM"
     )
+}
+
+/// Whether the server answers as a replica does, or one that becomes a replica: it takes no writes, lost its master, or loads
+/// the data of another.
+pub(super) fn turns_away(answer: &Value) -> bool {
+    let is_replica = |answer: &Value| match answer {
+        Value::ServerError(error) => {
+            matches!(error.code(), "READONLY" | "MASTERDOWN" | "LOADING")
+                // Before version 7, a script reports the error of a command within in its message.
+                || error.details().is_some_and(|details| details.contains("-READONLY"))
+        }
+        _ => false,
+    };
+    match answer {
+        Value::Array(answers) => answers.iter().any(is_replica),
+        answer => is_replica(answer),
+    }
 }
 
 /// The key holds a list, a hash or the like: nothing of ours.

@@ -1,4 +1,17 @@
-//! One connection to one server, shared by everybody and made anew when it breaks.
+//! One connection to one server, shared by everybody and made anew when it breaks, falls silent, or leads to a server that is
+//! no longer the one to ask.
+//!
+//! | what happens | what becomes of the connection |
+//! |---|---|
+//! | it breaks | the next one gets the requests once more |
+//! | a caller gives up on an answer | the server has a second to answer a `PING`, else it is given up |
+//! | it was idle, and the server does not answer soon | the next one gets the requests once more (`live.rs`) |
+//! | the server refuses as a replica does | the next one gets the request once more; see [`Shared::is_replica`] |
+//! | every ten seconds | a look at the address: if another server answers there by now, its connection takes over |
+//!
+//! After a fail-over behind one address, connections made before go on leading to the old server, which may answer reads for
+//! ever. So wherever a connection leads to another server than those before, the [`generation`](Link::generation) goes up,
+//! and connections that listen end as well.
 
 use std::io;
 use std::sync::Arc;
@@ -9,18 +22,27 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use redis::{Cmd, Pipeline, RedisResult, Value};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
-use super::connector::{Connector, Wire};
-use super::error::is_lost;
-use super::facts::Facts;
+use super::connector::Connector;
+use super::error::{is_lost, turns_away};
+use super::facts::{Facts, Identity};
+use super::live::Live;
 
 /// How long a failed attempt to connect speaks for those that follow, so that a server that is down or refuses us is
 /// not asked by every caller.
 const HOLD_OFF: Duration = Duration::from_millis(100);
+/// How long callers wait for a connection, counted from the beginning of the attempt. A server that is frozen accepts it and
+/// says nothing: callers who come later than this need not wait as well.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a server that accepted a connection may take to answer the first questions.
+const GREETING_LIMIT: Duration = Duration::from_secs(5);
 /// How long a server may leave a `PING` unanswered, once a caller has given up on it, before its connection is given up too.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
-/// How often the server is asked for its time.
-const CLOCK_REFRESH: Duration = Duration::from_secs(30);
+/// How often a look is taken at who answers at the address, and what time it is there.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How long a server that refuses as a replica does on a new connection too is left alone with further ones.
+const REPLICA_PAUSE: Duration = Duration::from_secs(1);
 
 /// One command, or many in one round trip.
 pub(super) enum Request {
@@ -42,20 +64,27 @@ pub(super) struct Link {
 struct Shared {
     connector: Connector,
     facts: Arc<Facts>,
-    live: ArcSwapOption<Wire>,
+    live: ArcSwapOption<Live>,
     /// Held for a moment, and only by those who find no connection.
     attempt: Mutex<Option<Attempt>>,
+    /// The server that connections lead to, as far as it says.
+    server: Mutex<Option<Identity>>,
+    /// Goes up when they lead to another.
+    generation: watch::Sender<u64>,
+    /// Until when the server counts as a replica by set-up, in milliseconds since `born`.
+    replica_until: AtomicU64,
     probing: OneAtATime,
-    /// When the clock was last asked for, in milliseconds since `born`.
-    clock_asked: AtomicU64,
+    /// When the last look was taken, in milliseconds since `born`.
+    looked: AtomicU64,
     born: Instant,
 }
 
-type Connected = RedisResult<Arc<Wire>>;
+type Connected = RedisResult<Arc<Live>>;
 
 /// An attempt to connect, under way or failed a moment ago.
 #[derive(Clone)]
 struct Attempt {
+    begun: tokio::time::Instant,
     outcome: watch::Receiver<Option<(Connected, Instant)>>,
 }
 
@@ -71,6 +100,15 @@ impl Attempt {
     }
 }
 
+/// What became of a request that a server turned away.
+enum Repeated {
+    No,
+    /// On another connection, after the server of this generation had turned it away.
+    After(u64),
+    /// On another connection, after the first was lost.
+    Lost,
+}
+
 impl Link {
     pub(super) fn new(connector: Connector, facts: Arc<Facts>) -> Self {
         Self {
@@ -79,15 +117,21 @@ impl Link {
                 facts,
                 live: ArcSwapOption::empty(),
                 attempt: Mutex::new(None),
+                server: Mutex::new(None),
+                generation: watch::Sender::new(0),
+                replica_until: AtomicU64::new(0),
                 probing: OneAtATime::default(),
-                clock_asked: AtomicU64::new(0),
+                looked: AtomicU64::new(0),
                 born: Instant::now(),
             }),
         }
     }
 
-    /// Makes sure that there is a connection that answers.
+    /// Makes sure that there is a connection that answers, however long that takes.
     pub(super) async fn connect(&self) -> RedisResult<()> {
+        if self.shared.live.load().is_none() {
+            self.connected(None).await?;
+        }
         let ping = self.send(&Request::One(redis::cmd("PING"))).await?;
         ping.extract_error().map(drop)
     }
@@ -97,35 +141,56 @@ impl Link {
     ///
     /// Whatever this storage sends can be sent twice: a lease taken by the first copy is granted to the second, and a
     /// fill done by the first is lost to the second, which costs no more than a value not kept nearby. So when the
-    /// connection breaks, a new one gets the request once more.
+    /// connection breaks, or the server turns the request away, a new one gets the request once more.
     ///
     /// Cancel safety: the server may or may not act on the request. That a caller gave up is taken as a hint that the
     /// server may no longer be there.
     pub(super) async fn send(&self, request: &Request) -> RedisResult<Value> {
-        let mut again = true;
+        let shared = &self.shared;
+        let mut repeated = Repeated::No;
         loop {
             let live = self.live().await?;
-            let unanswered = Unanswered {
-                shared: &self.shared,
-                live: &live,
-            };
-            let mut connection = Wire::clone(&live);
-            let answer = match request {
-                Request::One(command) => connection.send(command).await,
-                Request::Many(pipeline) => connection.send_all(pipeline).await.map(Value::Array),
+            let now_ms = shared.now_ms();
+            let unanswered = Unanswered { shared, live: &live };
+            let answer = match live.is_in_doubt(now_ms) && !shared.connector.is_fixed() {
+                false => live.send(request).await,
+                // Boxed, so that a request does not carry its space.
+                true => match Box::pin(live.try_send(request, now_ms)).await {
+                    Some(answer) => answer,
+                    None => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+                },
             };
             std::mem::forget(unanswered);
-            let broken = match &answer {
-                Err(error) => is_lost(error),
-                Ok(answer) => self.shared.connector.is_demoted(answer),
-            };
-            if !broken {
-                self.shared.refresh_clock(&live);
-                return answer;
-            }
-            self.shared.discard(&live);
-            if !std::mem::take(&mut again) {
-                return answer;
+            match &answer {
+                Err(error) if is_lost(error) => {
+                    shared.discard(&live);
+                    if !matches!(repeated, Repeated::No) {
+                        return answer;
+                    }
+                    repeated = Repeated::Lost;
+                }
+                Ok(answered) if shared.connector.is_left_by_replicas() && turns_away(answered) => {
+                    live.answered(now_ms);
+                    match repeated {
+                        Repeated::No if !shared.is_replica(now_ms) => {
+                            repeated = Repeated::After(*shared.generation.borrow());
+                            shared.discard(&live);
+                        }
+                        Repeated::After(_) => {
+                            shared.take_for_replica(now_ms);
+                            return answer;
+                        }
+                        Repeated::No | Repeated::Lost => return answer,
+                    }
+                }
+                _ => {
+                    if let Repeated::After(generation) = repeated {
+                        shared.give_up(generation);
+                    }
+                    live.answered(now_ms);
+                    shared.look_at_times(&live, now_ms);
+                    return answer;
+                }
             }
         }
     }
@@ -133,6 +198,26 @@ impl Link {
     /// A connection that listens to channels.
     pub(super) async fn pubsub(&self) -> RedisResult<redis::aio::PubSub> {
         self.shared.connector.pubsub().await
+    }
+
+    /// Counts how often connections of this link came to lead to another server. Those made before are to be given up when it
+    /// changes.
+    pub(super) fn generation(&self) -> watch::Receiver<u64> {
+        self.shared.generation.subscribe()
+    }
+
+    /// Looks who answers at the address.
+    pub(super) async fn look(&self) -> RedisResult<()> {
+        self.shared.looked.store(self.shared.now_ms(), Ordering::Relaxed);
+        self.shared.look().await
+    }
+
+    /// Looks who answers at the address, without anybody waiting for it, if nobody did lately. For those who use the server
+    /// without sending anything.
+    pub(super) fn look_at_times(&self) {
+        if let Some(live) = self.shared.live.load_full() {
+            self.shared.look_at_times(&live, self.shared.now_ms());
+        }
     }
 
     /// Lets go of the connection. The next request makes a new one.
@@ -144,16 +229,25 @@ impl Link {
         match self.shared.live.load_full() {
             Some(live) => Ok(live),
             // Boxed, so that a request does not carry its space.
-            None => Box::pin(self.connected()).await,
+            None => Box::pin(self.connected(Some(PATIENCE))).await,
         }
     }
 
-    async fn connected(&self) -> Connected {
+    /// Waits for the attempt under way, or for a new one; for no longer than `patience` from its beginning.
+    async fn connected(&self, patience: Option<Duration>) -> Connected {
         // An attempt ends without an outcome when its runtime does: then ours makes the next. Should ours be ending
         // too, so will the next.
         for _ in 0..3 {
-            let mut outcome = self.attempt().outcome;
-            if let Ok(outcome) = outcome.wait_for(Option::is_some).await {
+            let Attempt { begun, mut outcome } = self.attempt();
+            let ended = outcome.wait_for(Option::is_some);
+            let ended = match patience {
+                None => ended.await,
+                Some(patience) => match tokio::time::timeout_at(begun + patience, ended).await {
+                    Ok(ended) => ended,
+                    Err(_) => return Err(silent()),
+                },
+            };
+            if let Ok(outcome) = ended {
                 let (connected, _) = outcome.clone().expect("it was waited for");
                 return connected;
             }
@@ -168,60 +262,132 @@ impl Link {
             return current.clone();
         }
         let (done, outcome) = watch::channel(None);
+        let new = Attempt {
+            begun: tokio::time::Instant::now(),
+            outcome,
+        };
         let shared = Arc::clone(&self.shared);
         // Between a caller's look at `live` and this one, another attempt may have ended.
         if let Some(live) = shared.live.load_full() {
             let _ = done.send_replace(Some((Ok(live), Instant::now())));
-            return Attempt { outcome };
+            return new;
         }
         tokio::spawn(async move {
-            let connected = shared.connect().await;
-            if let Ok(live) = &connected {
-                shared.live.store(Some(Arc::clone(live)));
-            }
+            let connected = shared.connect().await.map(|(live, identity)| {
+                shared.meet(identity, true);
+                shared.live.store(Some(Arc::clone(&live)));
+                live
+            });
             done.send_replace(Some((connected, Instant::now())));
         });
-        let new = Attempt { outcome };
         *attempt = Some(new.clone());
         new
     }
 }
 
+/// The server accepted a connection and says nothing.
+fn silent() -> redis::RedisError {
+    io::Error::new(io::ErrorKind::TimedOut, "the server does not answer").into()
+}
+
 impl Shared {
-    /// A new connection that has been greeted.
-    async fn connect(&self) -> Connected {
-        let mut connection = self.connector.connect().await?;
-        let asked = Instant::now();
-        let answers = connection.send_all(&self.facts.greeting()).await?;
-        self.facts.learn(&answers, asked);
-        Ok(Arc::new(connection))
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Asks the server's time now and then, without anybody waiting for it.
-    fn refresh_clock(self: &Arc<Self>, live: &Wire) {
-        let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let last = self.clock_asked.load(Ordering::Relaxed);
-        let due = last.saturating_add(CLOCK_REFRESH.as_millis() as u64);
-        if now < due {
+    /// A new connection that has been greeted, and who answered.
+    async fn connect(&self) -> RedisResult<(Arc<Live>, Option<Identity>)> {
+        let mut wire = self.connector.connect().await?;
+        let asked = Instant::now();
+        let greeting = self.facts.greeting();
+        let answers = timeout(GREETING_LIMIT, wire.send_all(&greeting)).await;
+        let answers = answers.map_err(|_| silent())??;
+        let identity = self.facts.learn(&answers, asked);
+        Ok((Arc::new(Live::new(wire, self.now_ms())), identity))
+    }
+
+    /// Takes note of who answered on a new connection, which is used from now on or was made to look. Says whether it takes
+    /// the place of those before.
+    fn meet(&self, met: Option<Identity>, is_used: bool) -> bool {
+        let mut server = self.server.lock();
+        let (is_other, is_same) = match (&*server, &met) {
+            (Some(known), Some(met)) => (known.gives_way_to(met), known.is_same_process(met)),
+            _ => (false, server.is_none()),
+        };
+        if met.is_some() && (is_other || is_same || is_used) {
+            *server = met;
+        }
+        drop(server);
+        if is_other {
+            tracing::info!(
+                "another Redis server answers at the address; connections made before are given up"
+            );
+            self.generation.send_modify(|generation| *generation += 1);
+        }
+        is_other
+    }
+
+    /// Gives up all connections of this generation, unless that was done.
+    fn give_up(&self, generation: u64) {
+        self.generation.send_if_modified(|current| {
+            let is_current = *current == generation;
+            *current += u64::from(is_current);
+            is_current
+        });
+    }
+
+    /// Whether a server that turns requests away is a replica by set-up, as far as we know.
+    ///
+    /// A server that was demoted answers reads with what it has, for ever perhaps, and its address may lead to another by now. So
+    /// the first refusal gives up the connection, and the next one gets the request once more. If that is refused too, there is no
+    /// other server to be had just now; reads go on.
+    fn is_replica(&self, now_ms: u64) -> bool {
+        now_ms < self.replica_until.load(Ordering::Relaxed)
+    }
+
+    fn take_for_replica(&self, now_ms: u64) {
+        let until = now_ms.saturating_add(REPLICA_PAUSE.as_millis() as u64);
+        self.replica_until.store(until, Ordering::Relaxed);
+    }
+
+    /// Takes a look now and then, without anybody waiting for it.
+    fn look_at_times(self: &Arc<Self>, live: &Live, now_ms: u64) {
+        let last = self.looked.load(Ordering::Relaxed);
+        let due = last.saturating_add(LOOK_EVERY.as_millis() as u64);
+        if now_ms < due {
             return;
         }
         let ours = self
-            .clock_asked
-            .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed);
-        if ours.is_ok() {
-            let (shared, mut connection) = (Arc::clone(self), live.clone());
-            tokio::spawn(async move {
+            .looked
+            .compare_exchange(last, now_ms, Ordering::Relaxed, Ordering::Relaxed);
+        if ours.is_err() {
+            return;
+        }
+        let (shared, mut wire) = (Arc::clone(self), live.wire());
+        tokio::spawn(async move {
+            if shared.connector.is_fixed() {
                 let (asked, question) = (Instant::now(), redis::cmd("TIME"));
-                let time = tokio::time::timeout(PROBE_LIMIT, connection.send(&question));
-                if let Ok(Ok(time)) = time.await {
+                if let Ok(Ok(time)) = timeout(PROBE_LIMIT, wire.send(&question)).await {
                     shared.facts.observe(&time, asked);
                 }
-            });
+            } else if let Err(error) = shared.look().await {
+                tracing::debug!(%error, "nobody answers at the address");
+            }
+        });
+    }
+
+    /// Makes another connection to see who answers there; if that is another server than before, it takes over.
+    async fn look(&self) -> RedisResult<()> {
+        let (live, identity) = self.connect().await?;
+        let is_first = self.live.load().is_none();
+        if self.meet(identity, is_first) || is_first {
+            self.live.store(Some(live));
         }
+        Ok(())
     }
 
     /// Lets go of this connection, unless another one took its place already.
-    fn discard(&self, live: &Arc<Wire>) {
+    fn discard(&self, live: &Arc<Live>) {
         self.live.compare_and_swap(live, None);
     }
 }
@@ -233,7 +399,7 @@ impl Shared {
 /// that stays silent is let go, with all that is queued for it.
 struct Unanswered<'a> {
     shared: &'a Arc<Shared>,
-    live: &'a Arc<Wire>,
+    live: &'a Arc<Live>,
 }
 
 impl Drop for Unanswered<'_> {
@@ -247,9 +413,8 @@ impl Drop for Unanswered<'_> {
         let (shared, live) = (Arc::clone(self.shared), Arc::clone(self.live));
         runtime.spawn(async move {
             let _turn = turn;
-            let mut connection = Wire::clone(&live);
-            let ping = redis::cmd("PING");
-            let answer = tokio::time::timeout(PROBE_LIMIT, connection.send(&ping)).await;
+            let (mut wire, ping) = (live.wire(), redis::cmd("PING"));
+            let answer = timeout(PROBE_LIMIT, wire.send(&ping)).await;
             if !matches!(answer, Ok(Ok(_))) {
                 shared.discard(&live);
             }

@@ -135,13 +135,15 @@ impl Drop for Place {
 
 /// Carries out orders and hands on messages, on a connection of its own, until nobody has waited for a while.
 async fn serve(link: &Link, state: &Mutex<State>, mut orders: UnboundedReceiver<Order>) -> RedisResult<()> {
+    let mut generation = link.generation();
     let connecting = tokio::time::timeout(LIMIT, link.pubsub());
     let (mut sink, messages): (PubSubSink, PubSubStream) = connecting.await.map_err(timed_out)??.split();
     let orders = stream::poll_fn(|cx| orders.poll_recv(cx)).map(Event::Order);
     // The orders end when the storage is closed.
     let orders = orders.chain(stream::iter([Event::Lost]));
     let messages = messages.map(Event::Message).chain(stream::iter([Event::Lost]));
-    let mut events = pin!(stream::select(orders, messages));
+    let replaced = stream::once(async move { generation.changed().await }).map(|_| Event::Lost);
+    let mut events = pin!(stream::select(stream::select(orders, messages), replaced));
     loop {
         match tokio::time::timeout(IDLE, events.next()).await {
             Ok(Some(Event::Order(order))) => {

@@ -24,7 +24,7 @@ use super::redis::{ask, url as redis_url};
     tier(storage = "remote", ttl = "1h"),
     load = current,
 )]
-struct Current {
+pub(super) struct Current {
     id: u64,
     #[node(skip)]
     source: watch::Receiver<u64>,
@@ -35,7 +35,7 @@ async fn current(node: &Current, _cx: &mut LoadContext<Current>) -> Result<u64, 
 }
 
 /// A process: memory of its own over a storage that others share.
-async fn process(url: &str) -> Cacheme {
+pub(super) async fn process(url: &str) -> Cacheme {
     over(Storage::open(url).unwrap()).await
 }
 
@@ -49,7 +49,7 @@ async fn over(storage: Storage) -> Cacheme {
 }
 
 /// A source, and its node number `id`.
-fn node(id: u64) -> (watch::Sender<u64>, Current) {
+pub(super) fn node(id: u64) -> (watch::Sender<u64>, Current) {
     let source = watch::Sender::new(0);
     let node = Current {
         id,
@@ -63,7 +63,7 @@ fn told(cacheme: &Cacheme) -> u64 {
 }
 
 /// The second hears of each change by the first, and soon.
-async fn tells(from: &Cacheme, to: &Cacheme, id: u64) {
+pub(super) async fn tells(from: &Cacheme, to: &Cacheme, id: u64) {
     let (source, node) = node(id);
     for (round, value) in [11, 12, 13].into_iter().enumerate() {
         let before = to.get(&node).await.unwrap();
@@ -205,9 +205,9 @@ async fn c3_a_change_costs_one_more_round_trip_and_no_connection() {
     let published = number(&after.0, publish) - number(&before.0, publish);
     assert_eq!(published, 10 + scripts, "{}", after.0);
     let received = "total_connections_received:";
-    // Each of the questions here makes one.
+    // Each of the questions here makes one, and each process one every ten seconds to see who answers.
     let connections = number(&after.1, received) - number(&before.1, received);
-    assert_eq!(connections, 2);
+    assert!(connections < 10, "{connections}");
     eventually("who listens is named", async || {
         let clients: String = ask(server.port(), &["CLIENT", "LIST", "TYPE", "PUBSUB"]).await;
         clients.lines().count() == 2

@@ -71,7 +71,7 @@ async fn redis_refuses(ports: &[u16], at: impl Fn(&str) -> String) {
     };
     for user in [
         // What the guide says that it needs.
-        "app on >sEcReT ~trouble:* &cacheme.* +@read +@write +@scripting +@connection +@pubsub +time +cluster +role",
+        "app on >sEcReT ~trouble:* &cacheme.* +@read +@write +@scripting +@connection +@pubsub +time +info +cluster +role",
         "reader on >sEcReT ~* +@read +@connection +cluster +role",
         "other on >sEcReT ~other:* +@all",
     ] {
