@@ -149,3 +149,35 @@ impl<V: Clone + Send + Sync + 'static> Node for DynamicNode<V> {
         Some(&self.kind)
     }
 }
+
+/// The positions of `nodes` by their kind: kinds and nodes in the order in which they come.
+pub(crate) fn by_kind<N: Node>(nodes: &[N]) -> Vec<Vec<usize>> {
+    if is_one_kind(nodes) {
+        return if nodes.is_empty() {
+            Vec::new()
+        } else {
+            vec![(0..nodes.len()).collect()]
+        };
+    }
+    let mut places = HashMap::new();
+    let mut kinds: Vec<Vec<usize>> = Vec::new();
+    for (position, node) in nodes.iter().enumerate() {
+        let place = *places.entry(number(node)).or_insert(kinds.len());
+        if place == kinds.len() {
+            kinds.push(Vec::new());
+        }
+        kinds[place].push(position);
+    }
+    kinds
+}
+
+/// Whether all of `nodes` are of one kind. Known when compiling for nodes that have no [`DynamicKind`].
+#[inline]
+pub(crate) fn is_one_kind<N: Node>(nodes: &[N]) -> bool {
+    nodes.windows(2).all(|pair| number(&pair[0]) == number(&pair[1]))
+}
+
+#[inline]
+fn number<N: Node>(node: &N) -> Option<u64> {
+    node.dynamic_kind().map(DynamicKind::id)
+}

@@ -123,6 +123,9 @@ pub enum Error {
     /// The runtime is shutting down; the call may not have been carried out.
     ShuttingDown,
 
+    /// Several things went wrong in one call, each of them named.
+    Several(Vec<Error>),
+
     /// Everything that [`check`](crate::Cacheme::check) found.
     Check(Vec<Error>),
 }
@@ -172,7 +175,7 @@ impl fmt::Display for Error {
                 write!(f, "storage `{name}` may still hold {keys} old value(s)")
             }
             Self::ShuttingDown => f.write_str("the runtime is shutting down"),
-            Self::Check(errors) => {
+            Self::Several(errors) | Self::Check(errors) => {
                 for (at, error) in errors.iter().enumerate() {
                     write!(f, "{}{}", if at > 0 { "\n" } else { "" }, Chain(error))?;
                 }
@@ -202,6 +205,7 @@ impl StdError for Error {
             | Self::Prefix { .. }
             | Self::DefaultInUse
             | Self::ShuttingDown
+            | Self::Several(_)
             | Self::Check(_) => None,
         }
     }

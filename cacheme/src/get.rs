@@ -21,12 +21,13 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio::time::Instant;
 
 use crate::background;
 use crate::batch::{Answer, Batch, FirstLook, Taken};
+use crate::dynamic::{by_kind, is_one_kind};
 use crate::error::{Error, Result};
 use crate::flight::{Done, End, FullKey, Joined};
 use crate::instance::Cacheme;
@@ -36,6 +37,7 @@ use crate::load::{Load, LoadContext, LoadedNode, Store};
 use crate::memoize::Failure;
 use crate::node::Node;
 use crate::stats::count;
+use crate::write::KINDS_AT_ONCE;
 
 /// What a look into the first tier gave.
 pub(crate) enum Looked<'c, N: Node> {
@@ -73,17 +75,43 @@ impl Cacheme {
     /// The values of `nodes`, in their order, duplicates included.
     ///
     /// Each tier is asked once for all nodes that the tiers before it did not have; what no tier has is loaded by one
-    /// [`Load::load_all`]; nodes in flight already are joined.
+    /// [`Load::load_all`]; nodes in flight already are joined. All that for each kind, where the nodes are of several
+    /// [`DynamicKind`](crate::DynamicKind)s.
     ///
     /// # Errors
     ///
-    /// Those of [`get`](Self::get) for the first node in order that failed, and [`Error::LeftOut`]. What was loaded for the
-    /// others is cached all the same.
+    /// Those of [`get`](Self::get) for the first node in order that failed, and [`Error::LeftOut`]; with several kinds,
+    /// those of the first kind that failed. What was loaded for the others is cached all the same.
     ///
     /// # Cancel safety
     ///
     /// As [`get`](Self::get).
     pub async fn get_all<N: Load>(&self, nodes: &[N]) -> Result<Vec<N::Value>> {
+        if is_one_kind(nodes) {
+            self.get_all_of_kind(nodes).await
+        } else {
+            Box::pin(self.get_all_of_kinds(nodes)).await
+        }
+    }
+
+    async fn get_all_of_kinds<N: Load>(&self, nodes: &[N]) -> Result<Vec<N::Value>> {
+        let kinds = by_kind(nodes).into_iter().map(|positions| async move {
+            let nodes: Vec<N> = positions
+                .iter()
+                .map(|position| nodes[*position].clone())
+                .collect();
+            let values = self.get_all_of_kind(&nodes).await?;
+            Ok(positions.into_iter().zip(values).collect::<Vec<_>>())
+        });
+        // Those that are left when one fails go on: they are to be cached all the same.
+        let found: Vec<Result<Vec<_>>> = stream::iter(kinds).buffered(KINDS_AT_ONCE).collect().await;
+        let found: Result<Vec<_>> = found.into_iter().collect();
+        let mut found: Vec<_> = found?.into_iter().flatten().collect();
+        found.sort_unstable_by_key(|(position, _)| *position);
+        Ok(found.into_iter().map(|(_, value)| value).collect())
+    }
+
+    async fn get_all_of_kind<N: Load>(&self, nodes: &[N]) -> Result<Vec<N::Value>> {
         let mut values: Vec<Option<N::Value>> = Vec::with_capacity(nodes.len());
         let mut missed = Missed::default();
         let mut kind = None;

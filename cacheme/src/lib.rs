@@ -85,6 +85,7 @@ mod policy;
 mod private;
 mod stats;
 mod telling;
+mod unreached;
 mod write;
 
 #[doc(hidden)]

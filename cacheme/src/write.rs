@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cacheme_storage::RemoteEntry;
+use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use crate::background;
 use crate::batch::Batch;
+use crate::dynamic::by_kind;
 use crate::error::{Error, Result};
 use crate::flight::{End, Flight, FullKey, Work};
 use crate::get::{LED_IN_VAIN, wait};
@@ -21,6 +23,10 @@ use crate::node::Node;
 use crate::owed::{AFTER_FAILURE, owe};
 use crate::policy::{expires_ms, shortened};
 use crate::stats::count;
+use crate::unreached::Unreached;
+
+/// How many kinds a call over several works on at once.
+pub(crate) const KINDS_AT_ONCE: usize = 16;
 
 impl Cacheme {
     /// Removes the value of `node` from every tier. Once this has returned `Ok`, no later `get` in this process sees a value
@@ -39,27 +45,47 @@ impl Cacheme {
         self.invalidate_all(std::slice::from_ref(node)).await
     }
 
-    /// [`invalidate`](Self::invalidate) for many nodes: each tier is told once.
+    /// [`invalidate`](Self::invalidate) for many nodes: each tier is told once, for each kind where the nodes are of several
+    /// [`DynamicKind`](crate::DynamicKind)s.
     ///
     /// # Errors
     ///
-    /// Those of [`invalidate`](Self::invalidate).
+    /// Those of [`invalidate`](Self::invalidate). What goes wrong with one storage or kind keeps nothing else from being
+    /// invalidated; [`Error::Several`] names all where there is more than one.
     pub async fn invalidate_all<N: Node>(&self, nodes: &[N]) -> Result<()> {
-        let Some(first) = nodes.first() else { return Ok(()) };
-        let kind = Arc::clone(self.kind_of(first)?);
-        let mut keys: Vec<FullKey> = nodes
-            .iter()
-            .map(|node| kind.full_key(node).as_bytes().into())
-            .collect();
-        keys.sort_unstable();
-        keys.dedup();
+        let mut unreached = Unreached::default();
+        let mut invalidations = Vec::new();
         let is_local = |tier: &Tier| matches!(tier.storage, TierStorage::Local(_));
-        if kind.tiers.iter().all(is_local) {
-            // Nothing to wait for: no need for a task.
-            fence_and_drop(&kind, &keys);
-            return Ok(());
+        for positions in by_kind(nodes) {
+            let kind = match self.kind_of(&nodes[positions[0]]) {
+                Ok(kind) => Arc::clone(kind),
+                Err(error) => {
+                    unreached.note(error);
+                    continue;
+                }
+            };
+            let keys = positions.into_iter().map(|position| &nodes[position]);
+            let mut keys: Vec<FullKey> = keys.map(|node| kind.full_key(node).as_bytes().into()).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            if kind.tiers.iter().all(is_local) {
+                // Nothing to wait for: no need for a task.
+                fence_and_drop(&kind, &keys);
+            } else {
+                invalidations.push(invalidate(kind, keys));
+            }
         }
-        detached(invalidate(kind, keys)).await
+        if invalidations.is_empty() {
+            return unreached.into_result();
+        }
+        detached(async move {
+            let mut invalidations = stream::iter(invalidations).buffered(KINDS_AT_ONCE);
+            while let Some(others) = invalidations.next().await {
+                unreached.add(others);
+            }
+            unreached.into_result()
+        })
+        .await
     }
 
     /// Puts `value` in every tier in place of whatever is there.
@@ -238,24 +264,27 @@ async fn settle<N: Node>(
     stored
 }
 
-async fn invalidate<N: Node>(kind: Arc<Kind<N>>, keys: Vec<FullKey>) -> Result<()> {
+async fn invalidate<N: Node>(kind: Arc<Kind<N>>, keys: Vec<FullKey>) -> Unreached {
+    let mut unreached = Unreached::default();
     let older = fence_and_drop(&kind, &keys);
     settle(&kind, older).await;
-    let mut result = remove_everywhere(&kind, &keys).await;
+    remove_everywhere(&kind, &keys, &mut unreached).await;
     // What began in between may have read the old remote value.
     let older = fence_and_drop(&kind, &keys);
     if settle(&kind, older).await && kind.copies_unguarded() {
         // And may have copied it, with no lease to stop it, to a nearer remote tier that was done already.
-        result = result.and(remove_everywhere(&kind, &keys).await);
+        remove_everywhere(&kind, &keys, &mut unreached).await;
         let older = fence_and_drop(&kind, &keys);
         settle(&kind, older).await;
     }
-    result.and(kind.tell(&keys).await)
+    if let Err(error) = kind.tell(&keys).await {
+        unreached.note(error);
+    }
+    unreached
 }
 
 /// Removes `keys` from the remote tiers, back to front.
-async fn remove_everywhere<N: Node>(kind: &Arc<Kind<N>>, keys: &[FullKey]) -> Result<()> {
-    let mut result = Ok(());
+async fn remove_everywhere<N: Node>(kind: &Arc<Kind<N>>, keys: &[FullKey], unreached: &mut Unreached) {
     for (at, tier) in kind.tiers.iter().enumerate().rev() {
         let TierStorage::Remote(remote) = &tier.storage else {
             continue;
@@ -268,11 +297,10 @@ async fn remove_everywhere<N: Node>(kind: &Arc<Kind<N>>, keys: &[FullKey]) -> Re
                 .for_each(|(key, debt)| tier.owed.settle(key, debt)),
             Err(error) => {
                 owe(kind, at, keys, AFTER_FAILURE);
-                result = Err(not_invalidated(tier, keys.len(), error));
+                unreached.note(not_invalidated(tier, keys.len(), error));
             }
         }
     }
-    result
 }
 
 async fn set<N: Node>(
@@ -291,7 +319,7 @@ async fn set<N: Node>(
     settle(&kind, older).await;
     let (since, spread) = (Instant::now(), kind.info.spread());
     let life = kind.life(&value, said);
-    let mut result = Ok(());
+    let mut unreached = Unreached::default();
     for (at, tier) in kind.tiers.iter().enumerate().rev() {
         let ttl = life.into_iter().chain(tier.ttl).min();
         let ttl = ttl.map(|ttl| shortened(ttl, spread).saturating_sub(since.elapsed()));
@@ -308,13 +336,16 @@ async fn set<N: Node>(
             TierStorage::Remote(remote) => {
                 if let Err(error) = set_remote(&kind, tier, remote, &key, &value, ttl).await {
                     owe(&kind, at, std::slice::from_ref(&key), AFTER_FAILURE);
-                    result = Err(not_invalidated(tier, 1, error));
+                    unreached.note(not_invalidated(tier, 1, error));
                 }
             }
         }
     }
     lead.finish(Ok(value));
-    result.and(kind.tell(&[key]).await)
+    if let Err(error) = kind.tell(&[key]).await {
+        unreached.note(error);
+    }
+    unreached.into_result()
 }
 
 /// Stores `value`, or removes what is there if that cannot be done.

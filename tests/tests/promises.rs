@@ -14,6 +14,8 @@ mod errors;
 mod extremes;
 #[path = "promises/fences.rs"]
 mod fences;
+#[path = "promises/kinds.rs"]
+mod kinds;
 #[path = "promises/loading.rs"]
 mod loading;
 #[path = "promises/memoized.rs"]
