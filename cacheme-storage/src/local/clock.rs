@@ -99,7 +99,12 @@ impl Clock {
 
     /// The time `ttl` from now; [`NEVER`] when that is past what the clock can count (584 years).
     pub(crate) fn deadline(&self, ttl: Option<Duration>) -> u64 {
-        ttl.map_or(NEVER, |ttl| self.now().saturating_add(nanos(ttl)))
+        ttl.map_or(NEVER, |ttl| Self::deadline_at(self.now(), Some(ttl)))
+    }
+
+    /// The time `ttl` from `now`.
+    pub(crate) fn deadline_at(now: u64, ttl: Option<Duration>) -> u64 {
+        ttl.map_or(NEVER, |ttl| now.saturating_add(nanos(ttl)))
     }
 
     /// The time left until `deadline`; `None` for [`NEVER`].

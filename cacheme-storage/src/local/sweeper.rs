@@ -1,7 +1,11 @@
 //! Gives the memory of expired entries back where a tokio runtime is there: one task a cache, which runs while something
 //! may expire and ends with the cache.
+//!
+//! The task belongs to the runtime that it was spawned on, which may end, or be left lying (a `current_thread` runtime that
+//! nobody blocks on). So the task says until when it will have shown that it lives, and a store, or a read that meets an expired
+//! entry, starts another one where that time has passed.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -9,19 +13,35 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use super::clock::NEVER;
+use super::clock::{Clock, NEVER};
 use super::tlfu::Inner;
 
 /// Time between two sweeps, at the most: an entry is gone within a second of its end, the sweep itself included.
 const LONGEST_NAP: Duration = Duration::from_millis(500);
 /// And at the least: a stream of deadlines is swept in batches.
 const SHORTEST_NAP: Duration = Duration::from_millis(100);
+/// How late a task may be before it is taken for left lying. One that was only late loses nothing but its turn.
+const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The task, if it runs.
+/// The task, if there is one.
 pub(super) struct Sweeper<K, V> {
-    runs: Arc<AtomicBool>,
-    task: Mutex<Option<AbortHandle>>,
-    spawn: fn(&Handle, Weak<Inner<K, V>>, Running) -> AbortHandle,
+    duty: Arc<Duty>,
+    spawn: fn(&Handle, Weak<Inner<K, V>>, Turn) -> AbortHandle,
+}
+
+/// Whose turn it is to sweep.
+#[derive(Default)]
+struct Duty {
+    /// When the task will have shown that it lives, by the cache's clock; 0 if there is none. Changed under the lock.
+    alive_until: AtomicU64,
+    task: Mutex<Task>,
+}
+
+#[derive(Default)]
+struct Task {
+    /// Counts the tasks that were started; only the last one has the turn.
+    number: u64,
+    handle: Option<AbortHandle>,
 }
 
 impl<K, V> Sweeper<K, V> {
@@ -31,86 +51,137 @@ impl<K, V> Sweeper<K, V> {
         V: Send + Sync + 'static,
     {
         Self {
-            runs: Arc::new(AtomicBool::new(false)),
-            task: Mutex::new(None),
-            spawn: |runtime, cache, running| runtime.spawn(sweep(cache, running)).abort_handle(),
+            duty: Arc::default(),
+            spawn: |runtime, cache, turn| runtime.spawn(sweep(cache, turn)).abort_handle(),
         }
     }
 
-    /// Something may expire from now on.
-    pub(super) fn wake(&self, cache: &Arc<Inner<K, V>>) {
-        if !self.runs.load(Ordering::SeqCst) {
-            self.start(cache);
+    /// Something may expire, or has; it is `now` by the cache's clock.
+    #[inline]
+    pub(super) fn wake(&self, cache: &Arc<Inner<K, V>>, now: u64) {
+        if now >= self.duty.alive_until.load(Ordering::SeqCst) {
+            self.start(cache, now);
         }
     }
 
     #[cold]
-    fn start(&self, cache: &Arc<Inner<K, V>>) {
+    fn start(&self, cache: &Arc<Inner<K, V>>, now: u64) {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        if !self.runs.swap(true, Ordering::SeqCst) {
-            let running = Running {
-                runs: Arc::clone(&self.runs),
-                said: true,
-            };
-            let task = (self.spawn)(&runtime, Arc::downgrade(cache), running);
-            *self.task.lock() = Some(task);
+        let number = {
+            let mut task = self.duty.task.lock();
+            if now < self.duty.alive_until.load(Ordering::SeqCst) {
+                return;
+            }
+            task.number += 1;
+            let until = Clock::deadline_at(now, Some(PATIENCE));
+            self.duty.alive_until.store(until, Ordering::SeqCst);
+            task.number
+        };
+        let duty = Arc::clone(&self.duty);
+        // Not under the lock, which a turn takes when it is dropped: at once, if the runtime is ending.
+        let handle = (self.spawn)(&runtime, Arc::downgrade(cache), Turn { duty, number });
+        let left_over = {
+            let mut task = self.duty.task.lock();
+            if task.number == number {
+                task.handle.replace(handle)
+            } else {
+                Some(handle)
+            }
+        };
+        if let Some(task) = left_over {
+            task.abort();
         }
     }
 }
 
 impl<K, V> Drop for Sweeper<K, V> {
     fn drop(&mut self) {
-        if let Some(task) = self.task.get_mut() {
+        let task = self.duty.task.lock().handle.take();
+        if let Some(task) = task {
             task.abort();
         }
     }
 }
 
-/// Says that a task runs, until it is dropped: at its end, or with its runtime.
-pub(super) struct Running {
-    runs: Arc<AtomicBool>,
-    /// Whether it is this task of which it is said.
-    said: bool,
+/// The turn of one task. It is over when dropped: at the task's end, or with its runtime.
+pub(super) struct Turn {
+    duty: Arc<Duty>,
+    number: u64,
 }
 
-impl Running {
-    fn take_back(&mut self) {
-        self.said = false;
-        self.runs.store(false, Ordering::SeqCst);
+impl Turn {
+    /// Says that the task will show itself within `pause` of `now`. `false` if another task has the turn.
+    fn goes_on(&self, now: u64, pause: Duration) -> bool {
+        let until = Clock::deadline_at(now, Some(pause + PATIENCE));
+        self.say(until)
     }
 
-    /// Says it again, unless another task has begun meanwhile.
-    fn say_again(&mut self) -> bool {
-        self.said = !self.runs.swap(true, Ordering::SeqCst);
-        self.said
+    /// Whoever stores an entry from here on starts another task.
+    fn rest(&self) {
+        self.say(0);
     }
-}
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.said {
-            self.take_back();
+    fn say(&self, until: u64) -> bool {
+        let task = self.duty.task.lock();
+        let is_ours = task.number == self.number;
+        if is_ours {
+            self.duty.alive_until.store(until, Ordering::SeqCst);
         }
+        is_ours
     }
 }
 
-async fn sweep<K, V>(cache: Weak<Inner<K, V>>, mut running: Running) {
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.rest();
+    }
+}
+
+async fn sweep<K, V>(cache: Weak<Inner<K, V>>, turn: Turn) {
     let mut nap = SHORTEST_NAP;
     loop {
         tokio::time::sleep(nap).await;
+        let Some(mut earliest) = collect(&cache, &turn).await else {
+            return;
+        };
         let Some(cache) = cache.upgrade() else { return };
-        let mut earliest = cache.sweep();
         if earliest == NEVER {
-            // Whoever stores an entry from here on starts another task; what came before this line is seen below.
-            running.take_back();
-            earliest = cache.sweep();
-            if earliest == NEVER || !running.say_again() {
+            turn.rest();
+            // What came before that line is seen here, and what comes after it starts another task.
+            earliest = cache.earliest();
+            if earliest == NEVER {
                 return;
             }
         }
         let left = cache.clock.left(earliest).unwrap_or(LONGEST_NAP);
         nap = left.clamp(SHORTEST_NAP, LONGEST_NAP);
+        if !turn.goes_on(cache.clock.now(), nap) {
+            return;
+        }
+    }
+}
+
+/// Collects what has expired, a little at a time, and lets other tasks run in between. Gives a time before which nothing else
+/// expires; `None` if the cache is gone, or the turn is another's.
+async fn collect<K, V>(cache: &Weak<Inner<K, V>>, turn: &Turn) -> Option<u64> {
+    let mut earliest = NEVER;
+    let mut shard = 0;
+    loop {
+        {
+            let cache = cache.upgrade()?;
+            while let Some(due) = cache.sweep_some(shard) {
+                earliest = earliest.min(due);
+                shard += 1;
+                if shard == cache.shards.len() {
+                    return Some(earliest);
+                }
+            }
+            if !turn.goes_on(cache.clock.now(), Duration::ZERO) {
+                return None;
+            }
+        }
+        tokio::task::yield_now().await;
     }
 }

@@ -137,9 +137,19 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
         if found.is_some() {
             inner.sampler.see(hash);
         } else {
-            inner.remove_expired(hash, key);
+            self.meet_expired(hash, key);
         }
         found
+    }
+
+    /// Removes `key`, which has expired. Where that is so, more may have, and the task that collects it be gone.
+    #[cold]
+    fn meet_expired<Q: Hash + Eq + ?Sized>(&self, hash: u64, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
+        self.inner.remove_expired(hash, key);
+        self.inner.sweeper.wake(&self.inner, self.inner.clock.now());
     }
 
     /// Whether `key` is there and has not expired. Not a use.
@@ -165,7 +175,9 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
 
     /// The same for `ttl` from now. A ttl of zero is over at once: nothing is stored, and what was there is gone.
     ///
-    /// Where a tokio runtime is there, the entry's memory is given back within a second of its end; else by later writes.
+    /// Where a tokio runtime is there, the entry's memory is given back within a second of its end; else by later writes. Should the
+    /// runtime end, or be left lying, the next call on another one that stores an entry with a ttl or meets an expired one sees to
+    /// that.
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) -> bool {
         self.insert_if(key, value, Some(ttl), || true)
     }
@@ -185,10 +197,12 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
             .weigher
             .as_ref()
             .map_or(1, |weigh| weigh(&key, &value).max(1));
+        // Nobody asks for the time where nothing expires.
+        let now = ttl.map_or(0, |_| inner.clock.now());
         let terms = Terms {
             hash: hash as u32,
             weight,
-            deadline: inner.clock.deadline(ttl),
+            deadline: Clock::deadline_at(now, ttl),
             choice: inner.sampler.choice(),
         };
         let mut leavers = Leavers::new();
@@ -218,7 +232,7 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
             inner.sampler.estimate(len as u64 * inner.shards.len() as u64);
         }
         if terms.deadline != NEVER && inserted != Inserted::Refused {
-            inner.sweeper.wake(&self.inner);
+            inner.sweeper.wake(&self.inner, now);
         }
         inserted != Inserted::Refused
     }
@@ -310,7 +324,6 @@ impl<K, V> Inner<K, V> {
         &self.shards[at as usize]
     }
 
-    #[cold]
     fn remove_expired<Q: Eq + ?Sized>(&self, hash: u64, key: &Q)
     where
         K: Borrow<Q>,
@@ -332,24 +345,37 @@ impl<K, V> Inner<K, V> {
         }
     }
 
-    /// Removes what has expired, a little at a time. Says when to look again: a time before which nothing expires.
-    pub(super) fn sweep(&self) -> u64 {
-        let mut earliest = NEVER;
-        for shard in &self.shards {
-            let now = self.clock.now();
-            while let Some(due) = shard.read().map(|shard| shard.earliest()) {
-                if now < due {
-                    earliest = earliest.min(due);
-                    break;
-                }
-                let mut leavers = Leavers::new();
-                let Some(mut shard) = shard.write() else { break };
-                shard.sweep(now, SWEPT_AT_ONCE, &mut leavers);
-                drop(shard);
-                leavers.leave(self.listener.as_ref());
-            }
+    /// Removes what has expired, a little at a time.
+    fn sweep(&self) {
+        for shard in 0..self.shards.len() {
+            while self.sweep_some(shard).is_none() {}
         }
-        earliest
+    }
+
+    /// Removes some of what has expired in the shard with this number. Says when to look again, a time before which nothing
+    /// expires; `None` if there may be more.
+    pub(super) fn sweep_some(&self, shard: usize) -> Option<u64> {
+        let shard = &self.shards[shard];
+        let now = self.clock.now();
+        // User code that holds the lock and calls back sweeps nothing.
+        let due = shard.read().map_or(NEVER, |shard| shard.earliest());
+        if now < due {
+            return Some(due);
+        }
+        let mut leavers = Leavers::new();
+        let Some(mut shard) = shard.write() else {
+            return Some(due);
+        };
+        shard.sweep(now, SWEPT_AT_ONCE, &mut leavers);
+        drop(shard);
+        leavers.leave(self.listener.as_ref());
+        None
+    }
+
+    /// A time before which nothing expires.
+    pub(super) fn earliest(&self) -> u64 {
+        let shards = self.shards.iter().filter_map(ReaderLock::read);
+        shards.map(|shard| shard.earliest()).min().unwrap_or(NEVER)
     }
 
     fn resize(&self, capacity: usize) {

@@ -248,6 +248,72 @@ async fn where_a_runtime_is_expired_entries_go_within_a_second() {
     assert_eq!(Weak::weak_count(&inner), 0, "and is gone with it");
 }
 
+/// A runtime whose time a test moves.
+fn runtime() -> tokio::runtime::Runtime {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_time().start_paused(true).build().unwrap()
+}
+
+#[test]
+fn expired_entries_go_when_the_runtime_that_stored_them_has_ended_or_lies_idle() {
+    const SECOND: Duration = Duration::from_secs(1);
+    for ends in [false, true] {
+        for reads in [false, true] {
+            let clock = Clock::manual();
+            let cache = TinyLfu::builder(1_000).clock(clock.clone()).build();
+            let first = runtime();
+            first.block_on(async {
+                for key in 0..500 {
+                    cache.insert_with_ttl(key, key, SECOND);
+                }
+                tokio::time::sleep(SECOND).await;
+            });
+            let idle = (!ends).then_some(first);
+            clock.advance(3 * SECOND);
+            runtime().block_on(async {
+                if reads {
+                    assert_eq!(cache.get(&1), None);
+                } else {
+                    cache.insert_with_ttl(1_000, 1, 10 * SECOND);
+                }
+                tokio::time::sleep(SECOND).await;
+                let left = usize::from(!reads);
+                assert_eq!(cache.len(), left, "ends: {ends}, reads: {reads}");
+                clock.advance(10 * SECOND);
+                tokio::time::sleep(SECOND).await;
+                assert_eq!(cache.len(), 0);
+            });
+            // The first task has lost its turn, and goes once it is polled.
+            if let Some(idle) = idle {
+                idle.block_on(async { tokio::time::sleep(SECOND).await });
+            }
+            assert_eq!(Arc::weak_count(&cache.inner), 0, "ends: {ends}, reads: {reads}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_run_while_many_entries_expire() {
+    const ENTRIES: usize = 50_000;
+    let clock = Clock::manual();
+    let cache = TinyLfu::builder(ENTRIES * 2).clock(clock.clone()).build();
+    for key in 0..ENTRIES {
+        cache.insert_with_ttl(key, key, Duration::from_secs(1));
+    }
+    clock.advance(Duration::from_secs(1));
+    // Lets the task begin its nap, and end it.
+    tokio::task::yield_now().await;
+    tokio::time::advance(Duration::from_millis(500)).await;
+    let (mut before, mut most) = (ENTRIES, 0);
+    while before > 0 {
+        tokio::task::yield_now().await;
+        let left = cache.len();
+        most = most.max(before - left);
+        before = left;
+    }
+    assert!(most <= 2 * SWEPT_AT_ONCE, "{most} entries at a time");
+}
+
 /// Calls the cache back whenever it can, and panics when asked to.
 struct Caller {
     number: u32,
