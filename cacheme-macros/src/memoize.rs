@@ -1,10 +1,10 @@
 //! What `#[memoize]` turns into.
 
-use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens as _, quote, quote_spanned};
+use proc_macro2::{Delimiter, Group, Span, TokenStream};
+use quote::{ToTokens as _, TokenStreamExt as _, quote, quote_spanned};
 use syn::parse::{ParseStream, Parser as _};
 use syn::spanned::Spanned as _;
-use syn::{Expr, ImplItemFn, ReturnType, Safety, Signature, TraitItemFn, Type, parse_quote};
+use syn::{Block, Expr, ImplItemFn, ReturnType, Safety, Signature, TraitItemFn, Type, parse_quote};
 
 use crate::attr::ModPath;
 use crate::mistakes::Mistakes;
@@ -156,7 +156,7 @@ fn expand(mut function: ImplItemFn, node: &Expr, attr: &MemoizeAttr) -> TokenStr
     let ReturnType::Type(_, output) = &function.sig.output else {
         unreachable!("checked to return something")
     };
-    let body = &function.block;
+    let body = in_our_braces(&function.block);
     // What stands in an async block is not told its type. The `return` that is never reached tells it.
     let load = quote_spanned! {Span::mixed_site().located_at(body.span())=>
         move || async move {
@@ -172,4 +172,15 @@ fn expand(mut function: ImplItemFn, node: &Expr, attr: &MemoizeAttr) -> TokenStr
     let call = quote_spanned!(at=> { #private::memoize(#cacheme, #node, #load).await });
     function.block = parse_quote!(#call);
     function.into_token_stream()
+}
+
+/// A block whose statements are the user's and whose braces are ours.
+///
+/// Braces of the user's around a single expression would be `unused_braces` where they end up.
+fn in_our_braces(block: &Block) -> Group {
+    let mut statements = TokenStream::new();
+    statements.append_all(&block.stmts);
+    let mut braced = Group::new(Delimiter::Brace, statements);
+    braced.set_span(Span::mixed_site().located_at(block.span()));
+    braced
 }
