@@ -98,5 +98,5 @@ pub use serializer::Json;
 pub use serializer::MsgPack;
 pub use serializer::{Flags, Serializer};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{Sqlite, SqliteBuilder};
+pub use sqlite::{OnCorruption, Sqlite, SqliteBuilder};
 pub use storage::Storage;

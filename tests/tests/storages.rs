@@ -52,8 +52,14 @@ mod runtimes;
 mod secrets;
 #[path = "storages/service.rs"]
 mod service;
+#[path = "storages/sqlite_damage.rs"]
+mod sqlite_damage;
+#[path = "storages/sqlite_file.rs"]
+mod sqlite_file;
 #[path = "storages/sqlite_killed.rs"]
 mod sqlite_killed;
+#[path = "storages/sqlite_other.rs"]
+mod sqlite_other;
 #[path = "storages/tls.rs"]
 mod tls;
 #[path = "storages/traffic.rs"]

@@ -51,7 +51,6 @@ impl<DB: Database> Connections<DB> {
     }
 
     /// How many connections there may be.
-    #[cfg(feature = "_server")]
     pub(crate) fn most(&self) -> u32 {
         self.most
     }
@@ -110,41 +109,6 @@ impl<DB: Database> Lent<'_, DB> {
     pub(crate) fn give_back(self) {
         self.connections.idle.lock().push(self.connection);
         drop(self.turn);
-    }
-
-    /// For the next one, as soon as it answers: its caller left it in the middle of something. Its turn is over no sooner.
-    /// `connections` are those that lent it.
-    #[cfg(feature = "sqlite")]
-    pub(crate) fn give_back_once_it_answers(self, connections: std::sync::Arc<Connections<DB>>) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        self.turn.forget();
-        let mut busy = Busy {
-            connection: Some(self.connection),
-            connections,
-        };
-        runtime.spawn(async move {
-            if let Some(mut connection) = busy.connection.take()
-                && connection.ping().await.is_ok()
-            {
-                busy.connections.idle.lock().push(connection);
-            }
-        });
-    }
-}
-
-/// A connection whose turn ends when this is dropped, be it by a runtime that ends before the connection answers.
-#[cfg(feature = "sqlite")]
-struct Busy<DB: Database> {
-    connection: Option<DB::Connection>,
-    connections: std::sync::Arc<Connections<DB>>,
-}
-
-#[cfg(feature = "sqlite")]
-impl<DB: Database> Drop for Busy<DB> {
-    fn drop(&mut self) {
-        self.connections.turns.add_permits(1);
     }
 }
 

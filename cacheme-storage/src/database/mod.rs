@@ -1,7 +1,7 @@
 //! What the storages that keep their entries in a database have in common: names of tables, sorted keys, times to
 //! live in milliseconds, and the upkeep in the background.
 
-#[cfg(feature = "_sql")]
+#[cfg(feature = "_server")]
 mod connections;
 #[cfg(feature = "_server")]
 mod host;
@@ -30,8 +30,6 @@ mod ttl;
 mod upkeep;
 
 pub(crate) use crate::gate::{Gate, Pass};
-#[cfg(feature = "sqlite")]
-pub(crate) use connections::{Connections, Lent};
 #[cfg(feature = "_server")]
 pub(crate) use host::host_and_port;
 pub(crate) use keys::KeySet;

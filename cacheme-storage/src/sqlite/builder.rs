@@ -2,6 +2,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -9,10 +10,12 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use tokio::sync::{Mutex, Semaphore};
 
-use crate::database::{Connections, Gate, Ready, TableName, TableOptions, UpkeepTask, table_setters};
+use crate::database::{Gate, Ready, TableName, TableOptions, UpkeepTask, table_setters};
 use crate::url::StorageUrl;
 use crate::{Error, Result};
 
+use super::damage::OnCorruption;
+use super::file::DatabaseFile;
 use super::pool::Pool;
 use super::table::Table;
 use super::{Inner, Sqlite};
@@ -24,6 +27,8 @@ pub struct SqliteBuilder {
     database: Database,
     options: TableOptions,
     busy_timeout: Duration,
+    on_corruption: OnCorruption,
+    synchronous: SqliteSynchronous,
 }
 
 #[derive(Clone)]
@@ -40,6 +45,8 @@ impl SqliteBuilder {
             database: Database::Unset,
             options: TableOptions::new(4),
             busy_timeout: Duration::from_secs(5),
+            on_corruption: OnCorruption::default(),
+            synchronous: SqliteSynchronous::Normal,
         }
     }
 
@@ -63,6 +70,22 @@ impl SqliteBuilder {
         builder.options.take(url, false)?;
         if let Some(timeout) = url.take_duration("busy_timeout")? {
             builder = builder.busy_timeout(timeout);
+        }
+        let corrupt = |text: &str| match text {
+            "reset" => Some(OnCorruption::Reset),
+            "refuse" => Some(OnCorruption::Refuse),
+            _ => None,
+        };
+        if let Some(corrupt) = url.take_with("corrupt", "`reset` or `refuse`", corrupt)? {
+            builder.on_corruption = corrupt;
+        }
+        let durable = |text: &str| match text {
+            "full" => Some(true),
+            "normal" => Some(false),
+            _ => None,
+        };
+        if let Some(durable) = url.take_with("synchronous", "`full` or `normal`", durable)? {
+            builder = builder.durable(durable);
         }
         Ok(builder)
     }
@@ -102,6 +125,24 @@ impl SqliteBuilder {
         self
     }
 
+    /// What becomes of a file that turns out to be damaged. Of an application's pool, the file is always left as it is.
+    pub fn corrupt(mut self, on_corruption: OnCorruption) -> Self {
+        self.on_corruption = on_corruption;
+        self
+    }
+
+    /// Whether a change outlives a power cut as soon as it is made (`synchronous = FULL`), which costs a write to the disk each
+    /// time. Otherwise the last changes before a power cut or a crash of the operating system may be undone by it, and with them
+    /// invalidations: values come back that were invalidated. A crash of the process undoes nothing either way.
+    pub fn durable(mut self, durable: bool) -> Self {
+        self.synchronous = if durable {
+            SqliteSynchronous::Full
+        } else {
+            SqliteSynchronous::Normal
+        };
+        self
+    }
+
     /// The storage. Nothing is opened yet.
     ///
     /// # Errors
@@ -121,21 +162,21 @@ impl SqliteBuilder {
             Database::Unset => {
                 return Err(config("no database: call `file`, `in_memory` or `pool`".into()));
             }
-            Database::Pool(pool) => (pool.connect_options(), Pool::Foreign(pool.clone())),
+            Database::Pool(pool) => (pool.connect_options(), Pool::foreign(pool.clone())),
             Database::Memory => {
                 // Gives each its own name, under which the pool's connection and the anchor find the same database.
                 let options = SqliteConnectOptions::from_str("sqlite::memory:")
                     .map_err(|error| config(error.to_string()))?;
-                self.open(options, 1)
+                self.open(options, None, 1)
             }
             Database::File(path) => {
+                let file = DatabaseFile::new(path, self.options.create);
+                let file = file.map_err(|error| config(format!("the path cannot be one: {error}")))?;
                 let options = SqliteConnectOptions::new()
-                    .filename(path)
-                    .create_if_missing(self.options.create)
+                    .filename(file.path())
                     .journal_mode(SqliteJournalMode::Wal)
-                    // In WAL mode a power cut loses the last writes but harms nothing else.
-                    .synchronous(SqliteSynchronous::Normal);
-                self.open(options, self.options.connections)
+                    .synchronous(self.synchronous);
+                self.open(options, Some(file), self.options.connections)
             }
         };
         Ok(Sqlite {
@@ -151,17 +192,25 @@ impl SqliteBuilder {
                 writer: Semaphore::new(1),
                 anchor: Mutex::new(None),
                 in_memory,
+                on_corruption: self.on_corruption,
+                known: parking_lot::Mutex::default(),
+                used_at_ms: AtomicI64::new(0),
                 upkeep: UpkeepTask::new(self.options.purge_every),
             }),
         })
     }
 
-    fn open(&self, options: SqliteConnectOptions, connections: u32) -> (Arc<SqliteConnectOptions>, Pool) {
+    fn open(
+        &self,
+        options: SqliteConnectOptions,
+        file: Option<DatabaseFile>,
+        connections: u32,
+    ) -> (Arc<SqliteConnectOptions>, Pool) {
         let options = options
             .busy_timeout(self.busy_timeout)
             .statement_cache_capacity(256);
-        let pool = Connections::new(options.clone(), connections, self.options.acquire_timeout);
-        (Arc::new(options), Pool::Own(Arc::new(pool)))
+        let pool = Pool::own(options.clone(), file, connections, self.options.acquire_timeout);
+        (Arc::new(options), pool)
     }
 
     fn location(&self) -> String {

@@ -25,25 +25,23 @@ const PURGE_ROWS: i64 = 1000;
 impl Inner {
     pub(super) async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
         let keys = KeySet::new(keys.iter().copied(), None);
-        let mut found = vec![None; keys.distinct().len()];
-        let read = async {
-            if found.is_empty() {
-                return Ok(());
-            }
+        if keys.distinct().is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = self.run(|| async {
             let mut taken = self.pool.take().await?;
-            let read = self.get_on(taken.connection(), &keys, &mut found).await;
-            taken.end(read)
-        };
-        self.checked(read.await)?;
-        Ok(keys.answers(found))
+            let found = self.get_on(taken.connection(), &keys).await;
+            taken.end(found)
+        });
+        Ok(keys.answers(found.await?))
     }
 
     async fn get_on(
         &self,
         connection: &mut SqliteConnection,
         keys: &KeySet<'_>,
-        found: &mut [Option<Bytes>],
-    ) -> sqlx::Result<()> {
+    ) -> sqlx::Result<Vec<Option<Bytes>>> {
+        let mut found = vec![None; keys.distinct().len()];
         for piece in key_pieces(keys.distinct()) {
             let sql = format!(
                 "SELECT key, value FROM {} WHERE value IS NOT NULL \
@@ -59,13 +57,13 @@ impl Inner {
                 }
             }
         }
-        Ok(())
+        Ok(found)
     }
 
     pub(super) async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
         self.check_size(entries)?;
         let keys = KeySet::new(entries.iter().map(|entry| entry.key), None);
-        let statements = entry_pieces(entries, keys.last()).map(|piece| {
+        let statement = |piece: Range<usize>| {
             let sql = format!(
                 "INSERT INTO {} (key, value, expires_at_ms, lease) VALUES {} \
                  ON CONFLICT (key) DO UPDATE SET value = excluded.value, \
@@ -74,57 +72,63 @@ impl Inner {
                 repeat("(?, ?, ?, NULL)", piece.len()),
             );
             bind_entries(query(sql), entries, &keys.last()[piece])
-        });
-        self.write(statements).await
+        };
+        self.write(|| entry_pieces(entries, keys.last()).map(statement))
+            .await
     }
 
     pub(super) async fn remove(&self, keys: &[&[u8]]) -> Result<()> {
         let keys = KeySet::new(keys.iter().copied(), None);
         let keys = keys.distinct();
-        let statements = key_pieces(keys).map(|piece| {
+        let statement = |piece: Range<usize>| {
             let sql = format!(
                 "DELETE FROM {} WHERE key IN ({})",
                 self.table.quoted,
                 repeat("?", piece.len())
             );
             bind_keys(query(sql), &keys[piece])
-        });
-        self.write(statements).await
+        };
+        self.write(|| key_pieces(keys).map(statement)).await
     }
 
     pub(super) async fn clear(&self, prefix: &[u8]) -> Result<()> {
         let table = &self.table.quoted;
-        let statement = match after_prefix(prefix) {
+        let statement = || match after_prefix(prefix) {
             Some(end) => query(format!("DELETE FROM {table} WHERE key >= ? AND key < ?"))
                 .bind(prefix.to_vec())
                 .bind(end),
             None => query(format!("DELETE FROM {table} WHERE key >= ?")).bind(prefix.to_vec()),
         };
-        self.write(std::iter::once(statement)).await
+        self.write(|| std::iter::once_with(statement)).await
     }
 
     /// Collects a batch of expired rows; says whether there are more.
     pub(super) async fn purge(&self) -> Result<bool> {
         let table = &self.table.quoted;
-        let _turn = self.write_turn().await;
-        let purge = query(format!(
-            "DELETE FROM {table} WHERE rowid IN \
-             (SELECT rowid FROM {table} WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?)"
-        ));
-        let purge = purge.bind(now_ms()).bind(PURGE_ROWS);
-        let mut taken = self.checked(self.pool.take().await)?;
-        let deleted = purge.execute(taken.connection()).await;
-        let deleted = self.checked(taken.end(deleted))?;
-        Ok(i64::try_from(deleted.rows_affected()) == Ok(PURGE_ROWS))
+        let purge = self.run(|| async {
+            let _turn = self.write_turn().await;
+            let purge = query(format!(
+                "DELETE FROM {table} WHERE rowid IN \
+                 (SELECT rowid FROM {table} WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?)"
+            ));
+            let purge = purge.bind(now_ms()).bind(PURGE_ROWS);
+            let mut taken = self.pool.take().await?;
+            let deleted = purge.execute(taken.connection()).await;
+            taken.end(deleted)
+        });
+        Ok(i64::try_from(purge.await?.rows_affected()) == Ok(PURGE_ROWS))
     }
 
     /// Runs statements, several of them in one transaction.
     ///
     /// They are made one by one, once it is their turn: each holds a copy of its values.
-    pub(super) async fn write(&self, statements: impl Iterator<Item = Statement> + Send) -> Result<()> {
-        let mut statements = statements.peekable();
-        let _turn = self.write_turn().await;
-        let run = async {
+    pub(super) async fn write<S>(&self, statements: impl Fn() -> S) -> Result<()>
+    where
+        S: Iterator<Item = Statement> + Send,
+    {
+        let write = self.run(|| async {
+            let mut statements = statements().peekable();
+            let _turn = self.write_turn().await;
             let Some(first) = statements.next() else {
                 return Ok(());
             };
@@ -140,8 +144,8 @@ impl Inner {
             };
             let written = write.await;
             taken.end(written)
-        };
-        self.checked(run.await)
+        });
+        write.await
     }
 }
 

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,27 +21,32 @@ impl Inner {
         // comes again; that it also lost it again, time after time, is not worth a bound.
         loop {
             if !request.steals() {
-                self.checked(self.look(&keys, request.token, &mut answers).await)?;
+                answers = self.look(&keys, request.token, &answers).await?;
             }
             if answers.iter().all(Option::is_some) {
                 break;
             }
-            self.checked(self.take(&keys, request, &mut answers).await)?;
+            answers = self.take(&keys, request, &answers).await?;
         }
         let answers = answers.into_iter().flatten().collect();
         Ok(keys.answers(answers))
     }
 
-    /// Answers for keys that have a value or somebody else's lease.
+    /// Answers besides those that are there, for keys that have a value or somebody else's lease.
     async fn look(
         &self,
         keys: &KeySet<'_>,
         token: LeaseToken,
-        answers: &mut [Option<Acquired>],
-    ) -> sqlx::Result<()> {
-        let mut taken = self.pool.take().await?;
-        let looked = self.look_on(taken.connection(), keys, token, answers).await;
-        taken.end(looked)
+        answers: &[Option<Acquired>],
+    ) -> Result<Vec<Option<Acquired>>> {
+        let look = self.run(|| async {
+            let mut answers = answers.to_vec();
+            let mut taken = self.pool.take().await?;
+            let looked = self.look_on(taken.connection(), keys, token, &mut answers).await;
+            taken.end(looked)?;
+            Ok(answers)
+        });
+        look.await
     }
 
     async fn look_on(
@@ -86,12 +92,19 @@ impl Inner {
         &self,
         keys: &KeySet<'_>,
         request: &Acquire,
-        answers: &mut [Option<Acquired>],
-    ) -> sqlx::Result<()> {
-        let _turn = self.write_turn().await;
-        let mut taken = self.pool.take().await?;
-        let took = self.take_on(taken.connection(), keys, request, answers).await;
-        taken.end(took)
+        answers: &[Option<Acquired>],
+    ) -> Result<Vec<Option<Acquired>>> {
+        let take = self.run(|| async {
+            let mut answers = answers.to_vec();
+            let _turn = self.write_turn().await;
+            let mut taken = self.pool.take().await?;
+            let took = self
+                .take_on(taken.connection(), keys, request, &mut answers)
+                .await;
+            taken.end(took)?;
+            Ok(answers)
+        });
+        take.await
     }
 
     async fn take_on(
@@ -146,19 +159,19 @@ impl Inner {
     pub(super) async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
         self.check_size(entries)?;
         let keys = KeySet::new(entries.iter().map(|entry| entry.key), None);
-        let mut filled = vec![Filled::Lost; keys.last().len()];
-        let run = async {
-            if filled.is_empty() {
-                return Ok(());
-            }
+        if keys.last().is_empty() {
+            return Ok(Vec::new());
+        }
+        let fill = self.run(|| async {
+            let mut filled = vec![Filled::Lost; keys.last().len()];
             let _turn = self.write_turn().await;
             let mut taken = self.pool.take().await?;
             let fill = self.fill_on(taken.connection(), entries, &keys, token, &mut filled);
             let done = fill.await;
-            taken.end(done)
-        };
-        self.checked(run.await)?;
-        Ok(keys.answers(filled))
+            taken.end(done)?;
+            Ok(filled)
+        });
+        Ok(keys.answers(fill.await?))
     }
 
     async fn fill_on(
@@ -195,15 +208,15 @@ impl Inner {
     pub(super) async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {
         let keys = KeySet::new(keys.iter().copied(), None);
         let keys = keys.distinct();
-        let statements = key_pieces(keys).map(|piece| {
+        let statement = |piece: Range<usize>| {
             let sql = format!(
                 "DELETE FROM {} WHERE value IS NULL AND lease = ? AND key IN ({})",
                 self.table.quoted,
                 repeat("?", piece.len()),
             );
             bind_keys(query(sql).bind(token_bytes(token)), &keys[piece])
-        });
-        self.write(statements).await
+        };
+        self.write(|| key_pieces(keys).map(statement)).await
     }
 }
 
@@ -212,7 +225,7 @@ impl Inner {
         let keys = KeySet::new(keys.iter().copied(), None);
         let keys = keys.distinct();
         let time = millis(time).unwrap_or(LEASE_LIMIT_MS);
-        let statements = key_pieces(keys).map(|piece| {
+        let statement = |piece: Range<usize>| {
             let now = now_ms();
             let sql = format!(
                 "UPDATE {} SET expires_at_ms = ? \
@@ -222,8 +235,8 @@ impl Inner {
             );
             let query = query(sql).bind(now + time).bind(token_bytes(token)).bind(now);
             bind_keys(query, &keys[piece])
-        });
-        self.write(statements).await
+        };
+        self.write(|| key_pieces(keys).map(statement)).await
     }
 }
 

@@ -1,13 +1,14 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::url::StorageUrl;
 use crate::{Acquire, Bytes, Chain, Filled, LeaseToken, RemoteStorage, Storage};
 
 /// A directory for databases, removed in the end.
-struct Directory(PathBuf);
+pub(super) struct Directory(pub(super) PathBuf);
 
 impl Directory {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("cacheme-sqlite-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -210,13 +211,32 @@ async fn a_table_of_another_shape_is_refused() {
 }
 
 #[tokio::test]
-async fn a_dropped_table_is_trouble_once() {
+async fn a_dropped_table_is_made_anew() {
     let storage = memory();
     storage.set(&[entry(b"a", "v", None)]).await.unwrap();
     run(&storage, "DROP TABLE cacheme").await;
-    let error = storage.get(&[b"a"]).await.unwrap_err();
-    assert!(Chain(&error).to_string().contains("no such table"), "{error}");
     assert_eq!(storage.get(&[b"a"]).await.unwrap(), [None]);
+    run(&storage, "DROP TABLE cacheme").await;
+    storage.set(&[entry(b"a", "w", None)]).await.unwrap();
+    assert_eq!(storage.get(&[b"a"]).await.unwrap(), [Some("w".into())]);
+}
+
+#[tokio::test]
+async fn what_outlives_a_power_cut_is_as_asked_for() {
+    for (options, synchronous) in [("", 1), ("?synchronous=normal", 1), ("?synchronous=full", 2)] {
+        let directory = Directory::new("synchronous");
+        let url = StorageUrl::parse(&directory.url(options));
+        let storage = SqliteBuilder::from_url(&mut url.unwrap())
+            .unwrap()
+            .build()
+            .unwrap();
+        storage.connect().await.unwrap();
+        let mut taken = storage.inner.pool.take().await.unwrap();
+        let found = sqlx::query_scalar::<_, i64>("PRAGMA synchronous")
+            .fetch_one(taken.connection())
+            .await;
+        assert_eq!(taken.end(found).unwrap(), synchronous, "{options}");
+    }
 }
 
 #[tokio::test]
@@ -274,7 +294,8 @@ fn urls_say_what_is_wrong() {
     assert!(wrong("sqlite://a.db?table=a.b").contains("option `table` must be a table name"));
     assert!(wrong("sqlite://a.db?create=maybe").contains("option `create` must be `true` or `false`"));
     assert!(wrong("sqlite://a.db?connections=0").contains("option `connections` must be a number from 1 on"));
-    let known = "acquire_timeout, busy_timeout, connections, create, purge, table, timeout";
+    let known =
+        "acquire_timeout, busy_timeout, connections, corrupt, create, purge, synchronous, table, timeout";
     assert!(wrong("sqlite://a.db?size=1").contains(known));
     assert!(wrong("sqlite://joe:secret@a.db").contains("SQLite has no users"));
     assert!(!wrong("sqlite://joe:secret@a.db").contains("secret"));

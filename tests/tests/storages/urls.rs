@@ -43,7 +43,7 @@ const SCHEMES: [(&str, &str); 15] = [
     ),
     (
         "sqlite://cache.db",
-        "acquire_timeout, busy_timeout, connections, create, purge, table, timeout",
+        "acquire_timeout, busy_timeout, connections, corrupt, create, purge, synchronous, table, timeout",
     ),
 ];
 
@@ -79,6 +79,8 @@ async fn a_wrong_value_says_what_the_option_must_be() {
         ("connections", "0", "a number from 1 on"),
         ("connections", "many", "a number from 1 on"),
         ("create", "maybe", "`true` or `false`"),
+        ("corrupt", "delete", "`reset` or `refuse`"),
+        ("synchronous", "off", "`full` or `normal`"),
         (
             "table",
             "a.b.c",
