@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use cacheme_storage::Error;
+use cacheme_storage::{Chain, Error};
 
 use super::log::Seen;
 use super::sqlite_file::{Folder, get, run, set};
@@ -150,8 +150,9 @@ async fn is_left(folder: &Folder, options: &str, causes: &[&str]) {
         // What does not touch the damage may work at first.
         let error = results.into_iter().find_map(Result::err).unwrap();
         assert!(matches!(error, Error::Refused { .. }), "{error}");
+        let said = Chain(&error).to_string();
         for cause in causes {
-            assert!(error.to_string().contains(cause), "no {cause:?} in {error}");
+            assert!(said.contains(cause), "no {cause:?} in {said}");
         }
         let error = storage.get(&[b"key"]).await.unwrap_err();
         assert!(matches!(error, Error::Refused { .. }), "{error}");

@@ -4,6 +4,8 @@ use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use cacheme_storage::Chain;
+
 use super::{entry, open};
 
 const URL: &str = "CACHEME_TEST_OTHER_URL";
@@ -94,7 +96,7 @@ async fn does_as_told() {
             }),
             _ => panic!("no such order: {line}"),
         };
-        let answer = done.unwrap_or_else(|error| format!("failed: {error}"));
+        let answer = done.unwrap_or_else(|error| format!("failed: {}", Chain(&error)));
         println!("{ANSWER}{}", answer.replace('\n', " "));
     }
 }
