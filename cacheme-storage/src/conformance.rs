@@ -35,6 +35,8 @@
 //! - a request that names a key twice is answered twice, and the last of two entries for one key is kept;
 //! - a lease asked for again with its own token is [`Granted`](crate::Acquired::Granted) again, so a call whose answer was lost can be
 //!   repeated;
+//! - past its deadline, a request is granted nothing, or leases of one second at most ([`Grant::time`](crate::Grant::time)); past
+//!   it nothing is stolen;
 //! - a ttl of zero stores nothing that stays, and one too long for the server counts as none.
 
 use std::collections::hash_map::RandomState;
@@ -86,6 +88,7 @@ mod clear;
 mod closing;
 mod expiry;
 mod keys;
+mod lease_deadlines;
 mod lease_races;
 mod leases;
 mod local;
@@ -156,7 +159,15 @@ fn remote_cases(storage: &dyn RemoteStorage) -> Vec<(&'static str, RemoteCase)> 
     ]
     .concat();
     match storage.capabilities().leases {
-        true => cases.extend([leases::CASES, many_leases::CASES, lease_races::CASES].concat()),
+        true => cases.extend(
+            [
+                leases::CASES,
+                lease_deadlines::CASES,
+                many_leases::CASES,
+                lease_races::CASES,
+            ]
+            .concat(),
+        ),
         false => cases.extend(leases::CASES_WITHOUT),
     }
     cases.extend(match storage.capabilities().bus {

@@ -7,6 +7,7 @@ mod connector;
 mod error;
 mod facts;
 mod lease;
+mod leases;
 mod link;
 mod live;
 mod sentinel;
@@ -16,7 +17,7 @@ mod wakes;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,7 +26,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use self::builder::RedisBuilder;
 use self::bus::Channel;
-use self::error::{is_foreign, refuses_writes, translate};
+use self::error::{is_foreign, translate};
 use self::facts::Facts;
 use self::lease::{Lease, Script, claim};
 use self::servers::Servers;
@@ -55,7 +56,7 @@ const TTL_LIMIT_MS: u64 = 10_000 * 365 * 24 * 60 * 60 * 1_000;
 /// | get | `GET`, `MGET` |
 /// | set | `SET` with `PX`, pipelined |
 /// | remove | `UNLINK` |
-/// | acquire | `SET` with `NX`, `PX` and `GET`; before Redis 7 a script |
+/// | acquire | `SET` with `NX`, `PX` and `GET`; before Redis 7, for more than 1 000 keys, and in place of what is there, a script |
 /// | fill, renew, release | one script each, pipelined; fill and release publish on the channel `cacheme.filled:` + key (not in a cluster) |
 /// | waiting for a fill | `SUBSCRIBE` to that channel, on a connection that is there only while somebody waits |
 /// | bus | `PUBLISH` and `SUBSCRIBE` on the channel `cacheme.changed:` + number of the database, on a connection of its own |
@@ -185,117 +186,6 @@ impl Redis {
         };
         answers.map_err(|error| self.translate(error))
     }
-
-    /// What `acquire` found, by what `SET … GET` or the script answers.
-    fn acquired(&self, found: Value, request: &Acquire, now_ms: u64) -> Result<Acquired> {
-        Ok(match bytes(found).map_err(|error| self.translate(error))? {
-            None => request.granted_at(now_ms),
-            Some(found) => match Lease::from_bytes(&found) {
-                None => Acquired::Value(found.into()),
-                Some(lease) if lease.token == request.token => request.granted_at(now_ms),
-                Some(lease) => Acquired::Busy {
-                    left: lease.left(self.facts.clock.now_ms()),
-                },
-            },
-        })
-    }
-
-    /// Asks for leases by the command, or the script where the server does not know the command.
-    async fn ask_for_leases(
-        &self,
-        keys: &[&[u8]],
-        lease: &[u8],
-        time_ms: u64,
-        steal: bool,
-    ) -> Result<Vec<Value>> {
-        if steal || !self.acquires_by_script.load(Ordering::Relaxed) {
-            let set = |place: usize| {
-                let key = keys[place];
-                let mut command = Cmd::with_capacity(7, key.len() + lease.len() + 40);
-                command.arg("SET").arg(key).arg(lease).arg("PX").arg(time_ms);
-                if !steal {
-                    command.arg("NX").arg("GET");
-                }
-                command
-            };
-            let mut answers = self.send_each(keys, set).await?;
-            if steal {
-                let taken = answers.iter_mut().filter(|answer| **answer == Value::Okay);
-                taken.for_each(|answer| *answer = Value::Nil);
-                return Ok(answers);
-            }
-            let unknown = |answer: &Value| {
-                matches!(answer, Value::ServerError(error)
-                    if error.details().is_some_and(|details| details.contains("syntax error")))
-            };
-            if !answers.iter().any(unknown) {
-                return Ok(answers);
-            }
-            self.acquires_by_script.store(true, Ordering::Relaxed);
-        }
-        let arguments = |_, command: &mut Cmd| {
-            command.arg(lease).arg(time_ms);
-        };
-        Box::pin(self.run(&self.facts.scripts.acquire, keys, arguments)).await
-    }
-
-    /// What `acquire` found where the server refused to answer for some keys.
-    async fn acquired_in_trouble(
-        &self,
-        keys: &[&[u8]],
-        mut answers: Vec<Value>,
-        request: &Acquire,
-        lease: &[u8],
-        now_ms: u64,
-    ) -> Result<Vec<Acquired>> {
-        let places = |answers: &[Value], which: fn(&ServerError) -> bool| -> Vec<usize> {
-            let is = |place: &usize| matches!(&answers[*place], Value::ServerError(error) if which(error));
-            (0..answers.len()).filter(is).collect()
-        };
-        // What is not a string is not ours: it makes way for the lease.
-        let foreign = places(&answers, is_foreign);
-        if !foreign.is_empty() {
-            let theirs: Vec<_> = foreign.iter().map(|&place| keys[place]).collect();
-            let taken = self
-                .ask_for_leases(&theirs, lease, ttl_ms(request.time), true)
-                .await?;
-            for (place, answer) in foreign.into_iter().zip(taken) {
-                answers[place] = answer;
-            }
-        }
-        // A server that takes no writes still has values.
-        let refused = places(&answers, refuses_writes);
-        if refused.is_empty() || request.steals() {
-            return answers
-                .into_iter()
-                .map(|answer| self.acquired(answer, request, now_ms))
-                .collect();
-        }
-        let asked: Vec<_> = refused.iter().map(|&place| keys[place]).collect();
-        let found = self
-            .servers
-            .get(&asked)
-            .await
-            .map_err(|error| self.translate(error))?;
-        if found.iter().all(|found| !matches!(found, Value::BulkString(_))) && refused.len() == keys.len() {
-            return answers
-                .into_iter()
-                .map(|answer| self.acquired(answer, request, now_ms))
-                .collect();
-        }
-        for (place, found) in refused.iter().zip(found) {
-            answers[*place] = found;
-        }
-        let mut acquired = Vec::with_capacity(keys.len());
-        for (place, answer) in answers.into_iter().enumerate() {
-            let absent = answer == Value::Nil && refused.binary_search(&place).is_ok();
-            acquired.push(match absent {
-                true => Acquired::Unavailable,
-                false => self.acquired(answer, request, now_ms)?,
-            });
-        }
-        Ok(acquired)
-    }
 }
 
 #[async_trait]
@@ -379,26 +269,7 @@ impl RemoteStorage for Redis {
 
     async fn acquire(&self, keys: &[&[u8]], request: &Acquire) -> Result<Vec<Acquired>> {
         let _pass = self.enter().await?;
-        let (now_ms, time_ms) = (self.facts.clock.now_ms(), ttl_ms(request.time));
-        let lease = Lease {
-            token: request.token,
-            until_ms: now_ms.saturating_add(time_ms),
-        };
-        let lease = lease.to_bytes();
-        let answers = self
-            .ask_for_leases(keys, &lease, time_ms, request.steals())
-            .await?;
-        // Boxed, so that the usual answer does not carry the space of the others.
-        if answers
-            .iter()
-            .any(|answer| matches!(answer, Value::ServerError(_)))
-        {
-            return Box::pin(self.acquired_in_trouble(keys, answers, request, &lease, now_ms)).await;
-        }
-        answers
-            .into_iter()
-            .map(|answer| self.acquired(answer, request, now_ms))
-            .collect()
+        self.ask_for_leases(keys, request).await
     }
 
     async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
@@ -439,8 +310,13 @@ impl RemoteStorage for Redis {
     async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
         let _pass = self.enter().await?;
         let (claim, time_ms) = (claim(token), ttl_ms(time));
+        let lease = Lease {
+            token,
+            until_ms: self.facts.clock.now_ms().saturating_add(time_ms),
+        };
+        let lease = lease.to_bytes();
         let arguments = |_, command: &mut Cmd| {
-            command.arg(&claim[..]).arg(time_ms);
+            command.arg(&claim[..]).arg(&lease[..]).arg(time_ms);
         };
         let mut answers = self.run(&self.facts.scripts.renew, keys, arguments).await?;
         answers.retain(|answer| !matches!(answer, Value::ServerError(error) if is_foreign(error)));

@@ -14,6 +14,8 @@ mod comes_back;
 mod frozen;
 #[path = "storages/full.rs"]
 mod full;
+#[path = "storages/lease_ends.rs"]
+mod lease_ends;
 #[path = "storages/log.rs"]
 mod log;
 #[path = "storages/mongodb.rs"]

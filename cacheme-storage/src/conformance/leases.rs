@@ -77,16 +77,32 @@ impl Case {
     }
 
     /// The holder of the lease fills.
-    async fn fills(&self, key: &[u8], value: &'static str, token: LeaseToken, what: &str) -> Outcome {
+    pub(super) async fn fills(
+        &self,
+        key: &[u8],
+        value: &'static str,
+        token: LeaseToken,
+        what: &str,
+    ) -> Outcome {
         ensure_eq!(self.fill(key, value, token).await?, Filled::Stored, "{what}");
         Ok(())
     }
 
     pub(super) async fn granted(&self, key: &[u8], time: Duration) -> Result<LeaseToken, Failure> {
         let token = token();
-        let answer = self.acquire(key, token, time).await?;
-        ensure!(answer.is_granted(), "acquire of an absent key: {answer:?}");
+        self.taken(&[key], token, time).await?;
         Ok(token)
+    }
+
+    /// Takes the leases of absent keys. What was granted for less than the whole time is renewed, as holders do.
+    pub(super) async fn taken(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Outcome {
+        let answers = self.storage.acquire(keys, &Acquire::new(token, time)).await?;
+        are_granted(&answers, keys.len(), "acquire of absent keys")?;
+        let is_short = |answer: &Acquired| matches!(answer, Acquired::Granted(grant) if grant.time < time);
+        if answers.iter().any(is_short) {
+            self.storage.renew(keys, token, time).await?;
+        }
+        Ok(())
     }
 
     /// The lease on `key`, as soon as nobody else holds it.

@@ -36,8 +36,7 @@ async fn many(case: Case, count: usize) -> Outcome {
     let mine = token();
     // Long enough for the slowest server to fill all of them.
     let time = TIME * 4;
-    let answers = case.storage.acquire(&keys, &Acquire::new(mine, time)).await?;
-    are_granted(&answers, count, "acquire of absent keys")?;
+    case.taken(&keys, mine, time).await?;
     let third = count / 3;
     case.storage.remove(&keys[..third]).await?;
     let entries: Vec<_> = keys.iter().map(|key| entry(key, key.to_vec(), None)).collect();
@@ -94,7 +93,7 @@ async fn a_fill_of_many_tells_what_was_lost_in_every_way(case: Case) -> Outcome 
     let keys = case.keys(COUNT);
     let keys = slices(&keys);
     let mine = token();
-    case.storage.acquire(&keys, &Acquire::new(mine, TIME)).await?;
+    case.taken(&keys, mine, TIME).await?;
     let (removed, set, stolen, released) = (10..20, 30..40, 150..160, COUNT - 1..COUNT);
     case.storage.remove(&keys[removed.clone()]).await?;
     let entries: Vec<_> = keys.iter().map(|key| entry(key, "set", None)).collect();
@@ -129,8 +128,7 @@ async fn leases_on_keys_of_every_kind(case: Case) -> Outcome {
     let keys: Vec<_> = names.iter().map(|name| case.key(name)).collect();
     let keys = slices(&keys);
     let mine = token();
-    let answers = case.storage.acquire(&keys, &Acquire::new(mine, TIME)).await?;
-    are_granted(&answers, keys.len(), "acquire")?;
+    case.taken(&keys, mine, TIME).await?;
     case.storage.release(&keys[..2], mine).await?;
     let entries: Vec<_> = keys.iter().map(|key| entry(key, key.to_vec(), None)).collect();
     let filled = case.storage.fill(&entries, mine).await?;

@@ -31,6 +31,8 @@ enum Mistake {
     NoLeases,
     RenewIgnoresToken,
     RenewDoesNothing,
+    KnowsNoDeadline,
+    StealsLate,
     TellsTheFirstOnly,
     TellsUpToAZero,
     ListensWhenClosed,
@@ -163,6 +165,9 @@ impl RemoteStorage for Remote {
         let now_ms = self.now_ms();
         let mut answers = Vec::with_capacity(keys.len());
         for key in keys {
+            let is_late = request.is_late(now_ms)
+                && self.mistake != Mistake::KnowsNoDeadline
+                && !(self.mistake == Mistake::StealsLate && request.steals());
             let found = self.live(&slots, key).filter(|_| !request.steals());
             answers.push(match found.map(|slot| (&slot.kept, slot.until)) {
                 Some((Kept::Value(value), _)) => Acquired::Value(value.clone().into()),
@@ -171,7 +176,7 @@ impl RemoteStorage for Remote {
                         until.saturating_duration_since(Instant::now())
                     }),
                 },
-                _ if request.is_late(now_ms) => Acquired::TooLate,
+                _ if is_late => Acquired::TooLate,
                 _ => {
                     let slot = Slot {
                         kept: Kept::Lease(request.token),
@@ -394,6 +399,16 @@ async fn each_mistake_is_found_by_its_case() {
         (Mistake::ReleaseRemovesAnything, "release_harms_nobody_else"),
         (Mistake::RenewIgnoresToken, "renewing_harms_nobody_else"),
         (Mistake::RenewDoesNothing, "a_renewed_lease_outlives_its_time"),
+        (Mistake::KnowsNoDeadline, "past_the_deadline_nothing_is_granted"),
+        (
+            Mistake::KnowsNoDeadline,
+            "past_the_deadline_a_large_call_gets_nothing",
+        ),
+        (Mistake::StealsLate, "past_the_deadline_nothing_is_stolen"),
+        (
+            Mistake::ReleaseRemovesAnything,
+            "a_release_gives_back_what_was_asked_for_twice",
+        ),
         (Mistake::NeverExpires, "the_shortest_ttl_expires"),
         (Mistake::NeverExpires, "a_lease_ends_by_itself"),
         (Mistake::KeysIgnoreCase, "keys_that_look_alike_differ"),

@@ -27,7 +27,11 @@ pub(crate) trait LeaseTurns: Sync {
         token: LeaseToken,
     ) -> impl Future<Output = Result<Vec<Found>>> + Send;
 
-    /// Takes the leases of keys that are free, or of all if the request steals; says for each whether it is certain that it did.
+    /// Whether the request's deadline has passed; looks at the server's clock for that.
+    fn is_late(&self, request: &Acquire) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Takes the leases of keys that are free, or of all if the request steals, until its deadline; says for each whether it
+    /// is certain that it did.
     fn take(
         &self,
         keys: &[Cow<'_, [u8]>],
@@ -47,21 +51,28 @@ pub(crate) async fn acquire_by_turns(
     let all = keys.distinct();
     let granted = request.granted_at(storage.now_ms());
     let mut answers: Vec<Option<Acquired>> = vec![None; all.len()];
-    if request.steals() {
-        storage.take(all, request).await?;
-        answers.fill(Some(granted.clone()));
-    } else if all.len() == 1 {
+    if all.len() == 1 && !request.steals() {
         // A lease that is ours already is taken anew, for its time.
         look(storage, all, request.token, &mut answers, None).await?;
     }
-    // A key is without an answer after a turn only if it went to somebody else and was given up again within.
+    let mut again = false;
     while answers.iter().any(Option::is_none) {
+        // A key is without an answer after a turn only if it is too late, or if the key went to somebody else and was given
+        // up again within.
+        if std::mem::replace(&mut again, true) && storage.is_late(request).await? {
+            let unanswered = answers.iter_mut().filter(|answer| answer.is_none());
+            unanswered.for_each(|answer| *answer = Some(Acquired::TooLate));
+            break;
+        }
         let (open, places) = open(all, &answers);
         let taken = storage.take(&open, request).await?;
         for (place, taken) in places.into_iter().zip(taken) {
             answers[place] = taken.then(|| granted.clone());
         }
-        look(storage, all, request.token, &mut answers, Some(granted.clone())).await?;
+        // What is there is no answer for a thief.
+        if !request.steals() {
+            look(storage, all, request.token, &mut answers, Some(granted.clone())).await?;
+        }
     }
     Ok(keys.answers(answers.into_iter().flatten().collect()))
 }
@@ -113,6 +124,8 @@ mod tests {
     struct Script {
         looks: Mutex<Vec<Vec<Found>>>,
         takes: Mutex<Vec<Vec<bool>>>,
+        /// Whether it is late when it is asked.
+        late: Mutex<Vec<bool>>,
         asked: Mutex<Vec<String>>,
     }
 
@@ -131,6 +144,11 @@ mod tests {
         async fn look(&self, keys: &[Cow<'_, [u8]>], _: LeaseToken) -> Result<Vec<Found>> {
             self.ask("look", keys);
             Ok(self.looks.lock().remove(0))
+        }
+
+        async fn is_late(&self, _: &Acquire) -> Result<bool> {
+            self.ask("late", &[]);
+            Ok(self.late.lock().remove(0))
         }
 
         async fn take(&self, keys: &[Cow<'_, [u8]>], request: &Acquire) -> Result<Vec<bool>> {
@@ -162,6 +180,7 @@ mod tests {
     #[tokio::test]
     async fn of_many_keys_those_in_doubt_are_looked_at() {
         let script = Script::default();
+        script.late.lock().push(false);
         script
             .takes
             .lock()
@@ -173,9 +192,28 @@ mod tests {
         let answers = acquire(&script, &["d", "a", "c", "b"], REQUEST).await;
         let granted = REQUEST.granted_at(0);
         assert_eq!(answers, [granted.clone(), granted.clone(), granted, value()]);
-        assert_eq!(*script.asked.lock(), ["take abcd", "look bcd", "take d"]);
-        script.takes.lock().push(vec![false, false]);
-        acquire(&script, &["a", "b"], REQUEST.stealing()).await;
-        assert_eq!(script.asked.lock()[3], "steal ab");
+        assert_eq!(*script.asked.lock(), ["take abcd", "look bcd", "late ", "take d"]);
+    }
+
+    #[tokio::test]
+    async fn when_it_is_too_late_nothing_is_tried_again() {
+        let script = Script::default();
+        script
+            .takes
+            .lock()
+            .extend([vec![false, false], vec![true, false], vec![false]]);
+        script
+            .looks
+            .lock()
+            .push(vec![Found::Nothing, Found::Theirs(value())]);
+        script.late.lock().extend([true, false, true]);
+        let answers = acquire(&script, &["a", "b"], REQUEST).await;
+        assert_eq!(answers, [Acquired::TooLate, value()]);
+        let answers = acquire(&script, &["a", "b"], REQUEST.stealing()).await;
+        assert_eq!(answers, [REQUEST.granted_at(0), Acquired::TooLate]);
+        let asked = [
+            "take ab", "look ab", "late ", "steal ab", "late ", "steal b", "late ",
+        ];
+        assert_eq!(*script.asked.lock(), asked);
     }
 }

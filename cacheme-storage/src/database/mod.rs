@@ -55,5 +55,5 @@ pub(crate) use side_by_side::side_by_side;
 pub(crate) use table::TableName;
 #[cfg(feature = "_sql")]
 pub(crate) use table_options::{TableOptions, table_setters};
-pub(crate) use ttl::{LEASE_LIMIT_MS, millis, ttl_millis};
+pub(crate) use ttl::{LEASE_LIMIT_MS, deadline_millis, millis, ttl_millis};
 pub(crate) use upkeep::{Upkeep, UpkeepTask};

@@ -156,7 +156,8 @@ impl Inner {
                     }
                     None => return Ok(answer),
                 },
-                Err(error) if left > 0 && Trouble::of(&error) == Trouble::Passing => {}
+                Err(error)
+                    if left > 0 && (Trouble::of(&error) == Trouble::Passing || is_duplicate(&error)) => {}
                 Err(error) => {
                     if let ErrorKind::Command(command) = &*error.kind
                         && command.code == NO_COLLECTION
@@ -181,6 +182,11 @@ impl Inner {
         let code = first.get_i32("code").unwrap_or(0);
         Some((code, format!("{message} (code {code})")))
     }
+}
+
+/// The same as the failure of a whole command, which changes one document.
+fn is_duplicate(error: &mongodb::error::Error) -> bool {
+    matches!(&*error.kind, ErrorKind::Command(command) if command.code == DUPLICATE_KEY)
 }
 
 /// The index by which the server removes what has expired.

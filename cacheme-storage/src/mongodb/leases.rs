@@ -5,7 +5,7 @@ use std::time::Duration;
 use mongodb::bson::{Bson, Document, doc};
 
 use crate::database::{
-    Found, KeySet, LEASE_LIMIT_MS, LeaseTurns, acquire_by_turns, millis, receipt, ttl_millis,
+    Found, KeySet, LEASE_LIMIT_MS, LeaseTurns, acquire_by_turns, deadline_millis, millis, receipt, ttl_millis,
 };
 use crate::{Acquire, Acquired, Filled, LeaseToken, RemoteEntry, Result};
 
@@ -43,9 +43,22 @@ impl LeaseTurns for Inner {
         Ok(found.collect())
     }
 
+    async fn is_late(&self, request: &Acquire) -> Result<bool> {
+        if request.deadline_ms.is_none() {
+            return Ok(false);
+        }
+        Box::pin(self.look_at_clock()).await?;
+        Ok(request.is_late(self.now_ms()))
+    }
+
     async fn take(&self, keys: &Keys<'_>, request: &Acquire) -> Result<Vec<bool>> {
-        self.in_pieces(keys, |piece| self.take_piece(&keys[piece], request))
-            .await
+        match keys {
+            [key] => Ok(vec![self.take_one(key, request).await?]),
+            _ => {
+                self.in_pieces(keys, |piece| self.take_piece(&keys[piece], request))
+                    .await
+            }
+        }
     }
 }
 
@@ -54,30 +67,57 @@ impl Inner {
         acquire_by_turns(self, key_set(keys), request).await
     }
 
-    async fn take_piece(&self, keys: &Keys<'_>, request: &Acquire) -> Result<Vec<bool>> {
-        let time = millis(request.time).unwrap_or(LEASE_LIMIT_MS);
-        let token = binary(&request.token.0.to_be_bytes());
-        let steal = request.steals();
-        let updates = || -> Vec<_> {
-            let now = self.now();
-            let mut lease = doc! { "lease": token.clone(), "expires_at": date(now + time) };
-            if !steal {
-                lease.insert("_id", "$_id");
+    /// Takes the lease of a key, and says whether it did: one command that writes can answer with one document.
+    async fn take_one(&self, key: &[u8], request: &Acquire) -> Result<bool> {
+        let take = || {
+            doc! {
+                "findAndModify": &self.collection,
+                "query": { "_id": text(key) },
+                "update": [self.taken(request)],
+                "upsert": true,
+                "new": true,
+                "fields": { "lease": 1 },
             }
+        };
+        let answer = self.write(take).await?;
+        let taken = answer.get_document("value");
+        let lease = taken.ok().and_then(|row| row.get_binary_generic("lease").ok());
+        Ok(lease.is_some_and(|lease| *lease == request.token.0.to_be_bytes()))
+    }
+
+    async fn take_piece(&self, keys: &Keys<'_>, request: &Acquire) -> Result<Vec<bool>> {
+        let updates = || -> Vec<_> {
+            let taken = self.taken(request);
             // Found by the key alone; the condition is in what becomes of it.
             let change = |key: &Cow<'_, [u8]>| {
-                let filter = doc! { "_id": text(key) };
-                if steal {
-                    return doc! { "q": filter, "u": lease.clone(), "upsert": true };
-                }
-                let taken = doc! { "$cond": [held(now, &token), "$$ROOT", lease.clone()] };
-                doc! { "q": filter, "u": [{ "$replaceWith": taken }], "upsert": true }
+                doc! { "q": { "_id": text(key) }, "u": [taken.clone()], "upsert": true }
             };
             keys.iter().map(change).collect()
         };
         let answer = self.update(updates).await?;
         let inserted = answer.get_array("upserted").map_or(0, Vec::len);
-        Ok(vec![inserted + modified(&answer) == keys.len(); keys.len()])
+        // What is new may be the trace of a request that came too late.
+        let is_certain = inserted + modified(&answer) == keys.len() && !request.is_late(self.now_ms());
+        Ok(vec![is_certain; keys.len()])
+    }
+
+    /// What becomes of a document whose lease is asked for: a lease, if it is free or the request steals. Past the deadline, by
+    /// the server's clock at that moment, it stays; what is new then is nothing, and expired.
+    fn taken(&self, request: &Acquire) -> Document {
+        let (now, token) = (self.now(), binary(&request.token.0.to_be_bytes()));
+        let time = millis(request.time).unwrap_or(LEASE_LIMIT_MS);
+        let mut taken: Bson =
+            doc! { "_id": "$_id", "lease": token.clone(), "expires_at": date(now + time) }.into();
+        if request.deadline_ms.is_some() {
+            let late = doc! { "$gt": [{ "$toLong": "$$NOW" }, deadline_millis(request)] };
+            let nothing = doc! { "$mergeObjects": [{ "expires_at": date(now) }, "$$ROOT"] };
+            let untouched = doc! { "$cond": [is_value(), "$$ROOT", nothing] };
+            taken = doc! { "$cond": [late, untouched, taken] }.into();
+        }
+        if !request.steals() {
+            taken = doc! { "$cond": [held(now, &token), "$$ROOT", taken] }.into();
+        }
+        doc! { "$replaceWith": taken }
     }
 
     pub(super) async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {
@@ -175,12 +215,16 @@ impl Inner {
     }
 }
 
+fn is_value() -> Document {
+    doc! { "$eq": [{ "$type": "$value" }, "binData"] }
+}
+
 /// Whether a document is a value that lives, or a lease that somebody else has: by the same rules as [`Row`] sees them.
 fn held(now: i64, token: &Bson) -> Document {
     let ends = doc! { "$eq": [{ "$type": "$expires_at" }, "date"] };
     let lives = doc! { "$gt": ["$expires_at", date(now)] };
     doc! { "$cond": [
-        { "$eq": [{ "$type": "$value" }, "binData"] },
+        is_value(),
         { "$or": [lives.clone(), { "$not": [ends.clone()] }] },
         { "$and": [
             ends, lives, { "$eq": [{ "$type": "$lease" }, "binData"] }, { "$ne": ["$lease", token.clone()] },

@@ -6,7 +6,8 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{MySql as Driver, Row};
 
 use crate::database::{
-    Found, LEASE_LIMIT_MS, LeaseTurns, Statement, acquire_by_turns, millis, receipt, side_by_side, ttl_millis,
+    Found, LEASE_LIMIT_MS, LeaseTurns, Statement, acquire_by_turns, deadline_millis, millis, receipt,
+    side_by_side, ttl_millis,
 };
 use crate::{Acquire, Acquired, Filled, LeaseToken, RemoteEntry, Result};
 
@@ -24,6 +25,14 @@ impl LeaseTurns for Inner {
     async fn look(&self, keys: &Keys<'_>, token: LeaseToken) -> Result<Vec<Found>> {
         self.in_pieces(keys, |piece| self.look_at_piece(&keys[piece], token))
             .await
+    }
+
+    async fn is_late(&self, request: &Acquire) -> Result<bool> {
+        if request.deadline_ms.is_none() {
+            return Ok(false);
+        }
+        Box::pin(self.look_at_server()).await?;
+        Ok(request.is_late(self.now_ms()))
     }
 
     async fn take(&self, keys: &Keys<'_>, request: &Acquire) -> Result<Vec<bool>> {
@@ -59,10 +68,11 @@ impl Inner {
             self.table.take(rows)
         };
         let time = millis(request.time).unwrap_or(LEASE_LIMIT_MS);
+        let deadline = deadline_millis(request);
         let bind = |statement| {
             let places = (0..rows).map(|place| place.min(keys.len() - 1));
             places.fold(statement, |statement: Statement<Driver>, place| {
-                let statement = statement.bind(&*keys[place]).bind(time);
+                let statement = statement.bind(&*keys[place]).bind(deadline).bind(time);
                 statement.bind(&request.token.0.to_be_bytes()[..])
             })
         };
@@ -166,9 +176,9 @@ fn found_in(row: &MySqlRow) -> sqlx::Result<Found> {
     if row.try_get::<Option<i64>, _>(2)? == Some(1) {
         return Ok(Found::Ours);
     }
-    let left: Option<i64> = row.try_get(3)?;
-    let left = left.unwrap_or(LEASE_LIMIT_MS);
+    let left: i64 = row.try_get(3)?;
     Ok(Found::Theirs(Acquired::Busy {
-        left: Duration::from_millis(u64::try_from(left).unwrap_or(0)),
+        // It was held when the server looked, and may end just then.
+        left: Duration::from_millis(u64::try_from(left).unwrap_or(0).max(1)),
     }))
 }

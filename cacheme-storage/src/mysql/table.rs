@@ -13,6 +13,9 @@ use super::entries::KEY_LIMIT;
 /// hour that comes twice a year.
 const NOW: &str = "(TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1970-01-01 00:00:00', UTC_TIMESTAMP(3)) DIV 1000)";
 
+/// Whether a new row with a lease is one that counts.
+const IN_TIME: &str = "VALUES(expires_at_ms) > 0";
+
 /// The table, and the text of the statements on it. None of them uses what only one of MySQL and MariaDB has.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -47,12 +50,12 @@ impl Table {
         )
     }
 
-    /// Key, value or none, whether the lease is the token's, and time left of what lives, leases included. Arguments:
-    /// token; the list of keys.
+    /// Key, value or none, whether the lease is the token's, and time left of what lives, leases included. A lease without
+    /// an end is over. Arguments: token; the list of keys.
     pub(super) fn look(&self, keys: usize) -> String {
         format!(
             "SELECT `key`, `value`, lease = ?, expires_at_ms - {NOW} FROM {} WHERE `key` IN ({}) \
-             AND (expires_at_ms IS NULL OR expires_at_ms > {NOW})",
+             AND (expires_at_ms > {NOW} OR (expires_at_ms IS NULL AND `value` IS NOT NULL))",
             self.quoted,
             repeat("?", keys),
         )
@@ -105,29 +108,32 @@ impl Table {
 
     /// Takes the lease of each key that is free or under it already. Tells by the id of the last row, which is what
     /// `LAST_INSERT_ID(…)` was given last and comes with the answer, whether there was a key that it did not take.
-    /// Arguments: key, time of the lease and token of each row.
+    /// Arguments: key, deadline, time of the lease and token of each row.
     ///
     /// Assignments are made from left to right: the first one decides, and the others look at what it did. A row whose
-    /// lease is the token never has a value before.
+    /// lease is the token never has a value before. Past the deadline, what is new ended long ago, and changes nothing.
     pub(super) fn take(&self, rows: usize) -> String {
         format!(
             "INSERT INTO {} (`key`, expires_at_ms, lease) VALUES {} ON DUPLICATE KEY UPDATE \
-             lease = IF(expires_at_ms <= {NOW}, VALUES(lease), lease), \
+             lease = IF({IN_TIME} AND (expires_at_ms <= {NOW} OR (expires_at_ms IS NULL AND `value` IS NULL)), \
+                 VALUES(lease), lease), \
              `value` = IF(lease = VALUES(lease), NULL, `value`), \
-             expires_at_ms = IF(lease = VALUES(lease), VALUES(expires_at_ms), \
+             expires_at_ms = IF({IN_TIME} AND lease = VALUES(lease), VALUES(expires_at_ms), \
                  IF(LAST_INSERT_ID(LENGTH(VALUES(lease))), expires_at_ms, expires_at_ms))",
             self.quoted,
-            repeat(&format!("(?, {NOW} + ?, ?)"), rows),
+            repeat(&lease_row(), rows),
         )
     }
 
-    /// Takes the lease of each key, whatever is there. Arguments: key, time of the lease and token of each row.
+    /// Takes the lease of each key, whatever is there. Tells by the id of the last row whether it was too late. Arguments: key,
+    /// deadline, time of the lease and token of each row.
     pub(super) fn steal(&self, rows: usize) -> String {
         format!(
             "INSERT INTO {} (`key`, expires_at_ms, lease) VALUES {} ON DUPLICATE KEY UPDATE \
-             lease = VALUES(lease), `value` = NULL, expires_at_ms = VALUES(expires_at_ms)",
+             lease = IF({IN_TIME}, VALUES(lease), lease), `value` = IF({IN_TIME}, NULL, `value`), \
+             expires_at_ms = IF({IN_TIME}, VALUES(expires_at_ms), expires_at_ms)",
             self.quoted,
-            repeat(&format!("(?, {NOW} + ?, ?)"), rows),
+            repeat(&lease_row(), rows),
         )
     }
 
@@ -186,6 +192,11 @@ impl Table {
             self.name.quoted_index('`'),
         )
     }
+}
+
+/// A row with a lease; past the deadline one that ended long ago, and the id of the last row says so.
+fn lease_row() -> String {
+    format!("(?, IF({NOW} > ?, 0 * LAST_INSERT_ID(1), {NOW} + ?), ?)")
 }
 
 /// A statement whose text is made of constants and the table's quoted name.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use crate::database::{KeySet, LEASE_LIMIT_MS, millis, side_by_side};
+use crate::database::{KeySet, LEASE_LIMIT_MS, deadline_millis, millis, side_by_side};
 use crate::{Acquire, Acquired, Error, Filled, LeaseToken, RemoteEntry, Result};
 
 use super::Inner;
@@ -59,9 +59,11 @@ impl Inner {
         let granted = request.granted_at(self.now_ms());
         let token = request.token.0.to_be_bytes();
         let time = millis(request.time).unwrap_or(LEASE_LIMIT_MS);
+        let deadline = deadline_millis(request);
         let mut answers: Vec<Option<Acquired>> = vec![None; keys.distinct().len()];
+        let mut again = false;
         loop {
-            // A second turn is for keys that somebody else wrote while the statement ran.
+            // A second turn is for keys that somebody else wrote while the statement ran, unless it is too late.
             let open: Vec<Cow<'_, [u8]>> = keys
                 .distinct()
                 .iter()
@@ -70,6 +72,11 @@ impl Inner {
                 .map(|(key, _)| Cow::Borrowed(&**key))
                 .collect();
             if open.is_empty() {
+                break;
+            }
+            if std::mem::replace(&mut again, true) && self.is_late(request).await? {
+                let unanswered = answers.iter_mut().filter(|answer| answer.is_none());
+                unanswered.for_each(|answer| *answer = Some(Acquired::TooLate));
                 break;
             }
             let acquire = async |piece: Range<usize>| {
@@ -81,7 +88,7 @@ impl Inner {
                 } else {
                     &statements.acquire
                 };
-                let statement = || bind_keys(query(sql), keys).bind(token).bind(time);
+                let statement = || bind_keys(query(sql), keys).bind(token).bind(time).bind(deadline);
                 let on_row = |row: &PgRow| {
                     if let Some(index) = index(keys, row.try_get(0)?) {
                         found[index] = Some(match row.try_get(1)? {
@@ -100,6 +107,15 @@ impl Inner {
             unanswered.zip(found).for_each(|(answer, found)| *answer = found);
         }
         Ok(keys.answers(answers.into_iter().flatten().collect()))
+    }
+
+    /// Whether the deadline has passed, by a new look at the server's clock.
+    async fn is_late(&self, request: &Acquire) -> Result<bool> {
+        if request.deadline_ms.is_none() {
+            return Ok(false);
+        }
+        Box::pin(self.look_at_clock()).await?;
+        Ok(request.is_late(self.now_ms()))
     }
 
     pub(super) async fn fill(&self, entries: &[RemoteEntry<'_>], token: LeaseToken) -> Result<Vec<Filled>> {

@@ -117,15 +117,15 @@ impl Statements {
             .into(),
             acquire: format!(
                 "WITH held AS MATERIALIZED (SELECT key, value, expires_at_ms - {NOW} AS left_ms FROM {table} \
-                     WHERE key = $1 AND (expires_at_ms IS NULL OR expires_at_ms > {NOW}) \
-                     AND (value IS NOT NULL OR lease <> $2)), \
+                     WHERE key = $1 AND {held}), \
                  taken AS (INSERT INTO {table} AS entry (key, expires_at_ms, lease) \
-                     SELECT $1, {NOW} + $3, $2 WHERE NOT EXISTS (SELECT FROM held) \
+                     SELECT $1, {NOW} + $3, $2 WHERE NOT EXISTS (SELECT FROM held) AND {NOW} <= $4 \
                      ON CONFLICT (key) DO UPDATE \
                      SET value = NULL, expires_at_ms = excluded.expires_at_ms, lease = excluded.lease \
-                     WHERE entry.expires_at_ms <= {NOW} \
-                     OR (entry.value IS NULL AND entry.lease = excluded.lease) RETURNING key) \
-                 SELECT key, false, value, left_ms FROM held UNION ALL SELECT key, true, NULL, NULL FROM taken"
+                     WHERE ({held_entry}) IS NOT TRUE AND {NOW} <= $4 RETURNING key) \
+                 SELECT key, false, value, left_ms FROM held UNION ALL SELECT key, true, NULL, NULL FROM taken",
+                held = held("", NOW),
+                held_entry = held("entry.", NOW),
             )
             .into(),
             fill: format!(
@@ -155,27 +155,29 @@ impl Statements {
             remove: format!("DELETE FROM {table} WHERE key = ANY({keys})").into(),
             // Only what the snapshot does not show as held is written to, so that finding a value locks nothing. Who
             // comes between the snapshot and the insertion is noticed by the condition of the update; that key is in
-            // neither part of the answer then.
+            // neither part of the answer then, as all are once the deadline has passed.
             acquire: format!(
                 "WITH clock AS MATERIALIZED (SELECT {NOW} AS now), \
                  held AS MATERIALIZED (SELECT key, value, expires_at_ms - now AS left_ms FROM {table}, clock \
-                     WHERE key = ANY({keys}) AND (expires_at_ms IS NULL OR expires_at_ms > now) \
-                     AND (value IS NOT NULL OR lease <> $2)), \
+                     WHERE key = ANY({keys}) AND {held}), \
                  taken AS (INSERT INTO {table} AS entry (key, expires_at_ms, lease) \
                      SELECT k, now + $3, $2 FROM unnest({keys}) AS asked (k), clock \
-                     WHERE NOT EXISTS (SELECT FROM held WHERE held.key = k) \
+                     WHERE NOT EXISTS (SELECT FROM held WHERE held.key = k) AND now <= $4 \
                      ON CONFLICT (key) DO UPDATE \
                      SET value = NULL, expires_at_ms = excluded.expires_at_ms, lease = excluded.lease \
-                     WHERE entry.expires_at_ms <= (SELECT now FROM clock) \
-                     OR (entry.value IS NULL AND entry.lease = excluded.lease) RETURNING key) \
-                 SELECT key, false, value, left_ms FROM held UNION ALL SELECT key, true, NULL, NULL FROM taken"
+                     WHERE ({held_entry}) IS NOT TRUE AND {NOW} <= $4 RETURNING key) \
+                 SELECT key, false, value, left_ms FROM held UNION ALL SELECT key, true, NULL, NULL FROM taken",
+                held = held("", "now"),
+                held_entry = held("entry.", "(SELECT now FROM clock)"),
             )
             .into(),
             steal: format!(
                 "INSERT INTO {table} (key, expires_at_ms, lease) \
-                 SELECT k, {NOW} + $3, $2 FROM unnest({keys}) AS asked (k) ON CONFLICT (key) DO UPDATE \
+                 SELECT k, {NOW} + $3, $2 FROM unnest({keys}) AS asked (k) WHERE {NOW} <= $4 \
+                 ON CONFLICT (key) DO UPDATE \
                  SET value = NULL, expires_at_ms = excluded.expires_at_ms, lease = excluded.lease \
-                 RETURNING key, true, value, expires_at_ms"
+                 WHERE {NOW} <= $4 RETURNING key, true, value, expires_at_ms",
+                table = table,
             )
             .into(),
             fill: format!(
@@ -192,6 +194,15 @@ impl Statements {
             release: format!("DELETE FROM {table} WHERE key = ANY({keys}) AND value IS NULL AND lease = $2").into(),
         }
     }
+}
+
+/// Whether a row is a value that lives, or a lease of another token than the second argument. A lease without an end is
+/// over.
+fn held(entry: &str, now: &str) -> String {
+    format!(
+        "({entry}expires_at_ms > {now} OR ({entry}expires_at_ms IS NULL AND {entry}value IS NOT NULL)) \
+         AND ({entry}value IS NOT NULL OR {entry}lease <> $2)"
+    )
 }
 
 /// A statement whose text is made of constants and the table's quoted name.

@@ -9,7 +9,7 @@ use crate::{LEASE_MAGIC, LeaseToken};
 
 /// A lease lies where the value would: its magic, the holder's token, and when it ends by the server's clock.
 ///
-/// `PX` ends it on the server; the time in it only tells others how long to wait, if it is not renewed.
+/// `PX` ends it on the server. The time in it tells others how long to wait, and that it is over where somebody took its `PX` away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lease {
     pub(super) token: LeaseToken,
@@ -18,8 +18,14 @@ pub(super) struct Lease {
 
 const CLAIM: usize = LEASE_MAGIC.len() + 16;
 
+/// A lease as it lies in the server.
+pub(super) type LeaseBytes = [u8; CLAIM + 8];
+
+/// By how much two processes may differ over the server's clock.
+const CLOCK_ERROR_MS: u64 = 1_000;
+
 impl Lease {
-    pub(super) fn to_bytes(self) -> [u8; CLAIM + 8] {
+    pub(super) fn to_bytes(self) -> LeaseBytes {
         let mut bytes = [0; CLAIM + 8];
         bytes[..CLAIM].copy_from_slice(&claim(self.token));
         bytes[CLAIM..].copy_from_slice(&self.until_ms.to_be_bytes());
@@ -33,6 +39,11 @@ impl Lease {
             token: LeaseToken(u128::from_be_bytes(token.try_into().ok()?)),
             until_ms: u64::from_be_bytes(until_ms.try_into().ok()?),
         })
+    }
+
+    /// When it is over even if the server still has it: what was written by an estimate of the server's clock counts a little longer.
+    pub(super) fn over_ms(self) -> u64 {
+        self.until_ms.saturating_add(CLOCK_ERROR_MS)
     }
 
     /// How long others have to wait at `now_ms`. Never zero: the server still has the lease.
@@ -81,6 +92,16 @@ impl Script {
     }
 }
 
+/// The server's time in milliseconds. Before Redis 5, a script that looked at the clock may only write if it says so before.
+const NOW: &str = "if redis.replicate_commands then redis.replicate_commands() end \
+    local time = redis.call('TIME') \
+    local now = time[1] * 1000 + math.floor(time[2] / 1000)";
+
+/// Writes the lease unless it is too late.
+const GRANT: &str = "if ARGV[3] ~= '' and now > tonumber(ARGV[3]) then return now end \
+    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) \
+    return false";
+
 /// The scripts, which make compare-and-write one step on the server.
 ///
 /// They look at the head of the value by `GETRANGE`, so a large value is not copied to be compared.
@@ -89,11 +110,14 @@ pub(super) struct Scripts {
     pub(super) fill: Script,
     /// `KEYS[1]`, claim.
     pub(super) release: Script,
-    /// `KEYS[1]`, claim, time in milliseconds.
+    /// `KEYS[1]`, claim, lease, time in milliseconds.
     pub(super) renew: Script,
-    /// `KEYS[1]`, lease, time in milliseconds: what was there, or nil when the lease was written. For servers before
-    /// Redis 7, where `SET` does not take `NX` and `GET` together.
+    /// `KEYS[1]`, lease, time in milliseconds, deadline or an empty string; perhaps what was seen there and when that is over: what
+    /// is there, or nil when the lease was written, or the server's time when the deadline had passed.
     pub(super) acquire: Script,
+    /// `KEYS[1]`, lease, time in milliseconds, deadline or an empty string: nil when the lease was written, or the server's time
+    /// when the deadline had passed.
+    pub(super) steal: Script,
 }
 
 impl Scripts {
@@ -120,19 +144,22 @@ impl Scripts {
                 "if {head} then redis.call('DEL', KEYS[1]) {tell}return 1 end return 0"
             )),
             renew: Script::new(format!(
-                "if {head} then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
+                "if {head} then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1 end return 0"
             )),
-            acquire: Script::new(
+            // Without the last two arguments, `ARGV[4]` is nil, which nothing equals.
+            acquire: Script::new(format!(
                 "local found = redis.call('GET', KEYS[1]) \
-                 if found then return found end \
-                 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) \
-                 return false",
-            ),
+                 if found and found ~= ARGV[4] then return found end \
+                 {NOW} \
+                 if found and now <= tonumber(ARGV[5]) then return found end \
+                 {GRANT}"
+            )),
+            steal: Script::new(format!("{NOW} {GRANT}")),
         }
     }
 
-    pub(super) fn all(&self) -> [&Script; 4] {
-        [&self.fill, &self.release, &self.renew, &self.acquire]
+    pub(super) fn all(&self) -> [&Script; 5] {
+        [&self.fill, &self.release, &self.renew, &self.acquire, &self.steal]
     }
 }
 

@@ -6,11 +6,14 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use sqlx::{Row, SqliteConnection};
 
-use crate::database::{KeySet, LEASE_LIMIT_MS, millis, repeat};
+use crate::database::{KeySet, LEASE_LIMIT_MS, deadline_millis, millis, repeat};
 use crate::{Acquire, Acquired, Filled, LeaseToken, RemoteEntry, Result};
 
 use super::entries::{Writing, bind_entries, bind_keys, entry_pieces, key_pieces, query};
 use super::{Inner, now_ms};
+
+/// The time in milliseconds since the epoch when a statement has its lock, for which it may have waited.
+const NOW: &str = "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)";
 
 impl Inner {
     /// Looks first, since a lookup waits for no writer, and takes the leases of what was not there.
@@ -24,6 +27,11 @@ impl Inner {
                 answers = self.look(&keys, request.token, &answers).await?;
             }
             if answers.iter().all(Option::is_some) {
+                break;
+            }
+            if request.is_late(self.now_ms()) {
+                let unanswered = answers.iter_mut().filter(|answer| answer.is_none());
+                unanswered.for_each(|answer| *answer = Some(Acquired::TooLate));
                 break;
             }
             answers = self.take(&keys, request, &answers).await?;
@@ -60,7 +68,7 @@ impl Inner {
         for piece in key_pieces(&open) {
             let sql = format!(
                 "SELECT key, value, expires_at_ms FROM {} \
-                 WHERE (expires_at_ms IS NULL OR expires_at_ms > ?) \
+                 WHERE (expires_at_ms > ? OR (expires_at_ms IS NULL AND value IS NOT NULL)) \
                  AND (value IS NOT NULL OR lease <> ?) AND key IN ({})",
                 self.table.quoted,
                 repeat("?", piece.len()),
@@ -78,7 +86,7 @@ impl Inner {
                         let until: i64 = row.try_get(2)?;
                         let left = u64::try_from(until - now).unwrap_or(0);
                         Acquired::Busy {
-                            left: Duration::from_millis(left),
+                            left: Duration::from_millis(left.max(1)),
                         }
                     }
                 });
@@ -120,32 +128,26 @@ impl Inner {
             String::new()
         } else {
             format!(
-                " WHERE {table}.expires_at_ms <= ? \
-                 OR ({table}.value IS NULL AND {table}.lease = excluded.lease)"
+                " WHERE {table}.expires_at_ms <= {NOW} OR ({table}.value IS NULL \
+                 AND ({table}.expires_at_ms IS NULL OR {table}.lease IS NULL OR {table}.lease = excluded.lease))"
             )
         };
         let pieces: Vec<_> = key_pieces(&open).collect();
         let mut writing = Writing::begin(connection, pieces.len() > 1).await?;
         for piece in pieces {
             let sql = format!(
-                "INSERT INTO {table} (key, value, expires_at_ms, lease) VALUES {} \
+                "WITH asked (k) AS (VALUES {}) INSERT INTO {table} (key, value, expires_at_ms, lease) \
+                 SELECT k, NULL, {NOW} + ?, ? FROM asked WHERE {NOW} <= ? \
                  ON CONFLICT (key) DO UPDATE SET value = NULL, \
                  expires_at_ms = excluded.expires_at_ms, lease = excluded.lease{free} RETURNING key",
-                repeat("(?, NULL, ?, ?)", piece.len()),
+                repeat("(?)", piece.len()),
             );
-            let now = now_ms();
-            let until = now + millis(request.time).unwrap_or(LEASE_LIMIT_MS);
-            let granted = request.granted_at(u64::try_from(now).unwrap_or(0));
-            let mut query = query(sql);
-            for key in &open[piece] {
-                query = query
-                    .bind(key.to_vec())
-                    .bind(until)
-                    .bind(token_bytes(request.token));
-            }
-            if !request.steals() {
-                query = query.bind(now);
-            }
+            let granted = request.granted_at(self.now_ms());
+            let time = millis(request.time).unwrap_or(LEASE_LIMIT_MS);
+            let query = bind_keys(query(sql), &open[piece]).bind(time);
+            let query = query
+                .bind(token_bytes(request.token))
+                .bind(deadline_millis(request));
             let mut rows = query.fetch(writing.connection());
             while let Some(row) = rows.try_next().await? {
                 if let Some(index) = keys.index(row.try_get(0)?) {

@@ -137,7 +137,10 @@ async fn mongodb_answers_each_call_with_one_command() {
 
         let granted = storage.acquire(keys, &Acquire::new(mine, MINUTE)).await.unwrap();
         assert!(granted.iter().all(Acquired::is_granted));
-        counted.were(of(&["find", "update"], &["update"]), "a lease that is free");
+        counted.were(
+            of(&["find", "findAndModify"], &["update"]),
+            "a lease that is free",
+        );
         let busy = storage
             .acquire(keys, &Acquire::new(theirs, MINUTE))
             .await
@@ -160,7 +163,7 @@ async fn mongodb_answers_each_call_with_one_command() {
             .acquire(keys, &Acquire::new(theirs, MINUTE).stealing())
             .await
             .unwrap();
-        counted.were(&["update"], "a lease stolen");
+        counted.were(of(&["findAndModify"], &["update"]), "a lease stolen");
         storage.release(keys, theirs).await.unwrap();
         counted.were(&["delete"], "release");
         storage.set(&entries).await.unwrap();
