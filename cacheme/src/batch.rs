@@ -23,8 +23,8 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use self::landing::Found;
-use self::leases::Held;
 pub(crate) use self::leases::unique_token;
+use self::leases::{Early, Held};
 use crate::flight::{Flight, FullKey, Lead};
 use crate::kind::{Kind, Outcome, RemoteTier, TierStorage};
 use crate::load::Store;
@@ -48,6 +48,10 @@ pub(crate) struct Batch<N: Node> {
     begun: Option<Instant>,
     /// Names this batch as the holder of its leases. No two batches share one.
     token: LeaseToken,
+    /// When it last asked for leases.
+    asked: Option<Instant>,
+    /// What lets its leases last that were granted for less than was asked for.
+    early: SmallVec<[Arc<Early>; 1]>,
     /// Takes leases away from whoever has them and reads nothing: for `refresh`.
     steal: bool,
     /// The first remote tier was looked into already, until it is asked for leases.
@@ -133,6 +137,8 @@ impl<N: Node> Batch<N> {
             keeps: true,
             begun: Some(begun),
             token: unique_token(),
+            asked: None,
+            early: SmallVec::new(),
             steal: false,
             looked: false,
             pause: FIRST_PAUSE,
@@ -250,6 +256,8 @@ impl<N: Node> Batch<N> {
             keeps: false,
             begun: None,
             token: self.token,
+            asked: self.asked,
+            early: self.early.clone(),
             steal: self.steal,
             looked: self.looked,
             pause: self.pause,

@@ -18,6 +18,7 @@ use crate::memoize::Failure;
 use crate::node::Node;
 use crate::owed::Owed;
 use crate::policy::{NodeInfo, Policy};
+use crate::releases::Releases;
 use crate::stats::{NodeCounters, NodeStats, TierCounters, count};
 use cacheme_storage::{
     BloomFilter, BoxError, Bytes, Chain, Codec, DecodeError, LocalEntry, LocalStorage, LocalValue,
@@ -68,6 +69,8 @@ pub(crate) struct Tier {
     pub(crate) counters: TierCounters,
     /// Old values that could not be removed yet.
     pub(crate) owed: Owed,
+    /// Leases that are to be given back.
+    pub(crate) releases: Releases,
     alarm: Alarm,
 }
 
@@ -145,6 +148,7 @@ impl<N: Node> Kind<N> {
                 storage,
                 counters: TierCounters::default(),
                 owed: Owed::default(),
+                releases: Releases::default(),
                 alarm: Alarm::default(),
             });
         }

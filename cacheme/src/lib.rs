@@ -83,6 +83,7 @@ mod node;
 mod owed;
 mod policy;
 mod private;
+mod releases;
 mod stats;
 mod telling;
 mod unreached;

@@ -7,22 +7,35 @@ use std::time::Duration;
 use cacheme_storage::{Acquire, Acquired, LeaseToken};
 use futures_util::future::{Either, select};
 use smallvec::SmallVec;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::Batch;
+use super::{Batch, Items};
 use crate::background;
 use crate::flight::FullKey;
-use crate::kind::{Kind, RemoteTier, Tier, TierStorage};
+use crate::kind::{RemoteTier, Tier, TierStorage};
 use crate::node::Node;
+use crate::releases::{CLOCK_ERROR, give_back, resume};
 
 /// What a flight has of the lease of one tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held {
     No,
-    /// It was asked for, and the answer is out: perhaps granted, perhaps after the load began. Given up in the end, and
-    /// nothing is filled by it.
+    /// It is being asked for, and may be granted though no answer comes.
     Asked,
     Yes,
+}
+
+/// How long after a grant that is for less than was asked for its lease is renewed. Most loads end before.
+const EARLY: Duration = Duration::from_millis(50);
+
+/// The task that renews leases for the first time, whatever their load does to its thread meanwhile. Ends when dropped.
+pub(super) struct Early(JoinHandle<()>);
+
+impl Drop for Early {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl<N: Node> Batch<N> {
@@ -40,11 +53,15 @@ impl<N: Node> Batch<N> {
         if items.is_empty() {
             return None;
         }
+        resume(&self.kind, at);
         // Noted before, since we may be dropped before the answer is there.
+        self.asked = Some(now);
         items
             .iter()
             .for_each(|item| self.items[*item].leases[at] = Held::Asked);
-        let mut request = Acquire::new(self.token, lease);
+        let bound = u64::try_from((remote.timeout + CLOCK_ERROR).as_millis()).unwrap_or(u64::MAX);
+        let deadline = remote.storage.now_ms().saturating_add(bound);
+        let mut request = Acquire::new(self.token, lease).with_deadline(deadline);
         if steal {
             request = request.stealing();
         }
@@ -53,21 +70,64 @@ impl<N: Node> Batch<N> {
             let asked = remote.storage.acquire(&keys, &request);
             tier.bounded_from(now, remote, asked).await
         };
-        match asked {
-            Ok(answers) => {
-                for (item, answer) in items.iter().zip(&answers) {
-                    self.items[*item].leases[at] = if answer.is_granted() { Held::Yes } else { Held::No };
+        // What goes wrong is counted and told by `bounded`.
+        let answers = asked.ok();
+        let mut granted = lease;
+        for (item, answer) in items.iter().zip(answers.iter().flatten()) {
+            self.items[*item].leases[at] = match answer {
+                Acquired::Granted(grant) => {
+                    granted = granted.min(grant.time);
+                    Held::Yes
                 }
-                Some(answers)
+                _ => Held::No,
+            };
+        }
+        if granted < lease && remote.renews {
+            self.renew_early(items, at, lease, granted);
+        }
+        // Part of it may have been granted before it failed, or may be still.
+        self.give_back_asked(items, at);
+        answers
+    }
+
+    /// Gives back what was asked for without an answer.
+    fn give_back_asked(&mut self, items: &[usize], at: usize) {
+        let is_asked = |item: &&usize| self.items[**item].leases[at] == Held::Asked;
+        let asked: Items = items.iter().filter(is_asked).copied().collect();
+        for item in &asked {
+            self.items[*item].leases[at] = Held::No;
+        }
+        let keys = asked.iter().map(|item| self.key(*item).into()).collect();
+        give_back(&self.kind, at, keys, self.token, self.asked);
+    }
+
+    /// Lets the leases that `items` were granted last for `lease`, though they were granted for less. On a task of its own: a load
+    /// that blocks its thread for longer than that is to keep its lease.
+    fn renew_early(&mut self, items: &[usize], at: usize, lease: Duration, granted: Duration) {
+        let held = items
+            .iter()
+            .filter(|item| self.items[**item].leases[at] == Held::Yes);
+        let keys: SmallVec<[FullKey; 1]> = held.map(|item| self.key(*item).into()).collect();
+        let (kind, token) = (Arc::clone(&self.kind), self.token);
+        let end = Instant::now() + granted;
+        // Without a runtime there is nobody to do it: the lease ends sooner.
+        let renewing = background::spawn(async move {
+            let tier = &kind.tiers[at];
+            let TierStorage::Remote(remote) = &tier.storage else {
+                return;
+            };
+            while Instant::now() < end {
+                tokio::time::sleep(EARLY.min(granted / 4)).await;
+                let keys: SmallVec<[&[u8]; 1]> = keys.iter().map(|key| &**key).collect();
+                let renewed = tier.bounded(remote, remote.storage.renew(&keys, token, lease));
+                // Boxed: mostly the load has ended before.
+                if Box::pin(renewed).await.is_ok() {
+                    return;
+                }
             }
-            // The request may be on its way still.
-            Err(cacheme_storage::Error::Timeout { .. }) => None,
-            Err(_) => {
-                items
-                    .iter()
-                    .for_each(|item| self.items[*item].leases[at] = Held::No);
-                None
-            }
+        });
+        if let Ok(renewing) = renewing {
+            self.early.push(Arc::new(Early(renewing)));
         }
     }
 
@@ -161,57 +221,39 @@ impl<N: Node> Batch<N> {
             let TierStorage::Remote(remote) = &tier.storage else {
                 continue;
             };
-            let mut held = Vec::new();
-            let mut asked = Vec::new();
-            for &item in items {
-                let item = &mut self.items[item];
-                match std::mem::replace(&mut item.leases[at], Held::No) {
-                    Held::No => {}
-                    Held::Asked => asked.push(item.key().into()),
-                    Held::Yes => held.push(FullKey::from(item.key())),
-                }
+            let is_held = |item: &&usize| self.items[**item].leases[at] != Held::No;
+            let held: Items = items.iter().filter(is_held).copied().collect();
+            if held.is_empty() {
+                continue;
             }
-            // Nobody should wait for a storage that is slow already.
-            release_in_background(&kind, at, asked, self.token);
-            if !held.is_empty() {
-                let keys: Vec<&[u8]> = held.iter().map(|key| &**key).collect();
-                // A lease that cannot be given up ends by itself; `bounded` counts and tells.
-                let _ = tier
-                    .bounded(remote, remote.storage.release(&keys, self.token))
-                    .await;
+            let released = {
+                let keys: Vec<&[u8]> = held.iter().map(|item| self.key(*item)).collect();
+                tier.bounded(remote, remote.storage.release(&keys, self.token))
+                    .await
+            };
+            if released.is_err() {
+                let keys = held.iter().map(|item| self.key(*item).into()).collect();
+                give_back(&kind, at, keys, self.token, None);
             }
+            // Not before: we may be dropped meanwhile.
+            held.iter()
+                .for_each(|item| self.items[*item].leases[at] = Held::No);
         }
     }
 }
 
 impl<N: Node> Drop for Batch<N> {
-    /// Dropped with flights open, these are abandoned (each [`Lead`] sees to that) and their leases given up, so that
-    /// whoever takes over need not wait for them.
+    /// Dropped with flights open, these are abandoned (each [`Lead`](crate::flight::Lead) sees to that) and their leases
+    /// given back, so that whoever takes over need not wait for them.
     fn drop(&mut self) {
         for at in 0..self.kind.tiers.len() {
-            let held = self.items.iter().filter(|item| item.leases[at] != Held::No);
-            let held = held.map(|item| item.key().into()).collect();
-            release_in_background(&self.kind, at, held, self.token);
+            for (state, asked) in [(Held::Yes, None), (Held::Asked, self.asked)] {
+                let held = self.items.iter().filter(|item| item.leases[at] == state);
+                let held = held.map(|item| item.key().into()).collect();
+                give_back(&self.kind, at, held, self.token, asked);
+            }
         }
     }
-}
-
-fn release_in_background<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: Vec<FullKey>, token: LeaseToken) {
-    if keys.is_empty() {
-        return;
-    }
-    let kind = Arc::clone(kind);
-    // Without a runtime there is nobody to do it: the leases end by themselves.
-    let _ = background::spawn(async move {
-        let TierStorage::Remote(remote) = &kind.tiers[at].storage else {
-            return;
-        };
-        let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
-        // A lease that cannot be given up ends by itself; `bounded` counts and tells.
-        let _ = kind.tiers[at]
-            .bounded(remote, remote.storage.release(&keys, token))
-            .await;
-    });
 }
 
 /// A token that nobody else has, in this process or another.

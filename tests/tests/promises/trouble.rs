@@ -289,7 +289,8 @@ async fn t3_trouble_is_counted_for_each_operation_and_told_when_it_begins_and_en
     }
     let stats = world.cacheme.stats::<RemoteItem>();
     assert_eq!(stats.tiers[0].storage, "remote");
-    assert_eq!((stats.tiers[0].troubles, stats.tiers[0].misses), (5, 5));
+    // One release finds out for all whether what may have been granted can be given back.
+    assert_eq!((stats.tiers[0].troubles, stats.tiers[0].misses), (5 + 1, 5));
     let warnings = told.at(Level::WARN);
     assert_eq!(warnings.len(), 1, "{warnings:#?}");
     assert!(warnings[0].contains("storage=remote") && warnings[0].contains("told to by a test"));
@@ -299,7 +300,7 @@ async fn t3_trouble_is_counted_for_each_operation_and_told_when_it_begins_and_en
     world.cacheme.get(&RemoteItem::new(7, &source)).await.unwrap();
     world.cacheme.get(&RemoteItem::new(8, &source)).await.unwrap();
     assert_eq!(told.at(Level::INFO).len(), 1);
-    assert_eq!(world.cacheme.stats::<RemoteItem>().tiers[0].troubles, 5);
+    assert_eq!(world.cacheme.stats::<RemoteItem>().tiers[0].troubles, 5 + 1);
     // Another node's trouble is its own.
     assert!(world.cacheme.stats::<Item>().tiers.is_empty());
 }

@@ -1,0 +1,250 @@
+//! Leases that are given back: at once, and then again until that has worked or the leases have ended by themselves.
+//!
+//! A lease that no load owns keeps other processes waiting. One comes to be when a load fails or is given up, and when the
+//! answer to a request was lost: the server may carry that request out later, until its deadline. So what was asked for and not
+//! answered is given back twice, once at once and once after the deadline. A server that cannot be reached is tried with a
+//! single release, at growing pauses.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use cacheme_storage::LeaseToken;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
+
+use crate::flight::FullKey;
+use crate::kind::{Kind, RemoteTier, Tier, TierStorage};
+use crate::node::Node;
+
+/// How far the estimate of a server's clock may be off.
+pub(crate) const CLOCK_ERROR: Duration = Duration::from_millis(100);
+
+/// How many releases are under way at once.
+const AT_ONCE: usize = 16;
+/// How many releases wait at most. The oldest give way: their leases end first.
+const LIMIT: usize = 10_000;
+/// How long after a failure the next try is made; twice as long after each.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The leases of one tier that are to be given back.
+#[derive(Default)]
+pub(crate) struct Releases {
+    /// There are some, and no task gives them back.
+    stranded: AtomicBool,
+    queue: Mutex<Queue>,
+    /// Told when one comes.
+    added: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Release>,
+    /// A task is at it.
+    running: bool,
+}
+
+/// Leases of one token.
+struct Release {
+    keys: Vec<FullKey>,
+    token: LeaseToken,
+    /// When it is tried next.
+    due: Instant,
+    /// From then on the server grants nothing more of what was asked for.
+    settled: Instant,
+    /// The leases have ended by themselves.
+    over: Instant,
+    /// Whose leases they are.
+    span: Span,
+}
+
+/// What is to be done next.
+enum Next {
+    /// Everything is given back.
+    Nothing,
+    Wait(Instant),
+    Give(Vec<Release>),
+}
+
+impl Releases {
+    fn add(&self, release: Release) {
+        let mut queue = self.queue.lock();
+        queue.waiting.push_back(release);
+        if queue.waiting.len() > LIMIT {
+            queue.waiting.pop_front();
+        }
+        self.stranded.store(!queue.running, Ordering::Relaxed);
+        self.added.notify_one();
+    }
+
+    /// Whether the caller is to begin a task.
+    fn begin(&self) -> bool {
+        let mut queue = self.queue.lock();
+        self.stranded.store(false, Ordering::Relaxed);
+        !std::mem::replace(&mut queue.running, true)
+    }
+
+    /// Up to `most` releases that are due. With nothing left, the task is over.
+    fn next(&self, most: usize) -> Next {
+        let mut queue = self.queue.lock();
+        let now = Instant::now();
+        queue.waiting.retain(|release| release.over > now);
+        let Some(first) = queue.waiting.iter().map(|release| release.due).min() else {
+            queue.running = false;
+            return Next::Nothing;
+        };
+        if first > now {
+            return Next::Wait(first);
+        }
+        let (mut due, mut rest) = (Vec::new(), VecDeque::with_capacity(queue.waiting.len()));
+        for release in queue.waiting.drain(..) {
+            if due.len() < most && release.due <= now {
+                due.push(release);
+            } else {
+                rest.push_back(release);
+            }
+        }
+        queue.waiting = rest;
+        Next::Give(due)
+    }
+
+    /// The task has ended with its runtime.
+    fn strand(&self, under_way: Vec<Release>) {
+        let mut queue = self.queue.lock();
+        queue.waiting.extend(under_way);
+        queue.running = false;
+        self.stranded.store(!queue.waiting.is_empty(), Ordering::Relaxed);
+    }
+}
+
+/// Gives back the leases of a tier, in the background. With `asked`, they were asked for at that moment, and no answer came.
+pub(crate) fn give_back<N: Node>(
+    kind: &Arc<Kind<N>>,
+    at: usize,
+    keys: Vec<FullKey>,
+    token: LeaseToken,
+    asked: Option<Instant>,
+) {
+    let tier = &kind.tiers[at];
+    let TierStorage::Remote(remote) = &tier.storage else {
+        return;
+    };
+    if keys.is_empty() {
+        return;
+    }
+    let now = Instant::now();
+    // The deadline was reckoned by an estimate of the server's clock, and so were we.
+    let settled = asked.map_or(now, |asked| asked + remote.timeout + CLOCK_ERROR * 2);
+    let over = settled.max(now) + remote.timeout + remote.lease.unwrap_or_default();
+    tier.releases.add(Release {
+        keys,
+        token,
+        due: now,
+        settled,
+        over,
+        span: Span::current(),
+    });
+    begin(kind, at);
+}
+
+/// Goes on where there was no runtime, or none any more.
+#[inline]
+pub(crate) fn resume<N: Node>(kind: &Arc<Kind<N>>, at: usize) {
+    if kind.tiers[at].releases.stranded.load(Ordering::Relaxed) {
+        begin(kind, at);
+    }
+}
+
+fn begin<N: Node>(kind: &Arc<Kind<N>>, at: usize) {
+    // Without a runtime there is no background: whoever asks for a lease next goes on.
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        return;
+    };
+    if kind.tiers[at].releases.begin() {
+        let mut turn = Turn {
+            kind: Arc::clone(kind),
+            at,
+            under_way: Vec::new(),
+            is_done: false,
+        };
+        runtime.spawn(async move { turn.run().await });
+    }
+}
+
+/// The task that gives back. Dropped before it is done, it leaves the rest to the next.
+struct Turn<N: Node> {
+    kind: Arc<Kind<N>>,
+    at: usize,
+    under_way: Vec<Release>,
+    is_done: bool,
+}
+
+impl<N: Node> Turn<N> {
+    async fn run(&mut self) {
+        let tier = &self.kind.tiers[self.at];
+        if let TierStorage::Remote(remote) = &tier.storage {
+            run(tier, remote, &mut self.under_way).await;
+        }
+        self.is_done = true;
+    }
+}
+
+impl<N: Node> Drop for Turn<N> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            let under_way = std::mem::take(&mut self.under_way);
+            self.kind.tiers[self.at].releases.strand(under_way);
+        }
+    }
+}
+
+async fn run(tier: &Tier, remote: &RemoteTier, under_way: &mut Vec<Release>) {
+    let mut pause = Duration::ZERO;
+    loop {
+        // While the storage is in trouble, one finds out for all.
+        let most = if pause.is_zero() { AT_ONCE } else { 1 };
+        match tier.releases.next(most) {
+            Next::Nothing => return,
+            Next::Wait(due) => {
+                // Either way there is something to do.
+                let _ = tokio::time::timeout_at(due, tier.releases.added.notified()).await;
+                continue;
+            }
+            Next::Give(due) => *under_way = due,
+        }
+        let began = Instant::now();
+        let all = under_way.iter().map(|release| {
+            let released = async {
+                let keys: Vec<&[u8]> = release.keys.iter().map(|key| &**key).collect();
+                // What goes wrong is counted and told by `bounded`.
+                tier.bounded(remote, remote.storage.release(&keys, release.token))
+                    .await
+            };
+            released.instrument(release.span.clone())
+        });
+        let results = futures_util::future::join_all(all).await;
+        let mut failed = false;
+        for (mut release, result) in std::mem::take(under_way).into_iter().zip(results) {
+            match result {
+                Ok(()) if began >= release.settled => continue,
+                Ok(()) => release.due = release.settled,
+                // Closed: nothing will ever be given back here.
+                Err(cacheme_storage::Error::Config { .. }) => continue,
+                Err(_) => {
+                    failed = true;
+                    release.due = began;
+                }
+            }
+            tier.releases.add(release);
+        }
+        pause = match failed {
+            true => (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
+            false => Duration::ZERO,
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
