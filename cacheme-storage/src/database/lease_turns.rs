@@ -3,7 +3,7 @@ use std::future::Future;
 
 use crate::{Acquire, Acquired, LeaseToken, Result};
 
-use super::KeySet;
+use super::{KeySet, too_late};
 
 /// What a look found under a key.
 #[derive(Clone)]
@@ -60,8 +60,7 @@ pub(crate) async fn acquire_by_turns(
         // A key is without an answer after a turn only if it is too late, or if the key went to somebody else and was given
         // up again within.
         if std::mem::replace(&mut again, true) && storage.is_late(request).await? {
-            let unanswered = answers.iter_mut().filter(|answer| answer.is_none());
-            unanswered.for_each(|answer| *answer = Some(Acquired::TooLate));
+            too_late(&mut answers);
             break;
         }
         let (open, places) = open(all, &answers);

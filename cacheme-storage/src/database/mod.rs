@@ -3,6 +3,7 @@
 
 #[cfg(feature = "_server")]
 mod connections;
+mod deadline;
 #[cfg(feature = "_server")]
 mod host;
 mod keys;
@@ -30,6 +31,7 @@ mod ttl;
 mod upkeep;
 
 pub(crate) use crate::gate::{Gate, Pass};
+pub(crate) use deadline::{deadline_millis, too_late};
 #[cfg(feature = "_server")]
 pub(crate) use host::host_and_port;
 pub(crate) use keys::KeySet;
@@ -55,5 +57,5 @@ pub(crate) use side_by_side::side_by_side;
 pub(crate) use table::TableName;
 #[cfg(feature = "_sql")]
 pub(crate) use table_options::{TableOptions, table_setters};
-pub(crate) use ttl::{LEASE_LIMIT_MS, deadline_millis, millis, ttl_millis};
+pub(crate) use ttl::{LEASE_LIMIT_MS, millis, ttl_millis};
 pub(crate) use upkeep::{Upkeep, UpkeepTask};

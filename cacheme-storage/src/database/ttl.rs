@@ -1,7 +1,5 @@
 use std::time::Duration;
 
-use crate::Acquire;
-
 /// A thousand years: what lives longer lives for ever. Keeps sums with the time of day far from overflow.
 const FOREVER_MS: u128 = 1000 * 365 * 24 * 3600 * 1000;
 
@@ -12,12 +10,6 @@ pub(crate) const LEASE_LIMIT_MS: i64 = FOREVER_MS as i64;
 /// A time to live in milliseconds, rounded up; `None` is for ever.
 pub(crate) fn ttl_millis(ttl: Option<Duration>) -> Option<i64> {
     millis(ttl?)
-}
-
-/// The server's time after which nothing is granted; past the end of time where there is no deadline.
-pub(crate) fn deadline_millis(request: &Acquire) -> i64 {
-    let deadline = request.deadline_ms.map(i64::try_from);
-    deadline.and_then(Result::ok).unwrap_or(i64::MAX)
 }
 
 /// The duration in milliseconds, rounded up; `None` from a thousand years on.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use crate::database::{KeySet, LEASE_LIMIT_MS, deadline_millis, millis, side_by_side};
+use crate::database::{KeySet, LEASE_LIMIT_MS, deadline_millis, millis, side_by_side, too_late};
 use crate::{Acquire, Acquired, Error, Filled, LeaseToken, RemoteEntry, Result};
 
 use super::Inner;
@@ -75,8 +75,7 @@ impl Inner {
                 break;
             }
             if std::mem::replace(&mut again, true) && self.is_late(request).await? {
-                let unanswered = answers.iter_mut().filter(|answer| answer.is_none());
-                unanswered.for_each(|answer| *answer = Some(Acquired::TooLate));
+                too_late(&mut answers);
                 break;
             }
             let acquire = async |piece: Range<usize>| {

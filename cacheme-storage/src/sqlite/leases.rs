@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use sqlx::{Row, SqliteConnection};
 
-use crate::database::{KeySet, LEASE_LIMIT_MS, deadline_millis, millis, repeat};
+use crate::database::{KeySet, LEASE_LIMIT_MS, deadline_millis, millis, repeat, too_late};
 use crate::{Acquire, Acquired, Filled, LeaseToken, RemoteEntry, Result};
 
 use super::entries::{Writing, bind_entries, bind_keys, entry_pieces, key_pieces, query};
@@ -30,8 +30,7 @@ impl Inner {
                 break;
             }
             if request.is_late(self.now_ms()) {
-                let unanswered = answers.iter_mut().filter(|answer| answer.is_none());
-                unanswered.for_each(|answer| *answer = Some(Acquired::TooLate));
+                too_late(&mut answers);
                 break;
             }
             answers = self.take(&keys, request, &answers).await?;
