@@ -10,6 +10,8 @@ mod clock;
 mod closing;
 #[path = "storages/comes_back.rs"]
 mod comes_back;
+#[path = "storages/flushed.rs"]
+mod flushed;
 #[path = "storages/frozen.rs"]
 mod frozen;
 #[path = "storages/full.rs"]

@@ -183,6 +183,23 @@ fn a_flood_of_one_hit_keys_leaves_the_hot_set() {
 }
 
 #[test]
+fn a_value_heavier_than_the_window_has_to_be_asked_for_more_often_than_those_it_would_push_out() {
+    let cache = TinyLfu::builder(1_000).seed(1).weigh(|_, weight| *weight).build();
+    for key in 0..1_000 {
+        cache.insert(key, 1);
+    }
+    let heavy = 1_000_000;
+    cache.insert(heavy, 500);
+    assert_eq!(cache.get(&heavy), None, "each resident was stored as often");
+    for _ in 0..15 {
+        cache.insert(heavy, 500);
+    }
+    assert_eq!(cache.get(&heavy), Some(500), "the sketch has counted it by now");
+    cache.insert(heavy + 1, 1_001);
+    assert_eq!(cache.get(&(heavy + 1)), None, "it weighs more than all may");
+}
+
+#[test]
 fn too_heavy_is_refused_and_the_old_value_is_gone() {
     let cache = TinyLfu::builder(10).weigh(|_, weight| *weight).build();
     assert!(cache.insert("a", 4));
