@@ -30,6 +30,7 @@ use crate::kind::{Kind, Outcome, RemoteTier, TierStorage};
 use crate::load::Store;
 use crate::memoize::Failure;
 use crate::node::Node;
+use crate::unreached::Report;
 
 /// First and longest pause between two looks at a key that another process loads.
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
@@ -52,8 +53,8 @@ pub(crate) struct Batch<N: Node> {
     asked: Option<Instant>,
     /// What lets its leases last that were granted for less than was asked for.
     early: SmallVec<[Arc<Early>; 1]>,
-    /// Takes leases away from whoever has them and reads nothing: for `refresh`.
-    steal: bool,
+    /// For a `refresh`, which takes leases away from all that have them and reads nothing: where it had to leave an older value.
+    refresh: Option<Report>,
     /// The first remote tier was looked into already, until it is asked for leases.
     looked: bool,
     pause: Duration,
@@ -139,17 +140,21 @@ impl<N: Node> Batch<N> {
             token: unique_token(),
             asked: None,
             early: SmallVec::new(),
-            steal: false,
+            refresh: None,
             looked: false,
             pause: FIRST_PAUSE,
         }
     }
 
-    /// A batch that reads nothing, and whose values take the place of whatever is there. Outcomes are told to those who have
-    /// the flights.
-    pub(crate) fn stealing(kind: Arc<Kind<N>>, flights: impl IntoIterator<Item = Led<N>>) -> Self {
+    /// A batch that reads nothing, and whose values take the place of whatever is there. Outcomes go to those who have the
+    /// flights; before these end, the report names the storages that had to be left with an older value.
+    pub(crate) fn refreshing(
+        kind: Arc<Kind<N>>,
+        flights: impl IntoIterator<Item = Led<N>>,
+        report: Report,
+    ) -> Self {
         let mut batch = Self::new(kind, flights, Instant::now());
-        batch.steal = true;
+        batch.refresh = Some(report);
         batch.keeps = false;
         // Older flights are waited for before it does anything.
         batch.begun = None;
@@ -258,7 +263,7 @@ impl<N: Node> Batch<N> {
             token: self.token,
             asked: self.asked,
             early: self.early.clone(),
-            steal: self.steal,
+            refresh: self.refresh.clone(),
             looked: self.looked,
             pause: self.pause,
         })

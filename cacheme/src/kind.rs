@@ -433,6 +433,8 @@ impl Tier {
                     tracing::info!(storage = %self.name, "storage works again");
                 }
             }
+            // The value's fault: the storage works.
+            Err(cacheme_storage::Error::TooLarge { .. }) => {}
             Err(error) => {
                 count(&self.counters.troubles, 1);
                 if self.alarm.trouble() {

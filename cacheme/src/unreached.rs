@@ -1,4 +1,11 @@
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
 use crate::error::{Error, Result};
+
+/// What went wrong in a change that goes on in the background, for its caller.
+pub(crate) type Report = Arc<Mutex<Unreached>>;
 
 /// What went wrong in one change, each storage named once.
 #[derive(Default)]

@@ -23,7 +23,7 @@ use crate::node::Node;
 use crate::owed::{AFTER_FAILURE, owe};
 use crate::policy::{expires_ms, shortened};
 use crate::stats::count;
-use crate::unreached::Unreached;
+use crate::unreached::{Report, Unreached};
 
 /// How many kinds a call over several works on at once.
 pub(crate) const KINDS_AT_ONCE: usize = 16;
@@ -95,8 +95,9 @@ impl Cacheme {
     /// # Errors
     ///
     /// [`Error::NotInvalidated`] if a storage could neither take the value nor drop the old one, or other processes could not be
-    /// told; that is tried again in the background, by removing what is there. A storage that dropped the old one without taking the new is none: it is a miss. Also a set-up that
-    /// cannot work, as for [`get`](Self::get).
+    /// told; that is tried again in the background, by removing what is there. A storage that dropped the old one without taking the new
+    /// is none: it is a miss, counted in [`stats`](Self::stats). So it is with a value that is too large for the storage, cannot be
+    /// serialized, or is too heavy for a local tier. Also a set-up that cannot work, as for [`get`](Self::get).
     ///
     /// # Cancel safety
     ///
@@ -131,11 +132,14 @@ impl Cacheme {
     /// Loads the value of `node` anew and puts it in every tier, whatever is there. Never joins a load that began earlier.
     ///
     /// Meanwhile local tiers go on answering with what they have. If the load fails they keep it. What a remote tier has is
-    /// out of sight from the beginning: other processes that ask for it wait for our load.
+    /// out of sight from the beginning: other processes that ask for it wait for our load. A value that a tier does not take
+    /// (too large, too heavy, `do_not_store`) is handed out, and the older one is removed there.
     ///
     /// # Errors
     ///
-    /// Those of [`get`](Self::get).
+    /// Those of [`get`](Self::get), and [`Error::NotInvalidated`] where the value was loaded but an older one had to be left in a
+    /// storage, or other processes could not be told: that is tried again in the background, as after
+    /// [`invalidate`](Self::invalidate). This process reads the new value from then on.
     ///
     /// # Cancel safety
     ///
@@ -148,7 +152,8 @@ impl Cacheme {
             let patience = Instant::now() + kind.info.load_timeout.max(kind.storing_patience() * 2);
             let (lead, older) = kind.flights.supersede(&key, Work::Load, patience);
             let flight = Arc::clone(lead.flight());
-            let mut batch = Batch::stealing(Arc::clone(&kind), [(lead, node.clone())]);
+            let report = Report::default();
+            let mut batch = Batch::refreshing(Arc::clone(&kind), [(lead, node.clone())], Arc::clone(&report));
             match older {
                 Some(older) => {
                     let (cacheme, kind) = (self.clone(), Arc::clone(&kind));
@@ -164,10 +169,12 @@ impl Cacheme {
                 None => self.lead(&mut batch).await,
             }
             if let Some(End::Done(outcome)) = wait(&kind, flight).await {
-                return match crate::get::shared_result(outcome, &key) {
-                    Some(result) => result,
-                    None => unreachable!("a refresh is led by this crate's own loader"),
+                let Some(result) = crate::get::shared_result(outcome, &key) else {
+                    unreachable!("a refresh is led by this crate's own loader")
                 };
+                let value = result?;
+                let unreached = std::mem::take(&mut *report.lock());
+                return unreached.into_result().map(|()| value);
             }
             // The runtime that our load was spawned on is gone.
         }
@@ -286,19 +293,30 @@ async fn invalidate<N: Node>(kind: Arc<Kind<N>>, keys: Vec<FullKey>) -> Unreache
 /// Removes `keys` from the remote tiers, back to front.
 async fn remove_everywhere<N: Node>(kind: &Arc<Kind<N>>, keys: &[FullKey], unreached: &mut Unreached) {
     for (at, tier) in kind.tiers.iter().enumerate().rev() {
-        let TierStorage::Remote(remote) = &tier.storage else {
-            continue;
-        };
-        let debts: Vec<_> = keys.iter().map(|key| tier.owed.number(key)).collect();
-        match remove(tier, remote, keys).await {
-            Ok(()) => keys
-                .iter()
-                .zip(debts)
-                .for_each(|(key, debt)| tier.owed.settle(key, debt)),
-            Err(error) => {
-                owe(kind, at, keys, AFTER_FAILURE);
-                unreached.note(not_invalidated(tier, keys.len(), error));
-            }
+        if let TierStorage::Remote(_) = &tier.storage
+            && let Err(error) = remove_from(kind, at, keys).await
+        {
+            unreached.note(error);
+        }
+    }
+}
+
+/// Removes `keys` from one tier. Where that fails, they are owed to it.
+pub(crate) async fn remove_from<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: &[FullKey]) -> Result<()> {
+    let tier = &kind.tiers[at];
+    let TierStorage::Remote(remote) = &tier.storage else {
+        return Ok(());
+    };
+    let debts: Vec<_> = keys.iter().map(|key| tier.owed.number(key)).collect();
+    match remove(tier, remote, keys).await {
+        Ok(()) => {
+            let removed = keys.iter().zip(debts);
+            removed.for_each(|(key, debt)| tier.owed.settle(key, debt));
+            Ok(())
+        }
+        Err(error) => {
+            owe(kind, at, keys, AFTER_FAILURE);
+            Err(not_invalidated(tier, keys.len(), error))
         }
     }
 }

@@ -37,6 +37,8 @@ pub enum Trouble {
     Hangs,
     /// It says that there is no such thing here.
     Lacks,
+    /// It takes no value of this size.
+    IsTooSmall,
 }
 
 /// A remote storage in this process that counts what it is asked, and that a test can hold and bring into trouble.
@@ -241,6 +243,11 @@ impl MemoryRemote {
             Some(Trouble::Lacks) => Err(Error::Config {
                 storage: self.location(),
                 reason: "told to by a test".into(),
+            }),
+            Some(Trouble::IsTooSmall) => Err(Error::TooLarge {
+                storage: self.location(),
+                size: 2,
+                limit: 1,
             }),
             Some(Trouble::Refuses) => Err(Error::Refused {
                 storage: self.location(),

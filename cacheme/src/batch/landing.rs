@@ -14,9 +14,9 @@ use super::{Answer, Batch, Items};
 use crate::flight::FullKey;
 use crate::kind::{RemoteTier, Tier, TierStorage};
 use crate::node::Node;
-use crate::owed::owe;
 use crate::policy::{expires_ms, shortened};
 use crate::stats::count;
+use crate::write::remove_from;
 
 /// A value on its way into the tiers before the one where it was found.
 pub(super) struct Landing<V> {
@@ -76,7 +76,7 @@ impl<N: Node> Batch<N> {
             match answer.result {
                 Ok(value) => {
                     // A refresh is asked for by name: its value is stored.
-                    let stays = self.steal || self.kind.admits(self.key(item));
+                    let stays = self.refresh.is_some() || self.kind.admits(self.key(item));
                     self.items[item].hand_out_only |= answer.store.skip || !stays;
                     let since = Instant::now();
                     let spread = self.kind.info.spread();
@@ -127,7 +127,7 @@ impl<N: Node> Batch<N> {
         }
         // What was refused somewhere may still hold leases of tiers before.
         let items: Items = landings.iter().map(|landing| landing.item).collect();
-        if self.steal {
+        if let Some(report) = self.refresh.clone() {
             // Whoever began since another process changed the value may have read what was there before we took the lease.
             let parted = items.iter().filter(|item| self.flight(**item).was_parted());
             let parted: Vec<&[u8]> = parted.map(|item| self.key(*item)).collect();
@@ -136,7 +136,9 @@ impl<N: Node> Batch<N> {
             self.close(&landings);
             let keys: Vec<FullKey> = items.iter().map(|item| self.key(*item).into()).collect();
             // Boxed: only a refresh tells. What others could not be told is owed.
-            let _ = Box::pin(kind.tell(&keys)).await;
+            if let Err(error) = Box::pin(kind.tell(&keys)).await {
+                report.lock().note(error);
+            }
         }
         self.finish_all(landings);
         self.release(&items).await;
@@ -154,7 +156,7 @@ impl<N: Node> Batch<N> {
             }
             if stored {
                 count(&tier.counters.fills, 1);
-            } else if self.steal || landing.from == Origin::Remote {
+            } else if self.refresh.is_some() || landing.from == Origin::Remote {
                 // A refresh that could not store its value must not leave the older one, even if somebody fenced it who is
                 // not done yet.
                 self.drop_older(landing, local);
@@ -229,7 +231,7 @@ impl<N: Node> Batch<N> {
                 }
             }
         }
-        if self.steal {
+        if let Some(report) = &self.refresh {
             // A refresh leaves nothing older behind: neither where it got no lease nor where its value could not go.
             let old = landings.iter().zip(replaced).filter(|(landing, replaced)| {
                 let stolen = self.items[landing.item].leases[at] == Held::Yes;
@@ -237,7 +239,10 @@ impl<N: Node> Batch<N> {
             });
             let old: Vec<FullKey> = old.map(|(landing, _)| self.key(landing.item).into()).collect();
             if !old.is_empty() {
-                owe(&self.kind, at, &old, Duration::ZERO);
+                // Boxed: mostly there is none.
+                if let Err(error) = Box::pin(remove_from(&self.kind, at, &old)).await {
+                    report.lock().note(error);
+                }
             }
         }
     }

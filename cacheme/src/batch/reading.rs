@@ -15,7 +15,7 @@ use crate::stats::count;
 impl<N: Node> Batch<N> {
     /// Moves every flight on, through all tiers or up to one whose key another process loads.
     pub(crate) async fn pass(&mut self) {
-        if self.steal {
+        if self.refresh.is_some() {
             // Boxed, so that a read does not carry its space.
             return Box::pin(self.take_leases()).await;
         }

@@ -175,6 +175,81 @@ async fn t1_set_reports_a_storage_that_keeps_the_old_value() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn c1_t1_refresh_reports_a_storage_that_keeps_the_old_value() {
+    for trouble in [Trouble::Refuses, Trouble::Hangs] {
+        let (world, source) = (World::new().await, Source::default());
+        let node = Item::new(1, &source);
+        world.cacheme.get(&node).await.unwrap();
+        source.bump();
+        world.remote.set_trouble(trouble);
+        let waiter = world.cacheme.refresh(&node).await;
+        match waiter {
+            Err(Error::NotInvalidated { name, keys, .. }) => assert_eq!((&*name, keys), ("remote", 1)),
+            other => panic!("{trouble:?}: {other:?}"),
+        }
+        assert_eq!(
+            world.cacheme.get(&node).await.unwrap(),
+            1_001,
+            "this process reads the new value"
+        );
+        world.remote.recover();
+        assert_eq!(
+            world.neighbour().await.cacheme.peek(&node).await.unwrap(),
+            Some(1_000),
+            "that is what was reported"
+        );
+        tokio::time::sleep(20 * SECOND).await;
+        assert_eq!(
+            world.neighbour().await.cacheme.peek(&node).await.unwrap(),
+            None,
+            "{trouble:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c1_t1_a_refresh_whose_value_is_not_taken_removes_the_older_one_before_it_returns() {
+    // The lease takes the older value's place; without leases, or with none to be had, a removal does.
+    for (remote, operation) in [
+        (MemoryRemote::new(), Operation::Fill),
+        (MemoryRemote::new(), Operation::Acquire),
+        (MemoryRemote::without_leases(), Operation::Set),
+    ] {
+        let (world, source) = (World::over(remote).await, Source::default());
+        let node = Item::new(1, &source);
+        world.cacheme.get(&node).await.unwrap();
+        source.bump();
+        world.remote.set_trouble_with(operation, Trouble::Refuses);
+        assert_eq!(
+            world.cacheme.refresh(&node).await.unwrap(),
+            1_001,
+            "{operation:?}"
+        );
+        let seen = world.neighbour().await.cacheme.peek(&node).await.unwrap();
+        assert_eq!(seen, None, "{operation:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn t1_a_value_that_is_too_large_is_no_trouble_of_its_storage() {
+    let (world, source) = (World::new().await, Source::default());
+    let node = Item::new(1, &source);
+    world.cacheme.get(&node).await.unwrap();
+    for operation in [Operation::Set, Operation::Fill] {
+        world.remote.set_trouble_with(operation, Trouble::IsTooSmall);
+    }
+    world.cacheme.set(&node, 7).await.unwrap();
+    assert_eq!(
+        world.neighbour().await.cacheme.peek(&node).await.unwrap(),
+        None,
+        "the older one is gone"
+    );
+    world.cacheme.refresh(&node).await.unwrap();
+    world.cacheme.get(&Item::new(2, &source)).await.unwrap();
+    assert_eq!(world.cacheme.stats::<Item>().tiers[1].troubles, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn t1_a_dropped_invalidation_goes_through() {
     let (world, source) = (World::new().await, Source::default());
     let node = Item::new(1, &source);
