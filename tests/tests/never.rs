@@ -11,5 +11,7 @@ mod features;
 mod fencing;
 #[path = "never/leases.rs"]
 mod leases;
+#[path = "never/lost_answers.rs"]
+mod lost_answers;
 #[path = "never/source.rs"]
 mod source;

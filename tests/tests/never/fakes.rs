@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cacheme_storage::{
-    Acquire, Acquired, Bytes, Capabilities, Error, Fence, Filled, LeaseToken, LocalEntry, LocalStorage,
-    RemoteEntry, RemoteStorage, Result, Storage,
+    Acquire, Acquired, Bytes, Capabilities, Error, Fence, Filled, Grant, LeaseToken, LocalEntry,
+    LocalStorage, RemoteEntry, RemoteStorage, Result, Storage,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -39,6 +39,11 @@ struct Shared {
     slots: Mutex<HashMap<Vec<u8>, Slot>>,
     gates: Mutex<Vec<Waiting>>,
     broken: Mutex<Vec<Op>>,
+    cut: Mutex<Vec<Op>>,
+    /// How long requests for leases are on their way.
+    lag: Mutex<Duration>,
+    /// How long a lease lasts at most that was not renewed.
+    longest_grant: Mutex<Duration>,
     calls: Mutex<HashMap<Op, usize>>,
     refuses: AtomicBool,
     tells: AtomicBool,
@@ -118,6 +123,9 @@ impl Remote {
                 slots: Mutex::default(),
                 gates: Mutex::default(),
                 broken: Mutex::default(),
+                cut: Mutex::default(),
+                lag: Mutex::default(),
+                longest_grant: Mutex::new(Duration::MAX),
                 calls: Mutex::default(),
                 refuses: AtomicBool::new(false),
                 tells: AtomicBool::new(false),
@@ -147,6 +155,21 @@ impl Remote {
     /// Lets these operations fail from now on, and no others.
     pub(crate) fn break_down(&self, ops: &[Op]) {
         *self.shared.broken.lock() = ops.to_vec();
+    }
+
+    /// Carries these operations out from now on, and no others, but loses their answers.
+    pub(crate) fn cut_answers(&self, ops: &[Op]) {
+        *self.shared.cut.lock() = ops.to_vec();
+    }
+
+    /// Carries out requests for leases so much later from now on, also when their caller has gone by then.
+    pub(crate) fn lag(&self, lag: Duration) {
+        *self.shared.lag.lock() = lag;
+    }
+
+    /// Grants leases for so long at most from now on.
+    pub(crate) fn grant_shortly(&self, longest: Duration) {
+        *self.shared.longest_grant.lock() = longest;
     }
 
     /// Answers as a server that takes no writes.
@@ -202,13 +225,39 @@ impl Remote {
             let _ = gate.arrived.send(());
             let _ = gate.open.await;
         }
-        if place == Place::Before && self.shared.broken.lock().contains(&op) {
+        let fails = match place {
+            Place::Before => &self.shared.broken,
+            Place::After => &self.shared.cut,
+        };
+        if fails.lock().contains(&op) {
             return Err(Error::Unreachable {
                 storage: self.location(),
                 source: "broken by the test".into(),
             });
         }
         Ok(())
+    }
+}
+
+impl Remote {
+    /// Finds what is under a key, or takes its lease.
+    fn lease(&self, key: &[u8], request: &Acquire) -> Acquired {
+        let mut slots = self.shared.slots.lock();
+        match kept(&slots, key) {
+            Some(Kept::Value(value)) if !request.steals() => return Acquired::Value(value.into()),
+            Some(Kept::Lease(holder)) if !request.steals() && holder != request.token => {
+                let until = slots[key].until.expect("leases end");
+                return Acquired::Busy {
+                    left: until - Instant::now(),
+                };
+            }
+            _ if self.shared.refuses.load(Ordering::SeqCst) => return Acquired::Unavailable,
+            _ if request.is_late(self.now_ms()) => return Acquired::TooLate,
+            _ => {}
+        }
+        let time = request.time.min(*self.shared.longest_grant.lock());
+        put(&mut slots, key, Kept::Lease(request.token), Some(time));
+        Acquired::Granted(Grant::new(self.now_ms(), time))
     }
 }
 
@@ -289,26 +338,18 @@ impl RemoteStorage for Remote {
 
     async fn acquire(&self, keys: &[&[u8]], request: &Acquire) -> Result<Vec<Acquired>> {
         self.stop(Op::Acquire, Place::Before).await?;
-        let answers = keys.iter().map(|key| {
-            let mut slots = self.shared.slots.lock();
-            match kept(&slots, key) {
-                Some(Kept::Value(value)) if !request.steals() => return Acquired::Value(value.into()),
-                Some(Kept::Lease(holder)) if !request.steals() && holder != request.token => {
-                    let until = slots[*key].until.expect("leases end");
-                    return Acquired::Busy {
-                        left: until - Instant::now(),
-                    };
-                }
-                _ if self.shared.refuses.load(Ordering::SeqCst) => {
-                    return Acquired::Unavailable;
-                }
-                _ if request.is_late(self.now_ms()) => return Acquired::TooLate,
-                _ => {}
-            }
-            put(&mut slots, key, Kept::Lease(request.token), Some(request.time));
-            request.granted_at(self.now_ms())
-        });
-        let answers = answers.collect();
+        let lag = *self.shared.lag.lock();
+        let answers = if lag.is_zero() {
+            keys.iter().map(|key| self.lease(key, request)).collect()
+        } else {
+            let (server, request) = (self.clone(), *request);
+            let keys: Vec<_> = keys.iter().map(|key| key.to_vec()).collect();
+            let carried_out = tokio::spawn(async move {
+                tokio::time::sleep(lag).await;
+                keys.iter().map(|key| server.lease(key, &request)).collect()
+            });
+            carried_out.await.expect("nothing aborts it")
+        };
         self.stop(Op::Acquire, Place::After).await?;
         Ok(answers)
     }

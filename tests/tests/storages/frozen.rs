@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use cacheme::{Error, Storage};
+use cacheme::{BoxError, Error, LoadContext, Node, Policy, Storage};
 use cacheme_storage::Chain;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tests::{RedisCluster, RedisSentinels, Server, mariadb, mongodb_on_disk, postgres, redis};
@@ -128,6 +128,103 @@ async fn t1_mongodb_freezes_dies_and_comes_back() {
     // The driver looks for a server every ten seconds unless told otherwise, or when a call needs one.
     let url = super::mongodb::url(&server, "?timeout=500ms&heartbeatFrequencyMS=500");
     freezes_dies_and_comes_back(&mut [&mut server], &url, false).await;
+}
+
+/// Freezes a server under callers that give up, and reads what they asked for from another process as soon as it is back.
+async fn leaves_no_lease_that_nobody_holds(server: &Server, url: &str) {
+    const READS: std::ops::Range<u64> = 0..200;
+    let (ours, theirs) = (working("leases", url).await, working("leases", url).await);
+    let mut callers = tokio::task::JoinSet::new();
+    // Connections are there, and what is asked for is mostly absent.
+    for number in READS {
+        let cacheme = ours.clone();
+        callers.spawn(async move {
+            _ = cacheme
+                .get(&Square {
+                    number: 1_000 + number,
+                })
+                .await
+        });
+    }
+    while let Some(caller) = callers.join_next().await {
+        caller.unwrap();
+    }
+    server.freeze();
+    for number in READS {
+        let (cacheme, node) = (ours.clone(), Square { number });
+        callers.spawn(async move {
+            match number % 3 {
+                0 => drop(cacheme.get(&node).await.unwrap()),
+                1 => drop(cacheme.refresh(&node).await.unwrap()),
+                _ => {
+                    // Goes away while it asks.
+                    let asking = cacheme.get_with(&node, std::future::pending::<u64>);
+                    let asked = tokio::time::timeout(Duration::from_millis(50), asking).await;
+                    assert!(asked.is_err(), "{number} was found on a server that is frozen");
+                }
+            }
+        });
+    }
+    while let Some(caller) = callers.join_next().await {
+        caller.unwrap();
+    }
+    server.thaw();
+    let start = Instant::now();
+    for number in READS {
+        let (cacheme, node) = (theirs.clone(), Square { number });
+        callers.spawn(async move {
+            assert_eq!(cacheme.get(&node).await.unwrap(), number * number);
+        });
+    }
+    while let Some(caller) = callers.join_next().await {
+        caller.unwrap();
+    }
+    assert!(
+        start.elapsed() < Policy::<u64>::DEFAULT_LEASE / 2,
+        "reads waited for leases: {:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l3_redis_has_no_lease_that_nobody_holds_after_a_freeze() {
+    let server = redis(&[]);
+    leaves_no_lease_that_nobody_holds(&server, &(super::redis::url(&server) + "?timeout=150ms")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l3_postgres_has_no_lease_that_nobody_holds_after_a_freeze() {
+    let server = postgres();
+    leaves_no_lease_that_nobody_holds(&server, &super::postgres::url(&server, "?timeout=150ms")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l3_mysql_has_no_lease_that_nobody_holds_after_a_freeze() {
+    let server = mariadb();
+    leaves_no_lease_that_nobody_holds(&server, &super::mysql::url(&server, "?timeout=150ms")).await;
+}
+
+#[derive(Node, Clone)]
+#[node(key = "blocking:{0}", value = u64, tier(storage = "remote", ttl = "1m"), load = block)]
+struct Blocking(u64);
+
+/// As loads do that compute, or that ask with a client that is not asynchronous.
+async fn block(node: &Blocking, _: &mut LoadContext<Blocking>) -> Result<u64, BoxError> {
+    std::thread::sleep(Duration::from_millis(1_500));
+    Ok(node.0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn r1_a_load_that_blocks_its_thread_keeps_its_lease_in_redis() {
+    let server = redis(&[]);
+    let (cacheme, registered) = start("blocking", Storage::open(&super::redis::url(&server)).unwrap()).await;
+    registered.unwrap();
+    assert_eq!(cacheme.get(&Blocking(1)).await.unwrap(), 1);
+    assert_eq!(
+        cacheme.peek(&Blocking(1)).await.unwrap(),
+        Some(1),
+        "it was stored"
+    );
 }
 
 /// SQLite has no server to freeze: a process that holds the lock and does not go on is what comes nearest.
