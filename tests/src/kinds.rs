@@ -275,7 +275,8 @@ pub fn mongodb() -> Server {
 }
 
 /// The same, with data that outlive it. From its next start on, it asks for passwords when there is a file `auth` in its
-/// folder, and speaks TLS when there are `cert.pem` and `key.pem`.
+/// folder, and speaks TLS when there are `cert.pem` and `key.pem`; with a `client-ca.pem` besides, it asks clients for certificates
+/// by that authority.
 pub fn mongodb_on_disk() -> Server {
     Server::start(mongodb_server(true))
 }
@@ -317,6 +318,13 @@ fn mongodb_server(on_disk: bool) -> Program {
             };
             if dir.join("auth").exists() {
                 command.push("--auth".into());
+            }
+            if dir.join("client-ca.pem").exists() {
+                let ca = text(&dir.join("client-ca.pem"));
+                command.extend(match &mongod {
+                    Some(_) => vec!["--tlsCAFile".into(), ca],
+                    None => vec!["--tls-ca-file".into(), ca, "--tls-require-client-cert".into()],
+                });
             }
             if dir.join("cert.pem").exists() {
                 let file = |name: &str| text(&dir.join(name));

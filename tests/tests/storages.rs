@@ -22,6 +22,8 @@ mod lease_ends;
 mod log;
 #[path = "storages/mongodb.rs"]
 mod mongodb;
+#[path = "storages/mongodb_servers.rs"]
+mod mongodb_servers;
 #[path = "storages/mysql.rs"]
 mod mysql;
 #[path = "storages/neighbours.rs"]

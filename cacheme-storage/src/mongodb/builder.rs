@@ -11,12 +11,13 @@ use crate::database::{Gate, Ready, UpkeepTask};
 use crate::url::StorageUrl;
 use crate::{Error, Result, ServerClock};
 
+use super::certificates::Certificates;
 use super::connection::Connector;
 use super::{Inner, MongoDb};
 
 /// Options that the driver understands, and what they must be. Those for reading from a secondary are not among them:
 /// it would answer with what was invalidated.
-const DRIVER_OPTIONS: [(&str, &str); 19] = [
+const DRIVER_OPTIONS: [(&str, &str); 20] = [
     ("appName", "a name"),
     ("authMechanism", "the name of a mechanism"),
     (
@@ -30,6 +31,7 @@ const DRIVER_OPTIONS: [(&str, &str); 19] = [
     ("journal", "`true` or `false`"),
     ("loadBalanced", "`true` or `false`"),
     ("localThresholdMS", "a number of milliseconds"),
+    ("maxIdleTimeMS", "a number of milliseconds"),
     ("minPoolSize", "a number of connections"),
     ("replicaSet", "the name of a replica set"),
     ("serverSelectionTimeoutMS", "a number of milliseconds"),
@@ -41,6 +43,13 @@ const DRIVER_OPTIONS: [(&str, &str); 19] = [
     ("wTimeoutMS", "a number of milliseconds"),
 ];
 
+/// How often the driver looks how a server is, unless told otherwise: that bounds how long a server that came back is not used.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How long a connection may have been idle and still be used, unless told otherwise. Networks forget those that are silent for
+/// longer, from a minute on, and tell nobody.
+const MAX_IDLE: Duration = Duration::from_secs(30);
+
 /// Says how a [`MongoDb`] storage is to be; the meaning of settings and their defaults are those of its URL.
 #[derive(Clone, Debug)]
 #[must_use]
@@ -51,7 +60,7 @@ pub struct MongoDbBuilder {
     create: bool,
     connections: u32,
     acquire_timeout: Duration,
-    clock_every: Duration,
+    upkeep_every: Duration,
 }
 
 #[derive(Clone)]
@@ -69,7 +78,7 @@ impl MongoDbBuilder {
             create: true,
             connections: 10,
             acquire_timeout: Duration::from_secs(2),
-            clock_every: Duration::from_secs(30),
+            upkeep_every: Duration::from_secs(30),
         }
     }
 
@@ -95,7 +104,8 @@ impl MongoDbBuilder {
         Ok(builder)
     }
 
-    /// Connects with these options of the driver. Their limit of connections is that of this builder.
+    /// Connects with these options of the driver. Their limit of connections is that of this builder, and events of servers
+    /// (`sdam_event_handler`) go to the storage.
     pub fn options(mut self, options: ClientOptions) -> Self {
         self.server = Server::Options(Box::new(options));
         self
@@ -139,6 +149,12 @@ impl MongoDbBuilder {
         self
     }
 
+    /// The time between two looks at the server's clock and at the collection's index, 30 s unless told otherwise.
+    pub fn upkeep_every(mut self, every: Duration) -> Self {
+        self.upkeep_every = every;
+        self
+    }
+
     /// The storage. Nothing is reached yet.
     ///
     /// # Errors
@@ -165,6 +181,8 @@ impl MongoDbBuilder {
                     .server_selection_timeout
                     .get_or_insert(self.acquire_timeout);
                 options.connect_timeout.get_or_insert(self.acquire_timeout);
+                options.heartbeat_freq.get_or_insert(HEARTBEAT);
+                options.max_idle_time.get_or_insert(MAX_IDLE);
                 let acknowledged = options
                     .write_concern
                     .as_ref()
@@ -185,7 +203,7 @@ impl MongoDbBuilder {
                 ready: Ready::default(),
                 gate: Gate::new(),
                 clock: ServerClock::new(),
-                upkeep: UpkeepTask::new(self.clock_every),
+                upkeep: UpkeepTask::new(self.upkeep_every),
             }),
         })
     }
@@ -240,6 +258,7 @@ fn driver_options(url: &mut StorageUrl) -> Result<ClientOptions> {
     }
     // The database is named by the path, and is where the user is known unless `authSource` says otherwise.
     text += &format!("{}/{}?", url.hosts(), encode(url.path().trim_start_matches('/')));
+    let certificates = Certificates::take(url)?;
     for (name, what) in DRIVER_OPTIONS {
         if let Some(value) = url.take::<String>(name, what)? {
             // One by one, so that the message names the option and not its value.
@@ -251,6 +270,9 @@ fn driver_options(url: &mut StorageUrl) -> Result<ClientOptions> {
             }
             text += &format!("{option}&");
         }
+    }
+    for (name, file) in certificates.options() {
+        text += &format!("{name}={}&", encode(file));
     }
     let refused = |error: mongodb::error::Error| url.error(error.kind.to_string());
     let parsed = ConnectionString::parse(text.trim_end_matches(['&', '?'])).map_err(refused)?;

@@ -142,7 +142,7 @@ impl Inner {
             let sent = async {
                 let turn = self.connector.turn().await?;
                 let database = turn.client.database(&self.database);
-                database.run_command(make(&turn.client)).await
+                turn.run(database.run_command(make(&turn.client))).await
             };
             match sent.await {
                 Ok(answer) => match self.refusal(&answer) {

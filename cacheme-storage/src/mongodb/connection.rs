@@ -1,14 +1,19 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::future::{Either, select};
 use mongodb::Client;
 use mongodb::error::{Error, ErrorKind};
+use mongodb::event::EventHandler;
 use mongodb::options::ClientOptions;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::timeout;
+
+use super::fault::is_not_primary;
+use super::health::{Health, PAUSE};
 
 /// How the server is reached.
 pub(super) enum Connector {
@@ -29,6 +34,8 @@ pub(super) struct Own {
 /// A client and the runtime that its tasks live in.
 struct Living {
     client: Client,
+    health: Arc<Health>,
+    made_at: Instant,
     is_alive: Arc<AtomicBool>,
     /// Ends the task that watches the runtime.
     _watched: oneshot::Sender<()>,
@@ -37,7 +44,33 @@ struct Living {
 /// The right to send a command.
 pub(super) struct Turn<'c> {
     pub(super) client: Client,
+    /// Not of an application's client, which tells its events to the application.
+    health: Option<Arc<Health>>,
     _turn: Option<SemaphorePermit<'c>>,
+}
+
+impl Turn<'_> {
+    /// Runs a command, for as long as there may be a server that does it.
+    pub(super) async fn run<T>(
+        &self,
+        command: impl IntoFuture<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let command = command.into_future();
+        let Some(health) = &self.health else {
+            return command.await;
+        };
+        let done = match select(std::pin::pin!(command), std::pin::pin!(health.ends())).await {
+            Either::Left((done, _)) => done,
+            Either::Right((error, _)) => Err(error),
+        };
+        if let Err(error) = &done {
+            health.see_error(error);
+            if is_not_primary(error) {
+                health.see_no_primary();
+            }
+        }
+        done
+    }
 }
 
 impl Connector {
@@ -68,6 +101,7 @@ impl Connector {
         match self {
             Self::Foreign(client) => Ok(Turn {
                 client: client.clone(),
+                health: None,
                 _turn: None,
             }),
             Self::Own(own) => {
@@ -79,8 +113,11 @@ impl Connector {
                         return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, busy).into());
                     }
                 };
+                let (client, health) = own.client()?;
+                health.pass(&client)?;
                 Ok(Turn {
-                    client: own.client()?,
+                    client,
+                    health: Some(health),
                     _turn: Some(turn),
                 })
             }
@@ -103,13 +140,18 @@ impl Connector {
 }
 
 impl Own {
-    /// The client, made anew when the runtime of the one before is gone: it would wait for tasks that are gone as well.
-    fn client(&self) -> Result<Client, Error> {
+    /// The client and what is known of its servers. It is made anew when the runtime of the one before is gone: that would wait for
+    /// tasks that are gone as well.
+    fn client(&self) -> Result<(Client, Arc<Health>), Error> {
         let mut client = self.client.lock();
         if let Some(living) = &*client
             && living.is_alive.load(Ordering::Acquire)
         {
-            return Ok(living.client.clone());
+            if !self.has_moved(living) {
+                return Ok((living.client.clone(), Arc::clone(&living.health)));
+            }
+            let before = living.client.clone();
+            tokio::spawn(before.shutdown().immediate(true).into_future());
         }
         let is_alive = Arc::new(AtomicBool::new(true));
         let (watched, end) = oneshot::channel::<()>();
@@ -119,13 +161,27 @@ impl Own {
             let _ = end.await;
             drop(watch);
         });
-        let made = Client::with_options(self.options.clone())?;
+        let health = Arc::new(Health::new());
+        let mut options = self.options.clone();
+        let told = Arc::clone(&health);
+        options.sdam_event_handler = Some(EventHandler::callback(move |event| told.see(event)));
+        let made = Client::with_options(options)?;
         *client = Some(Living {
             client: made.clone(),
+            health: Arc::clone(&health),
+            made_at: Instant::now(),
             is_alive,
             _watched: watched,
         });
-        Ok(made)
+        Ok((made, health))
+    }
+
+    /// Whether the server at the only address that there is gave up writing: another may stand behind the address by now, which
+    /// new connections lead to. Of a replica set, the driver knows the addresses of all.
+    fn has_moved(&self, living: &Living) -> bool {
+        self.options.direct_connection == Some(true)
+            && living.health.has_no_primary()
+            && living.made_at.elapsed() >= PAUSE
     }
 }
 

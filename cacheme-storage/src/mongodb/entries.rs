@@ -108,8 +108,8 @@ impl Inner {
             if let Some(fields) = fields.clone() {
                 find = find.projection(fields);
             }
-            let mut found = find.await?;
-            while found.advance().await? {
+            let mut found = turn.run(find).await?;
+            while turn.run(found.advance()).await? {
                 let row = found.deserialize_current()?;
                 let RawBson::String(name) = &row.key else {
                     continue;

@@ -23,17 +23,21 @@ impl Trouble {
             ErrorKind::ServerSelection { .. } | ErrorKind::DnsResolve { .. } | ErrorKind::Shutdown => {
                 Self::Unreachable
             }
-            // Shutting down, no primary at the moment, not the primary any more: see the driver's specification
-            // "server discovery and monitoring", section "not writable primary and node is recovering".
-            ErrorKind::Command(error)
-                if matches!(error.code, 91 | 189 | 10107 | 11600 | 11602 | 13435 | 13436) =>
-            {
-                Self::Passing
-            }
+            _ if is_not_primary(error) => Self::Passing,
             _ if error.contains_label(RETRYABLE_WRITE_ERROR) => Self::Passing,
             _ => Self::Refusal,
         }
     }
+}
+
+/// Whether the server gives way to another one: it shuts down, or is not the primary any more. See the driver's specification
+/// "server discovery and monitoring", section "not writable primary and node is recovering".
+pub(super) fn is_not_primary(error: &DriverError) -> bool {
+    let code = match &*error.kind {
+        ErrorKind::Command(error) => error.code,
+        _ => return false,
+    };
+    matches!(code, 91 | 189 | 10107 | 11600 | 11602 | 13435 | 13436)
 }
 
 impl Inner {

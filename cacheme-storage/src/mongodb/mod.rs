@@ -1,10 +1,12 @@
 //! MongoDB: entries in a collection.
 
 mod builder;
+mod certificates;
 mod collection;
 mod connection;
 mod entries;
 mod fault;
+mod health;
 mod leases;
 
 use std::sync::Arc;
@@ -31,11 +33,14 @@ use connection::Connector;
 /// | `create` | `false`: the index is not made; an absent one is an error that says what to run | `true` |
 /// | `connections` | how many commands run at once | `10` |
 /// | `acquire_timeout` | how long a call waits for a server, and for a connection when all are in use | `2s` |
+/// | `ca` | with TLS: a PEM file with the authorities to trust | those of browsers |
+/// | `cert` | with TLS: a PEM file with a certificate for the server and its key, both in one file | – |
+/// | `key` | the same file as `cert`, if it is given at all | – |
 /// | `timeout` | see [`Storage::with_timeout`](crate::Storage::with_timeout) | `500ms` |
 ///
 /// These go to the driver, and mean what its documentation says: `appName`, `authMechanism`, `authMechanismProperties`,
-/// `authSource`, `connectTimeoutMS`, `directConnection`, `heartbeatFrequencyMS`, `journal`, `loadBalanced`,
-/// `localThresholdMS`, `minPoolSize`, `replicaSet`, `serverSelectionTimeoutMS`, `tls`, `tlsAllowInvalidCertificates`,
+/// `authSource`, `connectTimeoutMS`, `directConnection`, `heartbeatFrequencyMS` (1 s unless given), `journal`, `loadBalanced`,
+/// `localThresholdMS`, `maxIdleTimeMS` (30 s unless given), `minPoolSize`, `replicaSet`, `serverSelectionTimeoutMS`, `tls`, `tlsAllowInvalidCertificates`,
 /// `tlsCAFile`, `tlsCertificateKeyFile`, `w`, `wTimeoutMS`. As the driver has it, a user is looked for in the database
 /// that the path names unless `authSource` says otherwise. `tls=true` needs no feature: the driver brings TLS along.
 ///
@@ -121,9 +126,8 @@ impl Inner {
 impl Upkeep for Inner {
     async fn round(&self) -> Result<bool> {
         let _pass = self.gate.enter(&self.location).await?;
-        self.ready.ensure(|| self.prepare()).await?;
-        // Expired documents are the business of the server.
-        self.look_at_clock().await?;
+        // Expired documents are the business of the server, by the index: a collection that somebody dropped comes back without.
+        self.prepare().await?;
         Ok(false)
     }
 

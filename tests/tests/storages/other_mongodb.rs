@@ -1,17 +1,70 @@
-//! MongoDB servers that cannot be had here, by a proxy that answers writes itself.
+//! MongoDB servers that cannot be had here, by a proxy that answers itself.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
-use mongodb::bson::{Document, doc, to_vec};
+use mongodb::bson::{DateTime, Document, doc, to_vec};
 
 /// A server that takes no writes for the time being.
 pub(super) struct OtherMongoDb {
     port: u16,
     refuses: Arc<AtomicBool>,
+}
+
+/// A server at an address that leads to another one after a fail-over: connections from before stay with the one that gave way.
+pub(super) struct DemotedMongoDb {
+    port: u16,
+    target: Arc<AtomicU16>,
+    /// Whether the connections that were made until then meet a secondary.
+    demoted: Arc<Mutex<Arc<AtomicBool>>>,
+}
+
+impl DemotedMongoDb {
+    pub(super) fn new(target: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let this = Self {
+            port: listener.local_addr().unwrap().port(),
+            target: Arc::new(target.into()),
+            demoted: Arc::default(),
+        };
+        let (target, demoted) = (Arc::clone(&this.target), Arc::clone(&this.demoted));
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let target = target.load(Ordering::SeqCst);
+                let demoted = Arc::clone(&demoted.lock().unwrap());
+                thread::spawn(move || {
+                    serve(client, target, |message| {
+                        let is = |names: &[&str]| begins_with(message, names);
+                        let is_demoted = demoted.load(Ordering::SeqCst);
+                        // Always from here, so that no server streams its own to who watches it.
+                        if is(&["hello\0", "isMaster\0", "ismaster\0"]) {
+                            return Some(to_vec(&member(!is_demoted)).unwrap());
+                        }
+                        let is_refused = is_demoted && is(&["update\0", "delete\0"]);
+                        is_refused.then(|| to_vec(&not_primary()).unwrap())
+                    })
+                });
+            }
+        });
+        this
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!(
+            "mongodb://127.0.0.1:{}/test?directConnection=true&timeout=10s",
+            self.port
+        )
+    }
+
+    /// The server gives way to the one on this port.
+    pub(super) fn fail_over_to(&self, target: u16) {
+        self.target.store(target, Ordering::SeqCst);
+        let before = std::mem::take(&mut *self.demoted.lock().unwrap());
+        before.store(true, Ordering::SeqCst);
+    }
 }
 
 /// Of a message: its length, its number, the number that it answers, and its kind.
@@ -31,7 +84,12 @@ impl OtherMongoDb {
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let (refuses, answer) = (Arc::clone(&shared), Arc::clone(&answer));
-                thread::spawn(move || serve(client, target, &refuses, &answer));
+                thread::spawn(move || {
+                    serve(client, target, |message| {
+                        let is_write = begins_with(message, &["update\0", "delete\0"]);
+                        (refuses.load(Ordering::SeqCst) && is_write).then(|| answer.to_vec())
+                    })
+                });
             }
         });
         Self { port, refuses }
@@ -50,8 +108,8 @@ impl OtherMongoDb {
     }
 }
 
-/// Passes messages on, and answers in between.
-fn serve(mut client: TcpStream, target: u16, refuses: &AtomicBool, answer: &[u8]) -> Option<()> {
+/// Passes messages on, but for those that have an answer.
+fn serve(mut client: TcpStream, target: u16, answer: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Option<()> {
     let mut server = TcpStream::connect(("127.0.0.1", target)).ok()?;
     let (mut from, mut to) = (server.try_clone().ok()?, client.try_clone().ok()?);
     thread::spawn(move || std::io::copy(&mut from, &mut to));
@@ -62,7 +120,7 @@ fn serve(mut client: TcpStream, target: u16, refuses: &AtomicBool, answer: &[u8]
         message.resize(usize::try_from(length).unwrap(), 0);
         client.read_exact(&mut message[4..]).ok()?;
         // Nothing is under way from the server: a client sends no command before the answer to the one before.
-        if refuses.load(Ordering::SeqCst) && is_write(&message) {
+        if let Some(answer) = answer(&message) {
             let number = &message[4..8];
             let length = i32::try_from(HEAD + 5 + answer.len()).unwrap();
             let mut refusal = length.to_le_bytes().to_vec();
@@ -79,15 +137,27 @@ fn serve(mut client: TcpStream, target: u16, refuses: &AtomicBool, answer: &[u8]
     }
 }
 
-/// Whether the first name in the document of the message is that of a command that writes.
-fn is_write(message: &[u8]) -> bool {
+/// Whether the first name in the document of the message, which is that of its command, is one of these.
+fn begins_with(message: &[u8], names: &[&str]) -> bool {
     let kind = &message[12..HEAD];
     // Flags, the kind of the section, the length of the document, the type of its first element.
     let name = message.get(HEAD + 4 + 1 + 4 + 1..).unwrap_or_default();
-    kind == MESSAGE.to_le_bytes()
-        && ["update\0", "delete\0"]
-            .iter()
-            .any(|write| name.starts_with(write.as_bytes()))
+    kind == MESSAGE.to_le_bytes() && names.iter().any(|command| name.starts_with(command.as_bytes()))
+}
+
+/// What a member of a replica set says that is asked what it is.
+fn member(is_primary: bool) -> Document {
+    doc! {
+        "ok": 1, "helloOk": true, "isWritablePrimary": is_primary, "ismaster": is_primary, "secondary": !is_primary,
+        "setName": "rs", "hosts": ["elsewhere.invalid:27017"], "me": "elsewhere.invalid:27017", "setVersion": 1,
+        "readOnly": false, "maxBsonObjectSize": 16_777_216, "maxMessageSizeBytes": 48_000_000,
+        "maxWriteBatchSize": 100_000, "localTime": DateTime::now(), "minWireVersion": 0, "maxWireVersion": 21,
+    }
+}
+
+/// What a secondary says to a write.
+fn not_primary() -> Document {
+    doc! { "ok": 0, "code": 10107, "codeName": "NotWritablePrimary", "errmsg": "not primary" }
 }
 
 /// What a server says whose disk is full.

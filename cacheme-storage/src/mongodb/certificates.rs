@@ -1,0 +1,54 @@
+//! The certificates of a URL, looked at before the driver reads them, which takes what it finds.
+
+use std::fs;
+
+use crate::Result;
+use crate::url::StorageUrl;
+
+/// The files of the URL, by the names that all storages have for them.
+#[derive(Debug)]
+pub(super) struct Certificates {
+    ca: Option<String>,
+    /// The client's, with its key in the same file.
+    cert: Option<String>,
+}
+
+impl Certificates {
+    pub(super) fn take(url: &mut StorageUrl) -> Result<Self> {
+        let ca = url.take_with("ca", "the path of a PEM file with a certificate", |path| {
+            holds(path, &["BEGIN CERTIFICATE"])
+        })?;
+        let cert = url.take_with(
+            "cert",
+            "the path of a PEM file with a certificate and its key: the driver takes both from one file \
+             (`cat cert.pem key.pem > both.pem`)",
+            |path| holds(path, &["BEGIN CERTIFICATE", "PRIVATE KEY"]),
+        )?;
+        if let Some(key) = url.take::<String>("key", "the path of a PEM file")?
+            && cert.as_ref() != Some(&key)
+        {
+            return Err(url.error(
+                "option `key` must be the same file as `cert`: the driver takes both from one file \
+                 (`cat cert.pem key.pem > both.pem`)",
+            ));
+        }
+        Ok(Self { ca, cert })
+    }
+
+    /// By the driver's names.
+    pub(super) fn options(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let files = [("tlsCAFile", &self.ca), ("tlsCertificateKeyFile", &self.cert)];
+        files
+            .into_iter()
+            .filter_map(|(name, file)| Some((name, file.as_deref()?)))
+    }
+}
+
+/// The path, if the file there holds each of the parts.
+fn holds(path: &str, parts: &[&str]) -> Option<String> {
+    let pem = fs::read_to_string(path).ok()?;
+    parts
+        .iter()
+        .all(|part| pem.contains(part))
+        .then(|| path.to_owned())
+}

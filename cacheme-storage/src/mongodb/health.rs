@@ -1,0 +1,201 @@
+//! What the driver's monitors see of the servers, so that a call fails at once while there is nothing to be had.
+//!
+//! Left to itself, the driver lets every call wait for a server, longer than its caller can. Here a call learns what the last
+//! look of a monitor found, and the monitors look each second.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mongodb::Client;
+use mongodb::ServerType;
+use mongodb::bson::doc;
+use mongodb::error::{Error, ErrorKind};
+use mongodb::event::sdam::SdamEvent;
+use mongodb::options::ServerAddress;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+/// The pause between two attempts at what was refused.
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is known of the servers of a client.
+#[derive(Debug)]
+pub(super) struct Health {
+    servers: Mutex<HashMap<ServerAddress, Seen>>,
+    standing: watch::Sender<Standing>,
+    /// A login that the server refused.
+    login: Mutex<Option<Refused>>,
+}
+
+/// What a monitor saw of one server.
+#[derive(Clone, Debug)]
+enum Seen {
+    /// It looks at the moment.
+    Nothing,
+    Writable,
+    /// A secondary, say.
+    NoPrimary,
+    Failed(Error),
+}
+
+/// Whether a call may go to the driver.
+#[derive(Clone, Debug)]
+enum Standing {
+    /// The driver finds out how it is.
+    Unknown,
+    Up,
+    Down(Error),
+    /// There are servers, and none that takes writes. Nor is one of them read, which may not know of what was invalidated.
+    NoPrimary,
+}
+
+#[derive(Debug)]
+struct Refused {
+    error: Error,
+    again_at: Instant,
+}
+
+impl Health {
+    pub(super) fn new() -> Self {
+        Self {
+            servers: Mutex::default(),
+            standing: watch::Sender::new(Standing::Unknown),
+            login: Mutex::default(),
+        }
+    }
+
+    /// Takes note of what the driver tells.
+    pub(super) fn see(&self, event: SdamEvent) {
+        let mut servers = self.servers.lock();
+        match event {
+            SdamEvent::TopologyDescriptionChanged(change) => {
+                let described = change.new_description.servers();
+                let described = described.into_iter().map(|(address, server)| {
+                    let seen = match server.server_type() {
+                        ServerType::Standalone
+                        | ServerType::Mongos
+                        | ServerType::RsPrimary
+                        | ServerType::LoadBalancer => Seen::Writable,
+                        ServerType::Unknown => match servers.get(address) {
+                            Some(Seen::Failed(error)) => Seen::Failed(error.clone()),
+                            _ => Seen::Nothing,
+                        },
+                        _ => Seen::NoPrimary,
+                    };
+                    (address.clone(), seen)
+                });
+                *servers = described.collect();
+            }
+            SdamEvent::ServerHeartbeatFailed(failed) => {
+                let seen = match servers.get(&failed.server_address) {
+                    // The driver looks again at once: its connection may have been at fault.
+                    Some(Seen::Writable) => Seen::Nothing,
+                    _ => Seen::Failed(failed.failure),
+                };
+                servers.insert(failed.server_address, seen);
+            }
+            _ => return,
+        }
+        let standing = standing(&servers);
+        drop(servers);
+        self.standing.send_replace(standing);
+    }
+
+    /// Takes note of what a server said: it is not the primary any more.
+    pub(super) fn see_no_primary(&self) {
+        self.standing.send_replace(Standing::NoPrimary);
+    }
+
+    pub(super) fn has_no_primary(&self) -> bool {
+        matches!(*self.standing.borrow(), Standing::NoPrimary)
+    }
+
+    /// Whether there may be a server that does what is asked; why not. Of refused logins, one is tried in a while, by a task.
+    pub(super) fn pass(self: &Arc<Self>, client: &Client) -> Result<(), Error> {
+        if let Some(refused) = &mut *self.login.lock() {
+            let now = Instant::now();
+            if refused.again_at <= now {
+                refused.again_at = now + PAUSE;
+                let (health, client) = (Arc::clone(self), client.clone());
+                tokio::spawn(async move {
+                    let tried = client.database("admin").run_command(doc! { "ping": 1 }).await;
+                    match tried {
+                        Err(error) if is_login(&error) => health.see_refused_login(&error),
+                        // Other trouble is for others to see.
+                        _ => *health.login.lock() = None,
+                    }
+                });
+            }
+            return Err(refused.error.clone());
+        }
+        why_not(&self.standing.borrow()).map_or(Ok(()), Err)
+    }
+
+    /// Waits until it is certain that no server answers; gives why. One that is silent may go on.
+    pub(super) async fn ends(&self) -> Error {
+        let mut standing = self.standing.subscribe();
+        loop {
+            if let Some(error) = why_not(&standing.borrow_and_update())
+                && !is_silence(&error)
+            {
+                return error;
+            }
+            if standing.changed().await.is_err() {
+                // Nobody tells any more.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Takes note of an error that concerns the calls after it as well.
+    pub(super) fn see_error(&self, error: &Error) {
+        if is_login(error) {
+            self.see_refused_login(error);
+        }
+    }
+
+    fn see_refused_login(&self, error: &Error) {
+        *self.login.lock() = Some(Refused {
+            error: error.clone(),
+            again_at: Instant::now() + PAUSE,
+        });
+    }
+}
+
+fn standing(servers: &HashMap<ServerAddress, Seen>) -> Standing {
+    if servers.values().any(|seen| matches!(seen, Seen::Writable)) {
+        return Standing::Up;
+    }
+    if servers.is_empty() || servers.values().any(|seen| matches!(seen, Seen::Nothing)) {
+        return Standing::Unknown;
+    }
+    let failed = servers.values().find_map(|seen| match seen {
+        Seen::Failed(error) => Some(error.clone()),
+        _ => None,
+    });
+    let some_answer = servers.values().any(|seen| matches!(seen, Seen::NoPrimary));
+    match failed {
+        Some(error) if !some_answer => Standing::Down(error),
+        _ => Standing::NoPrimary,
+    }
+}
+
+fn why_not(standing: &Standing) -> Option<Error> {
+    match standing {
+        Standing::Unknown | Standing::Up => None,
+        Standing::Down(error) => Some(error.clone()),
+        Standing::NoPrimary => {
+            Some(io::Error::other("no server that answers is the primary, which alone takes writes").into())
+        }
+    }
+}
+
+fn is_silence(error: &Error) -> bool {
+    matches!(&*error.kind, ErrorKind::Io(error) if error.kind() == io::ErrorKind::TimedOut)
+}
+
+fn is_login(error: &Error) -> bool {
+    matches!(&*error.kind, ErrorKind::Authentication { .. })
+}
