@@ -9,20 +9,22 @@
 
 mod message;
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use cacheme_storage::{Chain, Error, Heard, RemoteStorage};
+use futures_util::future::{Either, select};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use self::message::{Message, Sender};
-use crate::alarm::Alarm;
 use crate::batch::{jittered, unique_token};
 use crate::flight::FullKey;
 use crate::kinds::KindTable;
+use crate::log_limiter::{LogLimiter, QUIET};
 
 /// How long after a connection was lost the next is tried; twice as long after each that fails.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -41,7 +43,7 @@ pub(crate) struct Bus {
     /// A task listens, or is about to.
     listening: AtomicBool,
     task: Mutex<Task>,
-    alarm: Alarm,
+    log: LogLimiter,
 }
 
 #[derive(Default)]
@@ -71,7 +73,7 @@ impl Bus {
             state: watch::Sender::new(State::Starting),
             listening: AtomicBool::new(false),
             task: Mutex::default(),
-            alarm: Alarm::default(),
+            log: LogLimiter::default(),
         })
     }
 
@@ -126,14 +128,17 @@ impl Bus {
                 self.trouble(&error);
                 Ok(false)
             }
-            told => told.map(|()| true),
+            told => told.map(|()| {
+                self.works();
+                true
+            }),
         }
     }
 
     async fn listen(self: &Arc<Self>) {
         let mut pause = FIRST_PAUSE;
         loop {
-            let lost = self.storage.listen(&mut |heard| self.hear(heard)).await;
+            let lost = self.listen_once().await;
             if self.state.send_replace(State::Lost) == State::Joined {
                 pause = FIRST_PAUSE;
                 self.distrust_in_background().await;
@@ -144,15 +149,37 @@ impl Bus {
         }
     }
 
+    /// Listens on one connection, until that is lost; gives why.
+    async fn listen_once(&self) -> Error {
+        let mut hear = |heard: Heard<'_>| self.hear(heard);
+        let listening = self.storage.listen(&mut hear);
+        match select(listening, pin!(self.recover())).await {
+            Either::Left((lost, _)) => lost,
+            Either::Right(((), listening)) => listening.await,
+        }
+    }
+
+    /// Waits until the connection has been there for some seconds, and logs that trouble is over.
+    async fn recover(&self) {
+        let mut state = self.state.subscribe();
+        // The state ends with `self`, which the caller has.
+        let _ = state.wait_for(|state| *state == State::Joined).await;
+        tokio::time::sleep(QUIET).await;
+        self.works();
+    }
+
+    fn works(&self) {
+        if let Some(over) = self.log.works() {
+            tracing::info!(storage = %self.name, trouble = %over, "changes by other processes are heard of, and told, again");
+        }
+    }
+
     fn hear(&self, heard: Heard<'_>) {
         match heard {
             Heard::Joined => {
                 // What was held until now may have changed without our being told.
                 self.distrust();
                 self.state.send_replace(State::Joined);
-                if self.alarm.works() {
-                    tracing::info!(storage = %self.name, "changes by other processes are heard of again");
-                }
             }
             Heard::Message(message) => match Message::read(message) {
                 Some(Message { sender, .. }) if sender == self.sender => {}
@@ -193,9 +220,10 @@ impl Bus {
     }
 
     fn trouble(&self, error: &Error) {
-        if self.alarm.trouble() {
+        if let Some(trouble) = self.log.trouble() {
             tracing::warn!(
                 storage = %self.name,
+                %trouble,
                 error = %Chain(error),
                 "changes by other processes are not heard of, or not told: local copies go by their ttl",
             );

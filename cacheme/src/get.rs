@@ -523,6 +523,7 @@ async fn wait_for<N: Node>(kind: &Kind<N>, flight: SharedFlight<N>) -> Option<En
         }
         if flight.patience() <= patience {
             kind.flights.depose(&flight);
+            kind.overdue(flight.key());
             return None;
         }
     }

@@ -3,17 +3,17 @@
 use std::any::TypeId;
 use std::borrow::Cow;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::alarm::Alarm;
 use crate::bus::Bus;
 use crate::error::{Error, Result};
 use crate::flight::{Flight, FlightTable, Joined};
 use crate::instance::Registered;
 use crate::key::KeyWriter;
 use crate::kinds::{AnyKind, KindId};
+use crate::log_limiter::LogLimiter;
 use crate::memoize::Failure;
 use crate::node::Node;
 use crate::owed::Owed;
@@ -51,10 +51,10 @@ pub(crate) struct Kind<N: Node> {
     doorkeeper: Option<BloomFilter>,
     /// Whether the serializer reads back what it writes, once that was tried: at the first fill.
     codec_works: OnceLock<bool>,
-    /// Whether an undecodable value was told of.
-    undecodable_told: AtomicBool,
-    /// Whether the last load failed: told when that begins, not for each call.
-    load_troubled: AtomicBool,
+    /// Values that could not be written or read.
+    value_log: LogLimiter,
+    /// Loads that failed.
+    load_log: LogLimiter,
     /// `prefix:`, with which every full key starts.
     pub(crate) start: Box<str>,
     /// `:version`, with which every full key ends.
@@ -71,7 +71,7 @@ pub(crate) struct Tier {
     pub(crate) owed: Owed,
     /// Leases that are to be given back.
     pub(crate) releases: Releases,
-    alarm: Alarm,
+    log: LogLimiter,
 }
 
 pub(crate) enum TierStorage {
@@ -149,7 +149,7 @@ impl<N: Node> Kind<N> {
                 counters: TierCounters::default(),
                 owed: Owed::default(),
                 releases: Releases::default(),
-                alarm: Alarm::default(),
+                log: LogLimiter::default(),
             });
         }
         let bus = tiers.iter().position(|tier: &Tier| tier.bus().is_some());
@@ -168,8 +168,8 @@ impl<N: Node> Kind<N> {
             flights: FlightTable::new(),
             counters: NodeCounters::default(),
             codec_works: OnceLock::new(),
-            undecodable_told: AtomicBool::new(false),
-            load_troubled: AtomicBool::new(false),
+            value_log: LogLimiter::default(),
+            load_log: LogLimiter::default(),
             start,
             end,
         })
@@ -247,7 +247,7 @@ impl<N: Node> Kind<N> {
         self.tiers.iter().map(remote).sum()
     }
 
-    /// The bytes of a value for a remote tier; `None`, counted and told once, if it has none.
+    /// The bytes of a value for a remote tier; `None`, counted and logged, if it has none.
     pub(crate) fn encode(
         &self,
         tier: &Tier,
@@ -356,37 +356,51 @@ impl<N: Node> Kind<N> {
         count(&self.counters.joined, flights.len());
     }
 
-    /// Counts a load and how it ended, and tells when loads begin to fail.
+    /// Counts a load and how it ended; logs failures.
     pub(crate) fn loaded(&self, key: &[u8], failure: Option<&Failure>) {
         count(&self.counters.loads, 1);
         let Some(failure) = failure else {
-            // Read first: a shared line is written only when things change.
-            if self.load_troubled.load(Ordering::Relaxed) {
-                self.load_troubled.store(false, Ordering::Relaxed);
+            if let Some(over) = self.load_log.works() {
+                tracing::info!(node = %self.info.name, trouble = %over, "loads work again");
             }
             return;
         };
         count(&self.counters.load_failures, 1);
-        if !self.load_troubled.swap(true, Ordering::Relaxed) {
+        self.log_load(key, failure);
+    }
+
+    /// Logs a load that goes on for longer than others wait for it.
+    pub(crate) fn overdue(&self, key: &[u8]) {
+        let bound = self.info.load_timeout;
+        self.log_load(
+            key,
+            &format_args!("it goes on for longer than {bound:?}; others no longer wait for it"),
+        );
+    }
+
+    fn log_load(&self, key: &[u8], reason: &dyn std::fmt::Display) {
+        if let Some(trouble) = self.load_log.trouble() {
             tracing::warn!(
                 node = %self.info.name,
                 key = %String::from_utf8_lossy(key),
-                reason = %failure,
-                "a load failed; told again once loads have worked",
+                %reason,
+                %trouble,
+                "a load failed",
             );
         }
     }
 
-    /// Counts a value that could not be read or written, and tells of the first.
+    /// Counts and logs a value that could not be read or written.
     pub(crate) fn undecodable(&self, tier: &Tier, key: &[u8], why: &(dyn std::error::Error + 'static)) {
         count(&tier.counters.undecodable, 1);
-        if !self.undecodable_told.swap(true, Ordering::Relaxed) {
+        if let Some(trouble) = self.value_log.trouble() {
             tracing::warn!(
                 node = %self.info.name,
                 storage = %tier.name,
                 key = %String::from_utf8_lossy(key),
                 reason = %Chain(why),
-                "a value could not be decoded or encoded and counts as a miss; told once for this node",
+                %trouble,
+                "a value could not be decoded or encoded and counts as a miss",
             );
         }
     }
@@ -429,16 +443,21 @@ impl Tier {
             });
         match &result {
             Ok(_) => {
-                if self.alarm.works() {
-                    tracing::info!(storage = %self.name, "storage works again");
+                if let Some(over) = self.log.works() {
+                    tracing::info!(storage = %self.name, trouble = %over, "storage works again");
                 }
             }
             // The value's fault: the storage works.
             Err(cacheme_storage::Error::TooLarge { .. }) => {}
             Err(error) => {
                 count(&self.counters.troubles, 1);
-                if self.alarm.trouble() {
-                    tracing::warn!(storage = %self.name, error = %Chain(error), "storage in trouble; going on without it");
+                if let Some(trouble) = self.log.trouble() {
+                    tracing::warn!(
+                        storage = %self.name,
+                        error = %Chain(error),
+                        %trouble,
+                        "storage in trouble; going on without it",
+                    );
                 }
             }
         }

@@ -62,7 +62,6 @@
 
 pub mod docs;
 
-mod alarm;
 mod background;
 mod batch;
 mod bus;
@@ -76,6 +75,7 @@ mod key;
 mod kind;
 mod kinds;
 mod load;
+mod log_limiter;
 mod memoize;
 #[cfg(feature = "metrics")]
 mod metrics;

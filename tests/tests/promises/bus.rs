@@ -420,13 +420,14 @@ async fn c3_t3_a_storage_without_a_bus_for_us_is_done_without_and_told_of_once()
         "{warnings:?}"
     );
     assert_eq!(world.cacheme.stats::<Item>().tiers[1].troubles, 3);
-    // Once it is there it is used, and that is told.
+    // Once it is there it is used, and that is logged when it has lasted for some seconds.
     remote.recover();
-    tokio::time::sleep(10 * SECOND).await;
+    tokio::time::sleep(15 * SECOND).await;
     assert_eq!(remote.listeners(), 1);
     let news = told.at(Level::INFO);
     assert!(
-        news.iter().any(|text| text.contains("are heard of again")),
+        news.iter()
+            .any(|text| text.contains("are heard of, and told, again")),
         "{news:?}"
     );
 }

@@ -7,7 +7,7 @@ use tests::{MemoryRemote, Operation, Trouble};
 use tracing::Level;
 
 use crate::told::Told;
-use crate::world::{Bulk, Item, RemoteItem, SECOND, Source, World, settle, timed};
+use crate::world::{Bulk, Item, RemoteItem, SECOND, Source, World, poll_once, settle, timed};
 
 /// The bound of one operation when nothing else is said.
 const TIMEOUT: Duration = Storage::DEFAULT_TIMEOUT;
@@ -373,8 +373,13 @@ async fn t3_trouble_is_counted_for_each_operation_and_told_when_it_begins_and_en
 
     world.remote.recover();
     world.cacheme.get(&RemoteItem::new(7, &source)).await.unwrap();
+    assert!(told.at(Level::INFO).is_empty(), "one success may be luck");
+    tokio::time::sleep(5 * SECOND).await;
     world.cacheme.get(&RemoteItem::new(8, &source)).await.unwrap();
-    assert_eq!(told.at(Level::INFO).len(), 1);
+    world.cacheme.get(&RemoteItem::new(9, &source)).await.unwrap();
+    let infos = told.at(Level::INFO);
+    assert_eq!(infos.len(), 1, "{infos:#?}");
+    assert!(infos[0].contains("trouble=over, 6 times in"), "{infos:#?}");
     assert_eq!(world.cacheme.stats::<RemoteItem>().tiers[0].troubles, 5 + 1);
     // Another node's trouble is its own.
     assert!(world.cacheme.stats::<Item>().tiers.is_empty());
@@ -420,10 +425,67 @@ async fn t3_failing_loaders_are_counted_and_told_of_when_that_begins() {
         assert!(warnings[0].contains(part), "{part} in {warnings:#?}");
     }
     source.mend();
+    tokio::time::sleep(5 * SECOND).await;
     world.cacheme.get(&RemoteItem::new(1, &source)).await.unwrap();
+    let infos = told.at(Level::INFO);
+    assert_eq!(infos.len(), 1, "{infos:#?}");
+    assert!(infos[0].contains("loads work again"), "{infos:#?}");
+    tokio::time::sleep(60 * SECOND).await;
     source.fail(3);
     world.cacheme.get(&RemoteItem::new(3, &source)).await.unwrap_err();
     assert_eq!(told.at(Level::WARN).len(), 2, "it began anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn t3_a_loader_or_storage_that_fails_now_and_then_is_a_line_a_minute() {
+    let (told, _listening) = Told::listen();
+    let (world, source) = (World::new().await, Source::default());
+    let pause = Duration::from_millis(100);
+    for step in 0..3 * 600 {
+        // Every second load fails, and every second call of the storage.
+        let id = 10 + step;
+        source.mend();
+        if step % 2 == 0 {
+            source.fail(id);
+            world.remote.set_trouble(Trouble::Refuses);
+        } else {
+            world.remote.recover();
+        }
+        let loaded = world.cacheme.get(&RemoteItem::new(id, &source)).await;
+        assert_eq!(loaded.is_err(), step % 2 == 0);
+        tokio::time::sleep(pause).await;
+    }
+    let warnings = told.at(Level::WARN);
+    let about = |what: &str| warnings.iter().filter(|line| line.contains(what)).count();
+    // The begin, and the ends of the first and second minute.
+    assert_eq!(
+        (
+            about("a load failed"),
+            about("storage in trouble"),
+            warnings.len()
+        ),
+        (3, 3, 6),
+        "{warnings:#?}"
+    );
+    let counted = |line: &&String| line.contains("lasts for 60s, ");
+    assert!(warnings.iter().filter(counted).count() >= 2, "{warnings:#?}");
+    assert!(told.at(Level::INFO).is_empty(), "it was never well");
+}
+
+#[tokio::test(start_paused = true)]
+async fn t3_a_load_that_hangs_is_logged() {
+    let (told, _listening) = Told::listen();
+    let (world, source) = (World::new().await, Source::default());
+    let node = Item::new(1, &source);
+    let mut hanging = Box::pin(world.cacheme.get_with(&node, || std::future::pending::<u64>()));
+    assert!(poll_once(&mut hanging).await.is_none());
+    assert_eq!(world.cacheme.get_with(&node, || async { 7 }).await, 7);
+    let warnings = told.at(Level::WARN);
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    assert!(
+        warnings[0].contains("goes on for longer than 30s"),
+        "{warnings:#?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
