@@ -35,6 +35,8 @@ where
     Vec<T>: ::cacheme::__private::Serialize + ::cacheme::__private::DeserializeOwned,
 {
     fn derived_policy() -> ::cacheme::__private::Policy<Vec<T>> {
+        #[allow(unused_imports)]
+        use ::cacheme::__private::NoForm as _;
         let mut key = ::cacheme::__private::KeyWriter::new();
         key.literal("row:");
         key.text(::core::any::type_name::<T>());
@@ -45,6 +47,10 @@ where
                 ::core::any::type_name::<Self>(),
                 ::std::string::String::from(key.as_str()),
             )
+            .key_forms([
+                ::cacheme::__private::form_of(|node: &Self| &node.id).form(),
+                ::cacheme::__private::KeyForm::ESCAPED,
+            ])
             .serializer(
                 <::cacheme::__private::DefaultSerializer as ::core::default::Default>::default(),
             )

@@ -1,5 +1,8 @@
 #[automatically_derived]
 impl ::cacheme::__private::KeyPart for Filter {
+    const FORM: ::cacheme::__private::KeyForm = ::cacheme::__private::KeyForm::one_of(
+        &[::cacheme::__private::Text::Word("All"), ::cacheme::__private::Text::Group],
+    );
     fn write_to(&self, key: &mut ::cacheme::__private::KeyWriter) {
         match self {
             Self::All => key.text("All"),

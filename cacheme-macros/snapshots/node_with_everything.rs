@@ -15,7 +15,13 @@ impl ::cacheme::__private::Node for UserInfoNode {
 #[automatically_derived]
 impl ::cacheme::__private::DerivedNode for UserInfoNode {
     fn derived_policy() -> ::cacheme::__private::Policy<UserInfo> {
+        #[allow(unused_imports)]
+        use ::cacheme::__private::NoForm as _;
         ::cacheme::__private::Policy::new("UserInfoNode", "user:{user_id}:{org.id}:info")
+            .key_forms([
+                ::cacheme::__private::form_of(|node: &Self| &node.user_id).form(),
+                ::cacheme::__private::form_of(|node: &Self| &node.org.id).form(),
+            ])
             .version("v2")
             .tier(
                 "local",

@@ -12,7 +12,10 @@ impl my::cacheme::__private::Node for SquareNode {
 #[automatically_derived]
 impl my::cacheme::__private::DerivedNode for SquareNode {
     fn derived_policy() -> my::cacheme::__private::Policy<u64> {
+        #[allow(unused_imports)]
+        use my::cacheme::__private::NoForm as _;
         my::cacheme::__private::Policy::new("SquareNode", "SquareNode:{0}")
+            .key_forms([my::cacheme::__private::form_of(|node: &Self| &node.0).form()])
             .lease(::core::option::Option::None)
     }
 }

@@ -125,6 +125,14 @@ fn policy(node: &Node<'_>, private: &TokenStream) -> TokenStream {
             #private::Policy::new(::core::any::type_name::<Self>(), ::std::string::String::from(#key.as_str()))
         }
     };
+    let forms = node.key.iter().filter_map(|piece| key_form(piece, private));
+    let forms: Vec<_> = forms.collect();
+    let (import, forms) = if forms.is_empty() {
+        Default::default()
+    } else {
+        let import = quote!(#[allow(unused_imports)] use #private::NoForm as _;);
+        (import, quote!(.key_forms([#(#forms),*])))
+    };
     let version = attr.version.as_ref().map(|version| {
         let version = &version.0;
         quote!(.version(#version))
@@ -176,7 +184,18 @@ fn policy(node: &Node<'_>, private: &TokenStream) -> TokenStream {
         quote!(.doorkeeper(#keys))
     });
     let weigh = attr.weigh.as_ref().map(|weigh| quote!(.weigh(#weigh)));
-    quote!(#start #version #(#tiers)* #serializer #load_timeout #lease #negative_ttl #ttl_jitter #doorkeeper #weigh)
+    quote!(#import #start #forms #version #(#tiers)* #serializer #load_timeout #lease #negative_ttl #ttl_jitter #doorkeeper #weigh)
+}
+
+/// What the type of a field says of its text.
+fn key_form(piece: &Piece<'_>, private: &TokenStream) -> Option<TokenStream> {
+    let Piece::Field(field) = piece else { return None };
+    let (path, node) = (&field.path, Ident::new("node", Span::mixed_site()));
+    Some(if field.display {
+        quote!(#private::KeyForm::ESCAPED)
+    } else {
+        quote!(#private::form_of(|#node: &Self| &#node #(.#path)*).form())
+    })
 }
 
 fn write_key(pieces: &[Piece<'_>], private: &TokenStream) -> TokenStream {

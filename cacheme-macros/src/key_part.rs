@@ -29,13 +29,18 @@ pub(crate) fn derive_key_part(item: &DeriveInput) -> TokenStream {
     let private = ModPath::private(krate.as_ref(), Span::call_site());
     let key = Ident::new("key", Span::mixed_site());
     let mut bounds = Bounds::new(item);
+    let mut form = TokenStream::new();
     let body = match &item.data {
         Data::Struct(data) => {
             let fields = key_fields(&data.fields, ATTRIBUTE, &mut mistakes);
             require(&mut bounds, &fields, &private);
+            form = struct_form(&fields, &private);
             struct_body(&fields, &key)
         }
-        Data::Enum(data) => enum_body(data, &key, &mut bounds, &private, &mut mistakes),
+        Data::Enum(data) => {
+            form = enum_form(data, &private);
+            enum_body(data, &key, &mut bounds, &private, &mut mistakes)
+        }
         Data::Union(data) => {
             mistakes.at(
                 data.union_token.span(),
@@ -48,15 +53,17 @@ pub(crate) fn derive_key_part(item: &DeriveInput) -> TokenStream {
     let (impl_generics, type_generics, _) = item.generics.split_for_impl();
     let this = Ident::new("self", Span::mixed_site());
     let errors = mistakes.to_compile_errors();
-    let body = if mistakes.is_empty() {
-        body
+    let (form, body) = if mistakes.is_empty() {
+        (quote!(const FORM: #private::KeyForm = #form;), body)
     } else {
-        TokenStream::new()
+        Default::default()
     };
     quote! {
         #errors
         #[automatically_derived]
         impl #impl_generics #private::KeyPart for #name #type_generics #bounds {
+            #form
+
             fn write_to(&#this, #key: &mut #private::KeyWriter) {
                 #body
             }
@@ -67,13 +74,42 @@ pub(crate) fn derive_key_part(item: &DeriveInput) -> TokenStream {
 fn require(bounds: &mut Bounds, fields: &[KeyField<'_>], private: &TokenStream) {
     fields
         .iter()
-        .filter(|field| !field.skip)
+        .filter(|field| field.is_kept())
         .for_each(|field| bounds.require(field.ty, quote!(#private::KeyPart)));
+}
+
+/// What [`struct_body`] writes.
+fn struct_form(fields: &[KeyField<'_>], private: &TokenStream) -> TokenStream {
+    let kept: Vec<_> = fields.iter().filter(|field| field.is_kept()).collect();
+    match &kept[..] {
+        [only] => {
+            let ty = only.ty;
+            quote! {{
+                #[allow(unused_imports)]
+                use #private::NoForm as _;
+                <#private::FormOf<#ty>>::FORM
+            }}
+        }
+        _ => quote!(#private::KeyForm::GROUP),
+    }
+}
+
+/// What [`enum_body`] writes.
+fn enum_form(data: &DataEnum, private: &TokenStream) -> TokenStream {
+    let is_unit = |variant: &&Variant| matches!(variant.fields, Fields::Unit);
+    let words = data.variants.iter().filter(is_unit).map(|variant| {
+        let text = plain(&variant.ident);
+        quote!(#private::Text::Word(#text))
+    });
+    let all_unit = data.variants.iter().all(|variant| is_unit(&variant));
+    let group = (!all_unit).then(|| quote!(#private::Text::Group));
+    let texts = words.chain(group);
+    quote!(#private::KeyForm::one_of(&[#(#texts),*]))
 }
 
 /// A struct of one field is written as the field.
 fn struct_body(fields: &[KeyField<'_>], key: &Ident) -> TokenStream {
-    let parts = fields.iter().filter(|field| !field.skip).map(|field| {
+    let parts = fields.iter().filter(|field| field.is_kept()).map(|field| {
         let span = Span::mixed_site().located_at(field.ty.span());
         let (this, member) = (Ident::new("self", span), &field.member);
         quote_spanned!(span=> &#this.#member)
@@ -113,7 +149,7 @@ fn arm(variant: &Variant, fields: &[KeyField<'_>], key: &Ident) -> TokenStream {
     }
     let kept = fields
         .iter()
-        .filter(|field| !field.skip)
+        .filter(|field| field.is_kept())
         .enumerate()
         .map(|(at, field)| {
             let binding = Ident::new(

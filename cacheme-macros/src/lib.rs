@@ -106,6 +106,10 @@ mod time;
 /// # let _ = page.asked_by;
 /// ```
 ///
+/// Two nodes whose templates can give one key in one version are refused when a storage is registered: `post:{slug}` and
+/// `post:latest`, where `slug` is text. Where it is a number they cannot meet. A type of yours that implements [`KeyPart`] by hand is
+/// taken to write any text that a field may have.
+///
 /// A generic node has its parameters in its key, by placeholder or as the type of a field that is there:
 ///
 /// ```

@@ -14,10 +14,25 @@ pub(crate) struct KeyField<'a> {
     /// What a template calls it.
     pub(crate) name: String,
     pub(crate) ty: &'a Type,
-    pub(crate) skip: bool,
+    pub(crate) skip: Skip,
+}
+
+/// Whether a field is left out of the key.
+#[derive(Clone, Copy)]
+pub(crate) enum Skip {
+    No,
+    /// The user says so, here.
+    Said(Span),
+    /// It has one value only, so that it tells no nodes apart.
+    Phantom,
 }
 
 impl KeyField<'_> {
+    /// Whether it belongs in the key.
+    pub(crate) fn is_kept(&self) -> bool {
+        matches!(self.skip, Skip::No)
+    }
+
     /// Where a mistake about the field belongs.
     pub(crate) fn span(&self) -> Span {
         match &self.member {
@@ -44,7 +59,11 @@ pub(crate) fn key_fields<'a>(
                 at.to_string(),
             ),
         };
-        let skip = is_skipped(&field.attrs, attribute, mistakes) || is_phantom(&field.ty);
+        let skip = match skipped(&field.attrs, attribute, mistakes) {
+            Some(here) => Skip::Said(here),
+            None if is_phantom(&field.ty) => Skip::Phantom,
+            None => Skip::No,
+        };
         KeyField {
             member,
             name,
@@ -55,28 +74,26 @@ pub(crate) fn key_fields<'a>(
     fields.iter().enumerate().map(field).collect()
 }
 
-fn is_skipped(attrs: &[Attribute], attribute: &str, mistakes: &mut Mistakes) -> bool {
-    let mut attrs = attrs
-        .iter()
-        .filter(|attr| attr.path().is_ident(attribute))
-        .peekable();
-    // Said wrongly it was still meant, so that the field is not missing from the key as well.
-    let skip = attrs.peek().is_some();
-    for attr in attrs {
-        if !attr
-            .parse_args_with(Ident::parse_any)
-            .is_ok_and(|word| word == "skip")
-        {
-            mistakes.on(
-                attr,
-                format!("the only thing to say here is `#[{attribute}(skip)]`: not part of the key"),
-            );
+/// Where the attribute says to skip the field.
+fn skipped(attrs: &[Attribute], attribute: &str, mistakes: &mut Mistakes) -> Option<Span> {
+    let mut here = None;
+    for attr in attrs.iter().filter(|attr| attr.path().is_ident(attribute)) {
+        let word = attr.parse_args_with(Ident::parse_any);
+        match word {
+            Ok(word) if word == "skip" => here = Some(word.span()),
+            _ => {
+                mistakes.on(
+                    attr,
+                    format!("the only thing to say here is `#[{attribute}(skip)]`: not part of the key"),
+                );
+                // Said wrongly it was still meant, so that the field is not missing from the key as well.
+                here = here.or(Some(attr.span()));
+            }
         }
     }
-    skip
+    here
 }
 
-/// A `PhantomData` has one value only, so that it tells no nodes apart.
 fn is_phantom(ty: &Type) -> bool {
     matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "PhantomData"))
 }

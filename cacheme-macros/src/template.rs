@@ -7,7 +7,7 @@ use crate::attr::plain;
 use crate::mistakes::Mistakes;
 use crate::nearest::{did_you_mean, nearest};
 use crate::settings::Known;
-use crate::shape::{KeyField, mentions};
+use crate::shape::{KeyField, Skip, mentions};
 
 /// A part of a key.
 pub(crate) enum Piece<'a> {
@@ -42,7 +42,7 @@ pub(crate) fn default_template<'a>(
     let consts = generics
         .const_params()
         .map(|param| Piece::Const(param.ident.clone()));
-    let fields = fields.iter().filter(|field| !field.skip).map(|field| {
+    let fields = fields.iter().filter(|field| field.is_kept()).map(|field| {
         let path = vec![field.member.clone()];
         Piece::Field(Placeholder {
             path,
@@ -90,6 +90,7 @@ pub(crate) fn parse_template<'a>(
         }
     }
     check_separators(&pieces, span, &mut found);
+    check_none_skipped(&pieces, fields, &mut found);
     if found.is_empty() {
         check_all_used(&pieces, generics, fields, &mut found);
     }
@@ -240,6 +241,26 @@ fn is_field_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_.@%~(),-".contains(&byte)
 }
 
+/// A field that is said to tell no nodes apart, and does.
+fn check_none_skipped(pieces: &[Piece<'_>], fields: &[KeyField<'_>], mistakes: &mut Mistakes) {
+    for field in fields {
+        let Skip::Said(here) = field.skip else { continue };
+        let uses = pieces.iter().find_map(|piece| match piece {
+            Piece::Field(placeholder) if placeholder.path[0] == field.member => Some(&placeholder.text),
+            _ => None,
+        });
+        if let Some(text) = uses {
+            let name = &field.name;
+            mistakes.at(
+                here,
+                format!(
+                    "field `{name}` is in the key and cannot be skipped: remove `#[node(skip)]`, or take `{{{text}}}` out of the key"
+                ),
+            );
+        }
+    }
+}
+
 /// A field or parameter that is not in the key makes different nodes share an entry.
 fn check_all_used(
     pieces: &[Piece<'_>],
@@ -252,7 +273,10 @@ fn check_all_used(
             .iter()
             .any(|piece| matches!(piece, Piece::Field(placeholder) if placeholder.path[0] == field.member))
     };
-    for field in fields.iter().filter(|field| !field.skip && !uses_field(field)) {
+    for field in fields
+        .iter()
+        .filter(|field| field.is_kept() && !uses_field(field))
+    {
         let name = &field.name;
         mistakes.at(
             field.span(),

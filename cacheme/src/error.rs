@@ -69,16 +69,18 @@ pub enum Error {
         storage: String,
     },
 
-    /// Two kinds of nodes would share entries.
+    /// Two kinds of nodes would share entries: their keys can be the same.
     SameKey {
         /// The name of one node's type.
         node: String,
         /// The name of the other's.
         other: String,
-        /// The key both have.
-        key: String,
+        /// The templates of their keys, in this order.
+        keys: Box<[String; 2]>,
         /// The version both have.
         version: String,
+        /// A key that both can have.
+        example: String,
     },
 
     /// A policy that cannot work.
@@ -154,11 +156,14 @@ impl fmt::Display for Error {
             Self::SameKey {
                 node,
                 other,
-                key,
+                keys,
                 version,
+                example,
             } => write!(
                 f,
-                "nodes `{node}` and `{other}` have one key `{key}` and one version `{version}`; change one of them"
+                "nodes `{node}` (key `{}`) and `{other}` (key `{}`) can both have the key `{example}`, and both have version \
+                 `{version}`; change the key or the version of one of them",
+                keys[0], keys[1],
             ),
             Self::Policy { node, reason } => write!(f, "node `{node}`: {reason}"),
             Self::Prefix { prefix, reason } => write!(f, "prefix `{prefix}`: {reason}"),

@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 use crate::key::KeyWriter;
 use crate::kind::{Kind, around_key};
 use crate::kinds::KindTable;
+use crate::kinds::derived::derived;
 use crate::node::Node;
 use crate::policy::NodeInfo;
-use crate::private::NodeRegistration;
 use crate::stats::NodeStats;
 
 /// Storages by name, and the nodes that use them. Cheap to clone; clones are the same instance.
@@ -108,8 +108,8 @@ impl Cacheme {
     /// without it, and it is tried again whenever it is needed. Trouble with its bus alone is logged.
     pub async fn register_storage(&self, name: impl Into<String>, storage: Storage) -> Result<()> {
         let name = name.into();
-        if let Some(conflict) = same_keys(&derived_nodes()).into_iter().next() {
-            return Err(conflict);
+        if let Some(conflict) = derived().conflicts().next() {
+            return Err(conflict.clone());
         }
         let remote = storage.as_remote();
         let bus = remote.filter(|_| storage.has_bus());
@@ -147,12 +147,8 @@ impl Cacheme {
     /// Every kind of node that this program derives, or that this instance has met, by name.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeInfo> {
-        let mut nodes = derived_nodes();
-        for kind in self.inner.kinds.iter() {
-            if !nodes.contains(kind.info()) {
-                nodes.push(kind.info().clone());
-            }
-        }
+        let mut nodes = derived().nodes().to_vec();
+        nodes.extend(self.inner.kinds.others().map(|kind| kind.info().clone()));
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         nodes
     }
@@ -165,7 +161,8 @@ impl Cacheme {
     /// tiers without serializer, policies that cannot work.
     pub fn check(&self) -> Result<()> {
         let nodes = self.nodes();
-        let mut found = same_keys(&nodes);
+        // A kind that meets another one is never made.
+        let mut found: Vec<Error> = derived().conflicts().cloned().collect();
         for node in &nodes {
             found.extend(node.validate().err());
             for tier in &node.tiers {
@@ -255,28 +252,8 @@ impl Cacheme {
     #[cold]
     fn make_kind<N: Node>(&self, node: &N) -> Result<&Arc<dyn crate::kinds::AnyKind>> {
         let policy = node.policy();
-        self.inner.kinds.get_or_make(Kind::id(node), || {
-            let derived = derived_nodes();
-            let mut others = derived.clone();
-            // What is there already is another kind, even one that says the same of itself.
-            others.extend(
-                self.inner
-                    .kinds
-                    .iter()
-                    .map(|kind| kind.info())
-                    .filter(|info| **info == policy.info || !derived.contains(info))
-                    .cloned(),
-            );
-            if !derived.contains(&policy.info) {
-                others.push(policy.info.clone());
-            }
-            let conflict = same_keys(&others).into_iter().find(|conflict| match conflict {
-                Error::SameKey { node, other, .. } => *node == policy.info.name || *other == policy.info.name,
-                _ => false,
-            });
-            if let Some(conflict) = conflict {
-                return Err(conflict);
-            }
+        let info = policy.info.clone();
+        self.inner.kinds.get_or_make(Kind::id(node), &info, || {
             let kind = Kind::<N>::new(policy, &self.inner.prefix, |name| self.storage(name))?;
             Ok(Arc::new(Arc::new(kind)) as Arc<dyn crate::kinds::AnyKind>)
         })
@@ -298,29 +275,6 @@ impl fmt::Debug for Cacheme {
             .field("storages", &storages)
             .finish()
     }
-}
-
-fn derived_nodes() -> Vec<NodeInfo> {
-    inventory::iter::<NodeRegistration>
-        .into_iter()
-        .map(NodeRegistration::info)
-        .collect()
-}
-
-fn same_keys(nodes: &[NodeInfo]) -> Vec<Error> {
-    let mut seen: HashMap<(String, &str), &NodeInfo> = HashMap::new();
-    let mut conflicts = Vec::new();
-    for node in nodes {
-        if let Some(other) = seen.insert((node.normalised_key(), &node.version), node) {
-            conflicts.push(Error::SameKey {
-                node: other.name.to_string(),
-                other: node.name.to_string(),
-                key: node.key.to_string(),
-                version: node.version.to_string(),
-            });
-        }
-    }
-    conflicts
 }
 
 static DEFAULT: OnceLock<Cacheme> = OnceLock::new();

@@ -11,11 +11,17 @@
 //! A field therefore never holds any ASCII character but letters, digits and `_ . - @ % ~ ( ) ,`. Whatever stands between two
 //! fields of a template holds at least one other, which is how a reader would take the key apart again.
 
+mod form;
+mod template;
+
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
+
+pub use self::form::{KeyForm, Text};
+pub(crate) use self::template::Template;
 
 /// Bytes of a key that fit without the heap: prefix, key and version of nearly every node.
 const INLINE: usize = 120;
@@ -115,13 +121,13 @@ impl KeyWriter {
     ///     }
     /// }
     /// ```
-    pub fn tuple(&mut self, parts: &[&dyn KeyPart]) {
+    pub fn tuple(&mut self, parts: &[&dyn AnyKeyPart]) {
         self.push(b"(");
         for (at, part) in parts.iter().enumerate() {
             if at > 0 {
                 self.push(b",");
             }
-            part.write_to(self);
+            part.write_any_to(self);
         }
         self.push(b")");
     }
@@ -216,13 +222,37 @@ impl fmt::Debug for KeyWriter {
     note = "for a type whose `Display` tells all its values apart: write `{{field:display}}` in the key template"
 )]
 pub trait KeyPart {
+    /// What the text may look like.
+    #[doc(hidden)]
+    const FORM: KeyForm = KeyForm::ANY;
+
     /// Writes the value.
     fn write_to(&self, key: &mut KeyWriter);
+}
+
+/// A [`KeyPart`] of whatever type, for [`KeyWriter::tuple`]. Every key part is one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a field of a cache key",
+    label = "not a `KeyPart`",
+    note = "for a type of yours: `#[derive(cacheme::KeyPart)]`"
+)]
+pub trait AnyKeyPart {
+    #[doc(hidden)]
+    fn write_any_to(&self, key: &mut KeyWriter);
+}
+
+#[diagnostic::do_not_recommend]
+impl<P: KeyPart + ?Sized> AnyKeyPart for P {
+    fn write_any_to(&self, key: &mut KeyWriter) {
+        self.write_to(key);
+    }
 }
 
 macro_rules! integers {
     ($($integer:ty)*) => {$(
         impl KeyPart for $integer {
+            const FORM: KeyForm = KeyForm::NUMBER;
+
             #[inline]
             fn write_to(&self, key: &mut KeyWriter) {
                 key.push(itoa::Buffer::new().format(*self).as_bytes());
@@ -235,6 +265,8 @@ integers!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
 macro_rules! non_zeros {
     ($($integer:ident)*) => {$(
         impl KeyPart for std::num::$integer {
+            const FORM: KeyForm = KeyForm::NUMBER;
+
             #[inline]
             fn write_to(&self, key: &mut KeyWriter) {
                 self.get().write_to(key);
@@ -246,30 +278,40 @@ non_zeros!(NonZeroU8 NonZeroU16 NonZeroU32 NonZeroU64 NonZeroU128 NonZeroUsize);
 non_zeros!(NonZeroI8 NonZeroI16 NonZeroI32 NonZeroI64 NonZeroI128 NonZeroIsize);
 
 impl KeyPart for str {
+    const FORM: KeyForm = KeyForm::ESCAPED;
+
     fn write_to(&self, key: &mut KeyWriter) {
         key.text(self);
     }
 }
 
 impl KeyPart for String {
+    const FORM: KeyForm = KeyForm::ESCAPED;
+
     fn write_to(&self, key: &mut KeyWriter) {
         key.text(self);
     }
 }
 
 impl KeyPart for char {
+    const FORM: KeyForm = KeyForm::ESCAPED;
+
     fn write_to(&self, key: &mut KeyWriter) {
         key.text(self.encode_utf8(&mut [0; 4]));
     }
 }
 
 impl KeyPart for bool {
+    const FORM: KeyForm = KeyForm::one_of(&[Text::Word("true"), Text::Word("false")]);
+
     fn write_to(&self, key: &mut KeyWriter) {
         key.literal(if *self { "true" } else { "false" });
     }
 }
 
 impl KeyPart for () {
+    const FORM: KeyForm = KeyForm::GROUP;
+
     fn write_to(&self, key: &mut KeyWriter) {
         key.literal("()");
     }
@@ -278,6 +320,8 @@ impl KeyPart for () {
 macro_rules! displayed {
     ($($type:ty)*) => {$(
         impl KeyPart for $type {
+            const FORM: KeyForm = KeyForm::ESCAPED;
+
             fn write_to(&self, key: &mut KeyWriter) {
                 key.display(self);
             }
@@ -289,6 +333,8 @@ displayed!(IpAddr Ipv4Addr Ipv6Addr);
 macro_rules! pointers {
     ($($pointer:ty)*) => {$(
         impl<P: KeyPart + ?Sized> KeyPart for $pointer {
+            const FORM: KeyForm = P::FORM;
+
             #[inline]
             fn write_to(&self, key: &mut KeyWriter) {
                 (**self).write_to(key);
@@ -299,12 +345,16 @@ macro_rules! pointers {
 pointers!(&P &mut P Box<P> Rc<P> Arc<P>);
 
 impl<P: KeyPart + ToOwned + ?Sized> KeyPart for Cow<'_, P> {
+    const FORM: KeyForm = P::FORM;
+
     fn write_to(&self, key: &mut KeyWriter) {
         (**self).write_to(key);
     }
 }
 
 impl<P: KeyPart> KeyPart for Option<P> {
+    const FORM: KeyForm = P::FORM.optional();
+
     fn write_to(&self, key: &mut KeyWriter) {
         let start = key.len;
         match self {
@@ -320,18 +370,24 @@ impl<P: KeyPart> KeyPart for Option<P> {
 }
 
 impl<P: KeyPart> KeyPart for [P] {
+    const FORM: KeyForm = KeyForm::GROUP;
+
     fn write_to(&self, key: &mut KeyWriter) {
         key.list(self);
     }
 }
 
 impl<P: KeyPart> KeyPart for Vec<P> {
+    const FORM: KeyForm = KeyForm::GROUP;
+
     fn write_to(&self, key: &mut KeyWriter) {
         key.list(self);
     }
 }
 
 impl<P: KeyPart, const N: usize> KeyPart for [P; N] {
+    const FORM: KeyForm = KeyForm::GROUP;
+
     fn write_to(&self, key: &mut KeyWriter) {
         key.list(self);
     }
@@ -340,6 +396,8 @@ impl<P: KeyPart, const N: usize> KeyPart for [P; N] {
 macro_rules! tuples {
     ($(($($part:ident)+))*) => {$(
         impl<$($part: KeyPart),+> KeyPart for ($($part,)+) {
+            const FORM: KeyForm = KeyForm::GROUP;
+
             #[allow(non_snake_case, reason = "the type parameters double as names of the parts")]
             fn write_to(&self, key: &mut KeyWriter) {
                 let ($($part,)+) = self;
@@ -353,6 +411,11 @@ tuples!((A)(A B)(A B C)(A B C D)(A B C D E)(A B C D E F));
 /// Whether text keeps this byte.
 const fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'@') || byte >= 0x80
+}
+
+/// Whether a field may hold this byte.
+const fn is_field_byte(byte: u8) -> bool {
+    is_plain(byte) || matches!(byte, b'%' | b'~' | b'(' | b')' | b',')
 }
 
 fn escape(byte: u8) -> [u8; 3] {
@@ -435,8 +498,7 @@ mod tests {
 
         #[test]
         fn c4_fields_hold_no_separator(value in any::<(Option<String>, Vec<char>, i64)>()) {
-            let field = |byte: u8| is_plain(byte) || b"%~(),".contains(&byte);
-            prop_assert!(written(&value).bytes().all(field));
+            prop_assert!(written(&value).bytes().all(is_field_byte));
         }
     }
 }

@@ -1,12 +1,18 @@
 //! Which kinds of nodes an instance has met. Read on every hit, so reading takes no lock; kinds come and never go.
 
+pub(crate) mod derived;
+mod templates;
+
 use std::any::{Any, TypeId};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use self::derived::derived;
+use self::templates::Templates;
 use crate::bus::Bus;
+use crate::error::Result;
 use crate::policy::NodeInfo;
 use crate::stats::NodeStats;
 
@@ -17,7 +23,7 @@ const SEGMENTS: usize = 16;
 const PROBES: usize = 8;
 
 /// What tells kinds apart: the node's type, and for [`DynamicNode`](crate::DynamicNode)s which of them.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct KindId {
     pub(crate) node: TypeId,
     pub(crate) dynamic: u64,
@@ -38,8 +44,9 @@ type Slot = OnceLock<(KindId, Arc<dyn AnyKind>)>;
 #[derive(Default)]
 pub(crate) struct KindTable {
     segments: [OnceLock<Box<[Slot]>>; SEGMENTS],
-    /// Held while a kind is made and put in its place, so that a kind is made once.
-    making: Mutex<()>,
+    /// The templates of kinds that are not [derived](derived()). Held while a kind is made and put in its place, so that a kind
+    /// is made once.
+    making: Mutex<Templates>,
 }
 
 impl KindTable {
@@ -59,14 +66,28 @@ impl KindTable {
     }
 
     /// The kind under `id`, made by `make` if it is not there yet. `make` must not ask for another kind.
-    pub(crate) fn get_or_make<E>(
+    ///
+    /// # Errors
+    ///
+    /// Those of `make`, and [`Error::SameKey`](crate::Error::SameKey) if it could share entries with another kind.
+    pub(crate) fn get_or_make(
         &self,
         id: KindId,
-        make: impl FnOnce() -> Result<Arc<dyn AnyKind>, E>,
-    ) -> Result<&Arc<dyn AnyKind>, E> {
-        let _making = self.making.lock();
+        info: &NodeInfo,
+        make: impl FnOnce() -> Result<Arc<dyn AnyKind>>,
+    ) -> Result<&Arc<dyn AnyKind>> {
+        let mut templates = self.making.lock();
         if self.get(id).is_none() {
+            let conflict = derived().conflict(id, info);
+            if let Some(conflict) =
+                conflict.or_else(|| templates.met_by(id, info).next().map(|(_, error)| error))
+            {
+                return Err(conflict);
+            }
             let kind = make()?;
+            if !derived().contains(id) {
+                templates.add(id, info);
+            }
             let slots = self.segments.iter().enumerate().flat_map(|(number, segment)| {
                 let slots = FIRST_SEGMENT << number;
                 let segment = segment.get_or_init(|| (0..slots).map(|_| OnceLock::new()).collect());
@@ -82,16 +103,27 @@ impl KindTable {
 
     /// Every kind, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<dyn AnyKind>> {
-        let slots = self
-            .segments
-            .iter()
-            .filter_map(OnceLock::get)
-            .flat_map(|segment| segment.iter());
-        slots.filter_map(|slot| slot.get().map(|(_, kind)| kind))
+        self.entries().map(|(_, kind)| kind)
+    }
+
+    /// Every kind that is not [derived](derived()), in no order.
+    pub(crate) fn others(&self) -> impl Iterator<Item = &Arc<dyn AnyKind>> {
+        let entries = self.entries().filter(|(id, _)| !derived().contains(*id));
+        entries.map(|(_, kind)| kind)
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &(KindId, Arc<dyn AnyKind>)> {
+        let segments = self.segments.iter().filter_map(OnceLock::get);
+        segments.flat_map(|segment| segment.iter()).filter_map(Slot::get)
     }
 }
 
 impl KindId {
+    /// A kind of a type that has only one.
+    pub(crate) fn of_type(node: TypeId) -> Self {
+        Self { node, dynamic: 0 }
+    }
+
     /// Where the search for it begins.
     #[inline]
     fn place(self) -> usize {
@@ -130,8 +162,6 @@ impl Hasher for IdHasher {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use super::*;
 
     struct Named(NodeInfo);
@@ -159,14 +189,13 @@ mod tests {
         };
         for number in 0..2_000 {
             assert!(table.get(id(number)).is_none());
-            let policy = crate::Policy::<u8>::new(number.to_string(), "k");
-            let make = || Ok::<_, Infallible>(Arc::new(Named(policy.info)) as Arc<dyn AnyKind>);
-            let Ok(made) = table.get_or_make(id(number), make);
+            let policy = crate::Policy::<u8>::new(number.to_string(), number.to_string());
+            let info = policy.info.clone();
+            let make = || Ok(Arc::new(Named(policy.info)) as Arc<dyn AnyKind>);
+            let made = table.get_or_make(id(number), &info, make).unwrap();
             assert_eq!(made.info().name, number.to_string());
-        }
-        for number in 0..2_000 {
             let again = || unreachable!("made twice");
-            let Ok(found) = table.get_or_make::<Infallible>(id(number), again);
+            let found = table.get_or_make(id(number), &info, again).unwrap();
             assert_eq!(found.info().name, number.to_string());
         }
         assert_eq!(table.iter().count(), 2_000);

@@ -114,7 +114,7 @@ pub use crate::facade::{
     set_with_ttl, stats,
 };
 pub use crate::instance::{Cacheme, CachemeBuilder, default_instance, set_default, set_prefix};
-pub use crate::key::{KeyPart, KeyWriter};
+pub use crate::key::{AnyKeyPart, KeyPart, KeyWriter};
 pub use crate::load::{Load, LoadContext, Loaded};
 pub use crate::memoize::LoadOutcome;
 pub use crate::node::Node;

@@ -3,6 +3,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::key::{KeyForm, Template};
 use cacheme_storage::{Codec, Serializer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -77,6 +78,8 @@ pub struct NodeInfo {
     pub doorkeeper: Option<usize>,
     /// Whether it has a serializer, which remote tiers need.
     pub serializable: bool,
+    /// What the fields of the key may look like, in their order; those that are left out may be anything.
+    pub(crate) forms: Vec<KeyForm>,
 }
 
 /// One tier of a chain.
@@ -100,7 +103,8 @@ impl<V> Policy<V> {
     pub const DEFAULT_LEASE: Duration = Duration::from_secs(5);
 
     /// A policy without tiers. `key` is the template of the key, fields in braces, for listings and for
-    /// [`check`](crate::Cacheme::check): two kinds with one key and version are refused.
+    /// [`check`](crate::Cacheme::check): of two kinds that can give one key in one version, neither works. What stands in braces is
+    /// taken for any text that a field may have.
     pub fn new(name: impl Into<Cow<'static, str>>, key: impl Into<Cow<'static, str>>) -> Self {
         let info = NodeInfo {
             name: name.into(),
@@ -113,6 +117,7 @@ impl<V> Policy<V> {
             ttl_jitter: 0.0,
             doorkeeper: None,
             serializable: false,
+            forms: Vec::new(),
         };
         Self {
             info,
@@ -220,6 +225,14 @@ impl<V> Policy<V> {
         self
     }
 
+    /// What the fields of the key may look like, in their order. Generated code knows.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn key_forms(mut self, forms: impl Into<Vec<KeyForm>>) -> Self {
+        self.info.forms = forms.into();
+        self
+    }
+
     /// The policy without its codec.
     #[must_use]
     pub fn info(&self) -> &NodeInfo {
@@ -317,7 +330,14 @@ impl NodeInfo {
         }
     }
 
-    /// The key with nameless fields: two kinds for which it is the same would share entries.
+    pub(crate) fn template(&self) -> Template<'_> {
+        Template {
+            key: &self.key,
+            forms: &self.forms,
+        }
+    }
+
+    /// The key with nameless fields.
     pub(crate) fn normalised_key(&self) -> String {
         let mut normalised = String::new();
         let mut rest = &*self.key;

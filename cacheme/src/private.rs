@@ -1,6 +1,8 @@
 //! What generated code names. Not for use by hand: it changes without notice.
 
+use std::any::TypeId;
 use std::error::Error as StdError;
+use std::marker::PhantomData;
 
 use crate::error::Kept;
 
@@ -10,7 +12,7 @@ pub use inventory;
 pub use serde::Serialize;
 pub use serde::de::DeserializeOwned;
 
-pub use crate::key::{KeyPart, KeyWriter};
+pub use crate::key::{KeyForm, KeyPart, KeyWriter, Text};
 pub use crate::load::{Load, LoadContext, Loaded};
 pub use crate::memoize::memoize;
 pub use crate::node::Node;
@@ -76,9 +78,46 @@ pub trait DerivedNode: Node {
     fn derived_policy() -> Policy<Self::Value>;
 }
 
+/// The form of fields of type `P`.
+///
+/// A type that is no `KeyPart` is told of where it is written, and only there: here it falls back to [`NoForm`].
+#[derive(Debug)]
+pub struct FormOf<P: ?Sized>(PhantomData<fn(&P)>);
+
+impl<P: KeyPart + ?Sized> FormOf<P> {
+    /// The form.
+    pub const FORM: KeyForm = P::FORM;
+
+    /// The form.
+    #[must_use]
+    pub fn form(&self) -> KeyForm {
+        P::FORM
+    }
+}
+
+/// What [`FormOf`] says of types that are no `KeyPart`.
+pub trait NoForm {
+    /// Never looked at.
+    const FORM: KeyForm = KeyForm::ANY;
+
+    /// Never looked at.
+    fn form(&self) -> KeyForm {
+        KeyForm::ANY
+    }
+}
+
+impl<P: ?Sized> NoForm for FormOf<P> {}
+
+/// The form of what is at this place in a node.
+#[must_use]
+pub fn form_of<N, P: ?Sized>(_: fn(&N) -> &P) -> FormOf<P> {
+    FormOf(PhantomData)
+}
+
 /// A derived node in the list of all.
 #[derive(Debug)]
 pub struct NodeRegistration {
+    id: fn() -> TypeId,
     info: fn() -> NodeInfo,
 }
 
@@ -87,8 +126,13 @@ impl NodeRegistration {
     #[must_use]
     pub const fn new<N: DerivedNode>() -> Self {
         Self {
+            id: TypeId::of::<N>,
             info: || N::derived_policy().info,
         }
+    }
+
+    pub(crate) fn id(&self) -> TypeId {
+        (self.id)()
     }
 
     pub(crate) fn info(&self) -> NodeInfo {

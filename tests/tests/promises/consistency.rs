@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use cacheme::{Bincode, BoxError, Cacheme, Error, KeyWriter, Load, LoadContext, Node, Policy, Storage};
+use cacheme::{
+    Bincode, BoxError, Cacheme, DynamicKind, Error, KeyWriter, Load, LoadContext, Node, Policy, Storage,
+};
 use cacheme_storage::{Acquire, LeaseToken, LocalCache, RemoteStorage as _};
 use serde::{Deserialize, Serialize};
 use tests::{MemoryRemote, Operation};
@@ -158,6 +160,97 @@ twin!(OlderNode: Older, "Twin", "twin", Older { id: 1 });
 twin!(NewerNode: Newer, "Twin", "twin", Newer { number: 2 });
 twin!(NumberNode: u64, "Twin", "twin", 3);
 twin!(OtherNumberNode: u64, "OtherTwin", "twin-of-another-template", 4);
+
+/// Templates that can give one key, and some that look as if they could.
+macro_rules! post {
+    ($name:ident, $key:literal, $version:literal) => {
+        #[derive(Clone)]
+        struct $name;
+
+        impl Node for $name {
+            type Value = u64;
+
+            fn policy(&self) -> Policy<u64> {
+                Policy::new(stringify!($name), $key).version($version)
+            }
+
+            fn write_key(&self, key: &mut KeyWriter) {
+                key.literal(concat!("other-", $key));
+            }
+        }
+    };
+}
+
+post!(AnyPost, "c4-post:{slug}", "v1");
+post!(LatestPost, "c4-post:latest", "v1");
+post!(LatestPostNow, "c4-post:latest", "v2");
+post!(PostOfYear, "c4-post:{year}:{slug}", "v1");
+post!(PostOf2024, "c4-post:2024:{slug}", "v1");
+post!(NumberedLatest, "c4-numbered:latest", "v1");
+post!(Numbered12, "c4-numbered:12", "v1");
+post!(DynamicTwelve, "c4-dynamic:12", "v1");
+post!(DynamicInner, "c4-dynamic:a:b", "v1");
+
+#[derive(Node, Clone)]
+#[node(key = "c4-numbered:{id}", value = u64)]
+struct Numbered {
+    id: u64,
+}
+
+#[tokio::test(start_paused = true)]
+async fn c4_nodes_whose_templates_can_give_one_key_are_refused() {
+    let world = World::new().await;
+    let cacheme = &world.cacheme;
+    cacheme.peek(&AnyPost).await.unwrap();
+    let error = cacheme.peek(&LatestPost).await.unwrap_err();
+    let Error::SameKey {
+        node, other, example, ..
+    } = &error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        (&**node, &**other, &**example),
+        ("LatestPost", "AnyPost", "c4-post:latest")
+    );
+    let text = error.to_string();
+    for part in [
+        "`c4-post:{slug}`",
+        "`c4-post:latest`",
+        "`v1`",
+        "change the key or the version",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    cacheme.peek(&LatestPostNow).await.unwrap();
+    cacheme.peek(&PostOfYear).await.unwrap();
+    assert!(matches!(
+        cacheme.peek(&PostOf2024).await,
+        Err(Error::SameKey { .. })
+    ));
+
+    // A derived node knows what its fields can be, and need not have been used.
+    cacheme.peek(&NumberedLatest).await.unwrap();
+    let error = cacheme.peek(&Numbered12).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::SameKey { other, .. } if other == "Numbered"),
+        "{error}"
+    );
+    cacheme.peek(&Numbered { id: 1 }).await.unwrap();
+
+    // So do those that are named at run time.
+    let kind = DynamicKind::new(Policy::<u64>::new("c4-dynamic", "")).unwrap();
+    cacheme.peek(&kind.node(&12)).await.unwrap();
+    assert!(matches!(
+        cacheme.peek(&DynamicTwelve).await,
+        Err(Error::SameKey { .. })
+    ));
+    cacheme.peek(&DynamicInner).await.unwrap();
+    // What was refused is in nobody's way.
+    let other = World::new().await.cacheme;
+    other.peek(&LatestPost).await.unwrap();
+    assert!(matches!(other.peek(&AnyPost).await, Err(Error::SameKey { .. })));
+}
 
 #[tokio::test(start_paused = true)]
 async fn c4_two_nodes_with_one_key_are_refused() {

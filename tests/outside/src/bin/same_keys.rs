@@ -17,6 +17,24 @@ mod elsewhere {
     }
 }
 
+/// What it can write is among what the next one can.
+#[derive(Node, Clone)]
+#[node(key = "post:latest", value = u64, tier(storage = "local"))]
+struct LatestPostNode;
+
+#[derive(Node, Clone)]
+#[node(key = "post:{slug}", value = u64, tier(storage = "local"))]
+struct PostNode {
+    slug: String,
+}
+
+/// Never the same as the one above: it has another version.
+#[derive(Node, Clone)]
+#[node(key = "post:{slug}", version = "v2", value = u64, tier(storage = "local"))]
+struct NewPostNode {
+    slug: String,
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let local = || Storage::open("local://lru?size=10");
@@ -27,6 +45,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         panic!("`check` finds nothing")
     };
     assert!(found.iter().any(|error| matches!(error, Error::SameKey { .. })));
+    let pairs: Vec<_> = found
+        .iter()
+        .filter_map(|error| match error {
+            Error::SameKey { node, other, .. } => Some([node.as_str(), other.as_str()]),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(pairs.len(), 2, "{pairs:?}");
+    assert!(pairs.iter().any(|pair| pair.contains(&"PostNode") && pair.contains(&"LatestPostNode")));
+    assert!(cacheme::peek(&LatestPostNode).await.is_err());
+    assert!(cacheme::peek(&PostNode { slug: "a".into() }).await.is_err());
+    let new = NewPostNode { slug: "a".into() };
+    assert!(!matches!(cacheme::peek(&new).await, Err(Error::SameKey { .. })));
     assert!(cacheme::peek(&UserNode { id: 1 }).await.is_err());
     assert!(cacheme::peek(&elsewhere::UserNode { name: 1 }).await.is_err());
     // The same two in an instance of their own.

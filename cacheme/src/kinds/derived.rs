@@ -1,0 +1,72 @@
+//! The nodes that the program derives.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use super::KindId;
+use super::templates::Templates;
+use crate::error::Error;
+use crate::policy::NodeInfo;
+use crate::private::NodeRegistration;
+
+/// Every derived node without type parameters.
+pub(crate) struct Derived {
+    ids: HashSet<KindId>,
+    nodes: Vec<NodeInfo>,
+    templates: Templates,
+    /// Two of them that can give one key.
+    conflicts: Vec<([KindId; 2], Error)>,
+}
+
+/// Asked of each node once in a process.
+pub(crate) fn derived() -> &'static Derived {
+    static DERIVED: LazyLock<Derived> = LazyLock::new(Derived::find);
+    &DERIVED
+}
+
+impl Derived {
+    fn find() -> Self {
+        let mut derived = Self {
+            ids: HashSet::new(),
+            nodes: Vec::new(),
+            templates: Templates::default(),
+            conflicts: Vec::new(),
+        };
+        for node in inventory::iter::<NodeRegistration> {
+            let (id, info) = (KindId::of_type(node.id()), node.info());
+            let met = derived.templates.met_by(id, &info);
+            derived
+                .conflicts
+                .extend(met.map(|(other, error)| ([id, other], error)));
+            derived.templates.add(id, &info);
+            derived.ids.insert(id);
+            derived.nodes.push(info);
+        }
+        derived
+    }
+
+    pub(crate) fn nodes(&self) -> &[NodeInfo] {
+        &self.nodes
+    }
+
+    pub(crate) fn contains(&self, id: KindId) -> bool {
+        self.ids.contains(&id)
+    }
+
+    /// Everything that is wrong with their keys.
+    pub(crate) fn conflicts(&self) -> impl Iterator<Item = &Error> {
+        self.conflicts.iter().map(|(_, error)| error)
+    }
+
+    /// What is wrong with the key of a kind next to theirs.
+    pub(crate) fn conflict(&self, id: KindId, info: &NodeInfo) -> Option<Error> {
+        if self.contains(id) {
+            let mut conflicts = self.conflicts.iter();
+            conflicts
+                .find(|(ids, _)| ids.contains(&id))
+                .map(|(_, error)| error.clone())
+        } else {
+            self.templates.met_by(id, info).next().map(|(_, error)| error)
+        }
+    }
+}
