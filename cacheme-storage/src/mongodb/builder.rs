@@ -17,7 +17,7 @@ use super::{Inner, MongoDb};
 
 /// Options that the driver understands, and what they must be. Those for reading from a secondary are not among them:
 /// it would answer with what was invalidated.
-const DRIVER_OPTIONS: [(&str, &str); 20] = [
+const DRIVER_OPTIONS: [(&str, &str); 18] = [
     ("appName", "a name"),
     ("authMechanism", "the name of a mechanism"),
     (
@@ -37,8 +37,6 @@ const DRIVER_OPTIONS: [(&str, &str); 20] = [
     ("serverSelectionTimeoutMS", "a number of milliseconds"),
     ("tls", "`true` or `false`"),
     ("tlsAllowInvalidCertificates", "`true` or `false`"),
-    ("tlsCAFile", "a file"),
-    ("tlsCertificateKeyFile", "a file"),
     ("w", "a number of members, `majority` or a tag"),
     ("wTimeoutMS", "a number of milliseconds"),
 ];

@@ -50,6 +50,17 @@ impl Inner {
                 reason: error.kind.to_string(),
             };
         }
+        if format!("{error:?}").contains("CaUsedAsEndEntity") {
+            // What TLS says of it does not tell what to do.
+            let cure = format!(
+                "{error}: the server shows the certificate of an authority itself (self-signed, perhaps); make one for the \
+                 server that the authority signs, and name the authority with `ca`"
+            );
+            return Error::Unreachable {
+                storage,
+                source: cure.into(),
+            };
+        }
         match Trouble::of(&error) {
             Trouble::Passing if !matches!(&*error.kind, ErrorKind::Command(_)) => Error::Unreachable {
                 storage,

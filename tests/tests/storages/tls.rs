@@ -156,3 +156,30 @@ async fn mongodb_asks_for_the_certificate_of_its_client() {
         "{said}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t1_mongodb_says_what_is_wrong_with_tls() {
+    let mut server = mongodb_on_disk();
+    let file = |name: &str| server.dir().join(name);
+    let key = KeyPair::generate().unwrap();
+    let mut its_own_authority = CertificateParams::new(vec!["localhost".into()]).unwrap();
+    its_own_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = its_own_authority.self_signed(&key).unwrap().pem();
+    fs::write(file("ca.pem"), &certificate).unwrap();
+    let at = |name: &str, port: u16| {
+        let ca = file("ca.pem").display().to_string();
+        format!(
+            "mongodb://localhost:{port}/test?directConnection=true&acquire_timeout=10s&timeout=1m&{name}={ca}"
+        )
+    };
+    let port = server.port();
+    // Nobody speaks TLS there yet.
+    let (ours, the_drivers) = (at("ca", port), at("tlsCAFile", port));
+    is_refused(&ours, "cannot be reached").await;
+    fs::write(file("cert.pem"), &certificate).unwrap();
+    fs::write(file("key.pem"), key.serialize_pem()).unwrap();
+    server.restart();
+    for url in [ours, the_drivers] {
+        is_refused(&url, "make one for the server that the authority signs").await;
+    }
+}
