@@ -23,6 +23,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use self::landing::Found;
+pub(crate) use self::landing::insert;
 pub(crate) use self::leases::unique_token;
 use self::leases::{Early, Held};
 use crate::flight::{Flight, FullKey, Lead};
@@ -30,6 +31,7 @@ use crate::kind::{Kind, Outcome, RemoteTier, TierStorage};
 use crate::load::Store;
 use crate::memoize::Failure;
 use crate::node::Node;
+use crate::not_stored::NotStored;
 use crate::unreached::Report;
 
 /// First and longest pause between two looks at a key that another process loads.
@@ -86,8 +88,8 @@ struct Item<N: Node> {
     leases: SmallVec<[Held; 8]>,
     /// Since when it has waited for another process.
     waiting: Option<Instant>,
-    /// What comes of it is handed out and stored nowhere: another process may be storing something newer.
-    hand_out_only: bool,
+    /// Why what comes of it is handed out and stored nowhere, if so.
+    refused: Option<NotStored>,
     /// It is about to end, together with others.
     ends: bool,
     /// What came of it, where the batch keeps that.
@@ -127,7 +129,7 @@ impl<N: Node> Batch<N> {
             at: 0,
             leases: SmallVec::from_elem(Held::No, tiers),
             waiting: None,
-            hand_out_only: false,
+            refused: None,
             ends: false,
             outcome: None,
         };
@@ -249,7 +251,7 @@ impl<N: Node> Batch<N> {
                 at: item.at,
                 leases: std::mem::replace(&mut item.leases, SmallVec::from_elem(Held::No, end)),
                 waiting: item.waiting,
-                hand_out_only: item.hand_out_only,
+                refused: item.refused,
                 ends: false,
                 outcome: None,
             }
@@ -347,7 +349,7 @@ impl<N: Node> Batch<N> {
             };
             if since.elapsed() > *lease + load + LONGEST_PAUSE * 2 {
                 item.waiting = None;
-                item.hand_out_only = true;
+                item.refused = Some(NotStored::WaitedTooLong);
                 item.at += 1;
             }
         }

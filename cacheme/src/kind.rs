@@ -16,6 +16,7 @@ use crate::kinds::{AnyKind, KindId};
 use crate::log_limiter::LogLimiter;
 use crate::memoize::Failure;
 use crate::node::Node;
+use crate::not_stored::NotStored;
 use crate::owed::Owed;
 use crate::policy::{NodeInfo, Policy};
 use crate::releases::Releases;
@@ -247,7 +248,7 @@ impl<N: Node> Kind<N> {
         self.tiers.iter().map(remote).sum()
     }
 
-    /// The bytes of a value for a remote tier; `None`, counted and logged, if it has none.
+    /// The bytes of a value for a remote tier; counted and logged if it has none.
     pub(crate) fn encode(
         &self,
         tier: &Tier,
@@ -255,7 +256,7 @@ impl<N: Node> Kind<N> {
         value: &N::Value,
         created_ms: u64,
         expires_ms: Option<u64>,
-    ) -> Option<Bytes> {
+    ) -> std::result::Result<Bytes, NotStored> {
         let codec = self.codec.as_ref().expect("a kind with remote tiers has a codec");
         // Two first fills at once both try, and find the same.
         let works = self.codec_works.get().copied().unwrap_or_else(|| {
@@ -267,12 +268,12 @@ impl<N: Node> Kind<N> {
         });
         if !works {
             count(&tier.counters.undecodable, 1);
-            return None;
+            return Err(NotStored::NotSerializable);
         }
-        codec
-            .encode(value, created_ms, expires_ms)
-            .map_err(|why| self.undecodable(tier, key, &why))
-            .ok()
+        codec.encode(value, created_ms, expires_ms).map_err(|why| {
+            self.undecodable(tier, key, &why);
+            NotStored::of_codec(&why)
+        })
     }
 
     /// The value in `bytes` from a remote tier, and the life it has left at `now_ms` by the server's clock; `None`, counted if
@@ -388,6 +389,18 @@ impl<N: Node> Kind<N> {
                 "a load failed",
             );
         }
+    }
+
+    /// Counts a value that a tier did not store, and logs it with its key.
+    pub(crate) fn not_stored(&self, tier: &Tier, key: &[u8], reason: NotStored) {
+        tier.counters.not_stored.count(reason);
+        tracing::debug!(
+            node = %self.info.name,
+            storage = %tier.name,
+            key = %String::from_utf8_lossy(key),
+            %reason,
+            "a value was not stored",
+        );
     }
 
     /// Counts and logs a value that could not be read or written.

@@ -80,6 +80,7 @@ mod memoize;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod node;
+mod not_stored;
 mod owed;
 mod policy;
 mod private;
@@ -118,5 +119,6 @@ pub use crate::key::{AnyKeyPart, KeyPart, KeyWriter};
 pub use crate::load::{Load, LoadContext, Loaded};
 pub use crate::memoize::LoadOutcome;
 pub use crate::node::Node;
+pub use crate::not_stored::{NotStored, NotStoredCounts};
 pub use crate::policy::{MaybeAbsent, NodeInfo, Policy, Tier};
 pub use crate::stats::{NodeStats, TierStats};

@@ -31,7 +31,7 @@ const OF_NODES: [Counted<NodeStats>; 4] = [
 ];
 
 /// Counters of a tier.
-const OF_TIERS: [Counted<TierStats>; 6] = [
+const OF_TIERS: [Counted<TierStats>; 5] = [
     ("cacheme_hits_total", "Reads that found a value", |tier| tier.hits),
     (
         "cacheme_misses_total",
@@ -39,11 +39,6 @@ const OF_TIERS: [Counted<TierStats>; 6] = [
         |tier| tier.misses,
     ),
     ("cacheme_fills_total", "Values stored", |tier| tier.fills),
-    (
-        "cacheme_lost_total",
-        "Fills that an invalidation came before: handed out, not stored",
-        |tier| tier.lost,
-    ),
     (
         "cacheme_troubles_total",
         "Operations that failed or took too long",
@@ -56,6 +51,7 @@ const OF_TIERS: [Counted<TierStats>; 6] = [
     ),
 ];
 
+const NOT_STORED: &str = "cacheme_not_stored_total";
 const IN_FLIGHT: &str = "cacheme_in_flight";
 const ENTRIES: &str = "cacheme_local_entries";
 
@@ -68,7 +64,8 @@ impl Cacheme {
     ///
     /// | name | kind | labels |
     /// |---|---|---|
-    /// | `cacheme_hits_total`, `cacheme_misses_total`, `cacheme_fills_total`, `cacheme_lost_total`, `cacheme_troubles_total`, `cacheme_undecodable_total` | counter | `prefix`, `node`, `storage` |
+    /// | `cacheme_hits_total`, `cacheme_misses_total`, `cacheme_fills_total`, `cacheme_troubles_total`, `cacheme_undecodable_total` | counter | `prefix`, `node`, `storage` |
+    /// | `cacheme_not_stored_total` | counter | `prefix`, `node`, `storage`, `reason` ([`NotStored::name`](crate::NotStored::name)) |
     /// | `cacheme_loads_total`, `cacheme_load_failures_total`, `cacheme_joined_total`, `cacheme_told_total` | counter | `prefix`, `node` |
     /// | `cacheme_in_flight` | gauge | `prefix`, `node` |
     /// | `cacheme_local_entries` | gauge | `prefix`, `storage` |
@@ -96,6 +93,10 @@ impl Cacheme {
         for (name, what) in counters.chain(OF_TIERS.iter().map(|(name, what, _)| (*name, *what))) {
             describe_counter!(name, what);
         }
+        describe_counter!(
+            NOT_STORED,
+            "Values that were handed out and not stored, by reason"
+        );
         describe_gauge!(IN_FLIGHT, "Loads under way");
         describe_gauge!(ENTRIES, "Entries of a storage in memory");
 
@@ -111,6 +112,11 @@ impl Cacheme {
                 let labels = [prefix, node, ("storage", tier.storage.to_string())];
                 for (name, _, count) in OF_TIERS {
                     counter!(name, &labels).absolute(count(tier));
+                }
+                for (reason, count) in tier.not_stored.iter() {
+                    let [prefix, node, storage] = labels.clone();
+                    let labels = [prefix, node, storage, ("reason", reason.name().to_owned())];
+                    counter!(NOT_STORED, &labels).absolute(count);
                 }
             }
         }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::not_stored::{NotStoredCounters, NotStoredCounts};
+
 /// What one kind of node has done in one instance since it was first used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -36,8 +38,8 @@ pub struct TierStats {
     pub misses: u64,
     /// Values stored.
     pub fills: u64,
-    /// Fills that an invalidation came before: handed out, not stored.
-    pub lost: u64,
+    /// Values that were handed out and not stored here, by reason.
+    pub not_stored: NotStoredCounts,
     /// Operations that failed or took too long.
     pub troubles: u64,
     /// Values found that could not be decoded, or could not be encoded.
@@ -79,18 +81,23 @@ impl fmt::Display for NodeStats {
             "{name}: {loads} loads, {failed} failed, {joined} reads joined a load, {told} changes by others"
         )?;
         for tier in &self.tiers {
-            writeln!(
+            write!(
                 f,
-                "  {:<16} {:>8} hits {:>8} misses {:>8} {:>6} fills {:>4} lost {:>4} troubles {:>4} undecodable",
+                "  {:<16} {:>8} hits {:>8} misses {:>8} {:>6} fills {:>4} not stored {:>4} troubles {:>4} undecodable",
                 tier.storage,
                 tier.hits,
                 tier.misses,
                 percent(tier.hit_rate()),
                 tier.fills,
-                tier.lost,
+                tier.not_stored.total(),
                 tier.troubles,
                 tier.undecodable,
             )?;
+            for (number, (reason, count)) in tier.not_stored.iter().enumerate() {
+                let before = if number == 0 { "; not stored:" } else { "," };
+                write!(f, "{before} {reason} {count}")?;
+            }
+            writeln!(f)?;
         }
         Ok(())
     }
@@ -111,7 +118,7 @@ pub(crate) struct TierCounters {
     pub(crate) hits: StripedCounter,
     pub(crate) misses: AtomicU64,
     pub(crate) fills: AtomicU64,
-    pub(crate) lost: AtomicU64,
+    pub(crate) not_stored: NotStoredCounters,
     pub(crate) troubles: AtomicU64,
     pub(crate) undecodable: AtomicU64,
 }
@@ -123,7 +130,7 @@ impl TierCounters {
             hits: self.hits.sum(),
             misses: self.misses.load(Ordering::Relaxed),
             fills: self.fills.load(Ordering::Relaxed),
-            lost: self.lost.load(Ordering::Relaxed),
+            not_stored: self.not_stored.snapshot(),
             troubles: self.troubles.load(Ordering::Relaxed),
             undecodable: self.undecodable.load(Ordering::Relaxed),
         }

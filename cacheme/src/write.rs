@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use crate::background;
-use crate::batch::Batch;
+use crate::batch::{Batch, insert};
 use crate::dynamic::by_kind;
 use crate::error::{Error, Result};
 use crate::flight::{End, Flight, FullKey, Work};
@@ -20,6 +20,7 @@ use crate::instance::Cacheme;
 use crate::kind::{Kind, Outcome, RemoteTier, Stored, Tier, TierStorage};
 use crate::load::Load;
 use crate::node::Node;
+use crate::not_stored::NotStored;
 use crate::owed::{AFTER_FAILURE, owe};
 use crate::policy::{expires_ms, shortened};
 use crate::stats::count;
@@ -344,11 +345,13 @@ async fn set<N: Node>(
         match &tier.storage {
             TierStorage::Local(local) => {
                 let entry = kind.local_entry(value.clone(), ttl);
-                if local.insert(&key, entry, lead.flight().local_fence()) {
-                    count(&tier.counters.fills, 1);
-                } else {
-                    // What is there is older than us, whoever fenced us.
-                    local.remove(&key);
+                match insert(&**local, &key, entry, lead.flight().local_fence()) {
+                    Ok(()) => count(&tier.counters.fills, 1),
+                    Err(reason) => {
+                        kind.not_stored(tier, &key, reason);
+                        // What is there is older than us, whoever fenced us.
+                        local.remove(&key);
+                    }
                 }
             }
             TierStorage::Remote(remote) => {
@@ -378,21 +381,25 @@ async fn set_remote<N: Node>(
     let debt = tier.owed.number(key);
     let now_ms = remote.storage.now_ms();
     let expires_ms = expires_ms(now_ms, ttl);
-    let bytes = match ttl {
-        Some(Duration::ZERO) => None,
+    let encoded = match ttl {
+        Some(Duration::ZERO) => Err(NotStored::LifeOver),
         _ => kind.encode(tier, key, value, now_ms, expires_ms),
     };
-    if let Some(bytes) = bytes {
-        let entry = RemoteEntry {
-            key,
-            value: bytes,
-            ttl,
-        };
-        if tier.bounded(remote, remote.storage.set(&[entry])).await.is_ok() {
+    let stored = match encoded {
+        Ok(value) => {
+            let entry = RemoteEntry { key, value, ttl };
+            let set = tier.bounded(remote, remote.storage.set(&[entry])).await;
+            set.map_err(|error| NotStored::of_storage(&error))
+        }
+        Err(reason) => Err(reason),
+    };
+    match stored {
+        Ok(()) => {
             count(&tier.counters.fills, 1);
             tier.owed.settle(key, debt);
             return Ok(());
         }
+        Err(reason) => kind.not_stored(tier, key, reason),
     }
     remove(tier, remote, std::slice::from_ref(key)).await?;
     tier.owed.settle(key, debt);

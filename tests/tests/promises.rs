@@ -22,6 +22,8 @@ mod loading;
 mod memoized;
 #[path = "promises/metrics.rs"]
 mod metrics;
+#[path = "promises/not_stored.rs"]
+mod not_stored;
 #[path = "promises/original.rs"]
 mod original;
 #[path = "promises/reading.rs"]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use cacheme_storage::{Fence, Filled, LocalStorage, RemoteEntry};
+use cacheme_storage::{Fence, Filled, LocalEntry, LocalStorage, RemoteEntry};
 use tokio::time::Instant;
 
 use super::leases::Held;
@@ -14,6 +14,7 @@ use super::{Answer, Batch, Items};
 use crate::flight::FullKey;
 use crate::kind::{RemoteTier, Tier, TierStorage};
 use crate::node::Node;
+use crate::not_stored::NotStored;
 use crate::policy::{expires_ms, shortened};
 use crate::stats::count;
 use crate::write::remove_from;
@@ -25,8 +26,8 @@ pub(super) struct Landing<V> {
     /// How long it may live, counted from `since`; `None` leaves it to the tiers.
     pub(super) life: Option<Duration>,
     pub(super) since: Instant,
-    /// Cleared when a tier refuses it: then it goes no nearer.
-    pub(super) accepted: bool,
+    /// Why it is kept out of all tiers that it has not reached yet, if it is.
+    pub(super) refused: Option<NotStored>,
     /// What the ttl of every tier is multiplied by: 1, or less with `ttl_jitter`. One for all tiers, so that a nearer tier
     /// still never outlives the one that it was filled from.
     pub(super) spread: f64,
@@ -77,7 +78,12 @@ impl<N: Node> Batch<N> {
                 Ok(value) => {
                     // A refresh is asked for by name: its value is stored.
                     let stays = self.refresh.is_some() || self.kind.admits(self.key(item));
-                    self.items[item].hand_out_only |= answer.store.skip || !stays;
+                    let refused = if answer.store.skip {
+                        Some(NotStored::DoNotStore)
+                    } else {
+                        (!stays).then_some(NotStored::Doorkeeper)
+                    };
+                    self.items[item].refused = self.items[item].refused.or(refused);
                     let since = Instant::now();
                     let spread = self.kind.info.spread();
                     let life = self.kind.life(&value, answer.store.ttl);
@@ -86,7 +92,7 @@ impl<N: Node> Batch<N> {
                         value,
                         life: life.map(|life| shortened(life, spread)),
                         since,
-                        accepted: true,
+                        refused: None,
                         spread,
                         from: Origin::Load,
                     });
@@ -105,7 +111,8 @@ impl<N: Node> Batch<N> {
         for landing in &mut landings {
             let item = &self.items[landing.item];
             let lead = item.lead.as_ref().expect("what lands is in flight");
-            landing.accepted = !item.hand_out_only && lead.begin_storing();
+            let fenced = || (!lead.begin_storing()).then_some(NotStored::Fenced);
+            landing.refused = item.refused.or_else(fenced);
         }
         let kind = Arc::clone(&self.kind);
         for at in (0..before).rev() {
@@ -114,7 +121,9 @@ impl<N: Node> Batch<N> {
                 let now = self.alive(remote.timeout * 3);
                 // A leader that was left lying between two tiers may have been fenced, and given up on, meanwhile.
                 for landing in &mut landings {
-                    landing.accepted &= !self.fence(landing.item).is_raised();
+                    if landing.refused.is_none() && self.fence(landing.item).is_raised() {
+                        landing.refused = Some(NotStored::Fenced);
+                    }
                 }
                 self.store_remote(&mut landings, at, tier, remote, now).await;
             }
@@ -149,14 +158,19 @@ impl<N: Node> Batch<N> {
             let item = &self.items[landing.item];
             let fence = self.flight(landing.item).local_fence();
             let ttl = landing.ttl(tier);
-            let mut stored = false;
-            if landing.accepted && ttl != Some(Duration::ZERO) {
+            let refused = landing.refused.or_else(|| {
+                if ttl == Some(Duration::ZERO) {
+                    return Some(NotStored::LifeOver);
+                }
                 let entry = self.kind.local_entry(landing.value.clone(), ttl);
-                stored = local.insert(item.key(), entry, fence);
-            }
-            if stored {
+                insert(local, item.key(), entry, fence).err()
+            });
+            let Some(reason) = refused else {
                 count(&tier.counters.fills, 1);
-            } else if self.refresh.is_some() || landing.from == Origin::Remote {
+                continue;
+            };
+            self.kind.not_stored(tier, item.key(), reason);
+            if self.refresh.is_some() || landing.from == Origin::Remote {
                 // A refresh that could not store its value must not leave the older one, even if somebody fenced it who is
                 // not done yet.
                 self.drop_older(landing, local);
@@ -180,20 +194,27 @@ impl<N: Node> Batch<N> {
             let ttl = landing.ttl(tier);
             // Without a lease where there could be one, the storage was in trouble when the lease was asked for.
             let barred = remote.lease.is_some() && item.leases[at] != Held::Yes;
-            if !landing.accepted || landing.from == Origin::Local || barred || ttl == Some(Duration::ZERO) {
-                continue;
-            }
-            let expires_ms = expires_ms(now_ms, ttl);
-            if let Some(value) = self
-                .kind
-                .encode(tier, item.key(), &landing.value, now_ms, expires_ms)
-            {
-                chosen.push((number, tier.owed.number(item.key())));
-                entries.push(RemoteEntry {
-                    key: item.key(),
-                    value,
-                    ttl,
-                });
+            let encoded = match landing.refused {
+                Some(reason) => Err(reason),
+                None if landing.from == Origin::Local => Err(NotStored::FoundLocally),
+                None if barred => Err(NotStored::NoLease),
+                None if ttl == Some(Duration::ZERO) => Err(NotStored::LifeOver),
+                None => {
+                    let expires_ms = expires_ms(now_ms, ttl);
+                    self.kind
+                        .encode(tier, item.key(), &landing.value, now_ms, expires_ms)
+                }
+            };
+            match encoded {
+                Ok(value) => {
+                    chosen.push((number, tier.owed.number(item.key())));
+                    entries.push(RemoteEntry {
+                        key: item.key(),
+                        value,
+                        ttl,
+                    });
+                }
+                Err(reason) => self.kind.not_stored(tier, item.key(), reason),
             }
         }
         let mut replaced = vec![false; landings.len()];
@@ -202,8 +223,16 @@ impl<N: Node> Batch<N> {
         if entries.is_empty() {
         } else if remote.lease.is_some() {
             let filled = remote.storage.fill(&entries, self.token);
-            let filled = tier.bounded_from(now, remote, filled).await;
-            for ((number, debt), filled) in chosen.into_iter().zip(filled.into_iter().flatten()) {
+            let filled = match tier.bounded_from(now, remote, filled).await {
+                Ok(filled) => filled,
+                Err(error) => {
+                    let keys = entries.iter().map(|entry| entry.key);
+                    let reason = NotStored::of_storage(&error);
+                    keys.for_each(|key| self.kind.not_stored(tier, key, reason));
+                    Vec::new()
+                }
+            };
+            for ((number, debt), filled) in chosen.into_iter().zip(filled) {
                 let item = &mut self.items[landings[number].item];
                 item.leases[at] = Held::No;
                 replaced[number] = true;
@@ -213,8 +242,8 @@ impl<N: Node> Batch<N> {
                         tier.owed.settle(item.key(), debt);
                     }
                     Filled::Lost => {
-                        count(&tier.counters.lost, 1);
-                        landings[number].accepted = false;
+                        self.kind.not_stored(tier, item.key(), NotStored::LeaseLost);
+                        landings[number].refused = Some(NotStored::LeaseLost);
                     }
                 }
             }
@@ -223,11 +252,17 @@ impl<N: Node> Batch<N> {
             let fences = chosen
                 .iter()
                 .map(|(number, _)| self.fence(landings[*number].item));
-            if while_waited_for(set, fences.collect(), remote.timeout).await {
-                count(&tier.counters.fills, chosen.len());
-                for (number, debt) in chosen {
-                    replaced[number] = true;
-                    tier.owed.settle(self.key(landings[number].item), debt);
+            match while_waited_for(set, fences.collect(), remote.timeout).await {
+                Ok(()) => {
+                    count(&tier.counters.fills, chosen.len());
+                    for (number, debt) in chosen {
+                        replaced[number] = true;
+                        tier.owed.settle(self.key(landings[number].item), debt);
+                    }
+                }
+                Err(reason) => {
+                    let keys = entries.iter().map(|entry| entry.key);
+                    keys.for_each(|key| self.kind.not_stored(tier, key, reason));
                 }
             }
         }
@@ -274,21 +309,40 @@ impl<N: Node> Batch<N> {
     }
 }
 
-/// Whether a write that no lease guards succeeds while somebody may still be waiting for it to end.
+/// Stores an entry in a local tier; says why not where that is refused.
+pub(crate) fn insert(
+    local: &dyn LocalStorage,
+    key: &[u8],
+    entry: LocalEntry,
+    fence: &Fence,
+) -> Result<(), NotStored> {
+    if local.insert(key, entry, fence) {
+        Ok(())
+    } else if fence.is_raised() {
+        Err(NotStored::Fenced)
+    } else {
+        Err(NotStored::NoRoom)
+    }
+}
+
+/// Ends a write that no lease guards while somebody may still be waiting for it; says why it stored nothing.
 ///
 /// Who fences a flight that is writing waits for the write, for as long as it may take. A write that is polled again only
 /// later (its future lay in a `select!`) must not reach the storage after that.
-async fn while_waited_for<T, E>(
-    mut write: Pin<&mut impl Future<Output = Result<T, E>>>,
+async fn while_waited_for(
+    mut write: Pin<&mut impl Future<Output = cacheme_storage::Result<()>>>,
     fences: Vec<&Fence>,
     bound: Duration,
-) -> bool {
+) -> Result<(), NotStored> {
     let end = Instant::now() + bound;
     std::future::poll_fn(|cx| {
         if Instant::now() > end && fences.iter().any(|fence| fence.is_raised()) {
-            return Poll::Ready(false);
+            return Poll::Ready(Err(NotStored::Fenced));
         }
-        write.as_mut().poll(cx).map(|result| result.is_ok())
+        write
+            .as_mut()
+            .poll(cx)
+            .map_err(|error| NotStored::of_storage(&error))
     })
     .await
 }

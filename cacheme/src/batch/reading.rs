@@ -79,7 +79,7 @@ impl<N: Node> Batch<N> {
                         value: stored.0.clone(),
                         life: entry.ttl,
                         since,
-                        accepted: true,
+                        refused: None,
                         spread: self.kind.info.spread(),
                         from: Origin::Local,
                     });
@@ -190,7 +190,7 @@ impl<N: Node> Batch<N> {
             value,
             life,
             since: times.answered,
-            accepted: true,
+            refused: None,
             spread: self.kind.info.spread(),
             from: Origin::Remote,
         })

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cacheme::NotStored;
 use cacheme::{BoxError, Load, LoadContext, Node, Policy};
 use cacheme_storage::{Acquire, LeaseToken, RemoteStorage};
 use futures_util::FutureExt as _;
@@ -62,7 +63,12 @@ async fn c2_a_fill_after_another_process_invalidated_is_refused() {
     assert_eq!(reader.await.unwrap(), 1, "it began before");
     assert_eq!(second.get(&node).await.unwrap(), 2);
     assert_eq!(first.get(&node).await.unwrap(), 2, "nor was it kept locally");
-    assert_eq!(first.stats::<Numbered>().tiers[1].lost, 1);
+    assert_eq!(
+        first.stats::<Numbered>().tiers[1]
+            .not_stored
+            .get(NotStored::LeaseLost),
+        1
+    );
 }
 
 #[tokio::test(start_paused = true)]

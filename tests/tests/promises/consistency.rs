@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use cacheme::{
-    Bincode, BoxError, Cacheme, DynamicKind, Error, KeyWriter, Load, LoadContext, Node, Policy, Storage,
+    Bincode, BoxError, Cacheme, DynamicKind, Error, KeyWriter, Load, LoadContext, Node, NotStored, Policy,
+    Storage,
 };
 use cacheme_storage::{Acquire, LeaseToken, LocalCache, RemoteStorage as _};
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,13 @@ async fn c2_a_fill_whose_lease_an_invalidation_took_away_is_refused() {
     assert_eq!(old.await.unwrap(), 1_000, "it goes to who waited for it");
     settle().await;
     let stats = world.cacheme.stats::<Item>();
-    assert_eq!((stats.tiers[1].lost, stats.tiers[1].fills), (1, 0));
+    assert_eq!(
+        (
+            stats.tiers[1].not_stored.get(NotStored::LeaseLost),
+            stats.tiers[1].fills
+        ),
+        (1, 0)
+    );
     assert_eq!(
         stats.tiers[0].fills, 0,
         "what the remote storage refused goes no nearer"
