@@ -14,7 +14,7 @@ use tracing::{Event, Instrument as _, Metadata, Subscriber, info_span};
 use tracing_core::span::Current;
 
 use crate::told::Told;
-use crate::world::{Item, NoSource, Source, World, poll_once, settle};
+use crate::world::{Item, NoSource, SECOND, Source, World, poll_once, settle};
 
 /// A subscriber that knows in which span this thread is, and keeps what is logged with the span in which that was.
 #[derive(Clone, Default)]
@@ -247,8 +247,9 @@ async fn l4_what_goes_on_for_a_caller_that_is_gone_stays_within_its_span() {
     drop(leader);
     settle().await;
     assert_eq!(spans.of("storage in trouble"), [Some("gone")]);
-    // So do changes.
+    // So do changes. Trouble is over once the storage has been quiet.
     world.remote.recover();
+    world.advance(6 * SECOND).await;
     world
         .cacheme
         .set(&node, 1)
