@@ -245,6 +245,8 @@ async fn run(tier: &Tier, remote: &RemoteTier, under_way: &mut Vec<Release>) {
             true => (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
             false => Duration::ZERO,
         };
-        tokio::time::sleep(pause).await;
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
     }
 }
