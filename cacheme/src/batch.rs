@@ -26,7 +26,7 @@ use self::landing::Found;
 pub(crate) use self::landing::insert;
 pub(crate) use self::leases::unique_token;
 use self::leases::{Early, Held};
-use crate::flight::{Flight, FullKey, Lead};
+use crate::flight::{self, Flight, FullKey, Lead, Parent, RunningLoad};
 use crate::kind::{Kind, Outcome, RemoteTier, TierStorage};
 use crate::load::Store;
 use crate::memoize::Failure;
@@ -49,6 +49,8 @@ pub(crate) struct Batch<N: Node> {
     /// When its flights began, which are waited for from then on for the node's `load_timeout`; `None` once it has waited
     /// for something.
     begun: Option<Instant>,
+    /// The load that it was begun in, if there is one.
+    begun_in: Parent,
     /// Names this batch as the holder of its leases. No two batches share one.
     token: LeaseToken,
     /// When it last asked for leases.
@@ -79,7 +81,8 @@ pub(crate) type Led<N> = (Lead<Outcome<<N as Node>::Value>>, N);
 struct Item<N: Node> {
     /// `None` once the flight has ended.
     lead: Option<Lead<Outcome<N::Value>>>,
-    node: N,
+    /// `None` once it was taken to be loaded.
+    node: Option<N>,
     /// Its full key, where the flight has ended and there are leases to be given up.
     name: Option<FullKey>,
     /// The tier it is at; past the last one it is ready to be loaded.
@@ -124,7 +127,7 @@ impl<N: Node> Batch<N> {
         let tiers = kind.tiers.len();
         let item = |(lead, node)| Item {
             lead: Some(lead),
-            node,
+            node: Some(node),
             name: None,
             at: 0,
             leases: SmallVec::from_elem(Held::No, tiers),
@@ -139,6 +142,7 @@ impl<N: Node> Batch<N> {
             items,
             keeps: true,
             begun: Some(begun),
+            begun_in: flight::current(),
             token: unique_token(),
             asked: None,
             early: SmallVec::new(),
@@ -172,9 +176,25 @@ impl<N: Node> Batch<N> {
         }
     }
 
-    /// The node of an item that [`advance`](Self::advance) gave.
-    pub(crate) fn node(&self, item: usize) -> &N {
-        &self.items[item].node
+    /// The nodes of items that [`advance`](Self::advance) gave, once.
+    pub(crate) fn take_nodes(&mut self, items: &[usize]) -> SmallVec<[N; 1]> {
+        let take = |item: &usize| self.items[*item].node.take();
+        items
+            .iter()
+            .map(take)
+            .map(|node| node.expect("a flight is loaded once"))
+            .collect()
+    }
+
+    /// Begins a load for `items`, within the load that the batch was begun in.
+    pub(crate) fn begin_load(&self, items: &[usize]) -> Arc<RunningLoad> {
+        let flights = items.iter().map(|item| self.lead(*item).flight());
+        RunningLoad::begin(self.kind.flights.id(), flights, self.begun_in.clone())
+    }
+
+    /// How long a load may take.
+    pub(crate) fn load_timeout(&self) -> Duration {
+        self.kind.info.load_timeout
     }
 
     /// The full key of an item.
@@ -237,16 +257,18 @@ impl<N: Node> Batch<N> {
     }
 
     fn split(&mut self, which: impl Fn(&Item<N>) -> bool) -> Option<Self> {
-        let end = self.kind.tiers.len();
         let chosen = self.open_items(which);
-        if chosen.is_empty() {
-            return None;
-        }
-        let items = chosen.into_iter().map(|item| {
-            let item = &mut self.items[item];
+        (!chosen.is_empty()).then(|| self.split_off(&chosen))
+    }
+
+    /// A batch of its own for open flights, in their order.
+    pub(crate) fn split_off(&mut self, items: &[usize]) -> Self {
+        let end = self.kind.tiers.len();
+        let items = items.iter().map(|item| {
+            let item = &mut self.items[*item];
             Item {
                 lead: item.lead.take(),
-                node: item.node.clone(),
+                node: item.node.take(),
                 name: None,
                 at: item.at,
                 leases: std::mem::replace(&mut item.leases, SmallVec::from_elem(Held::No, end)),
@@ -257,18 +279,19 @@ impl<N: Node> Batch<N> {
             }
         });
         let items = items.collect();
-        Some(Self {
+        Self {
             kind: Arc::clone(&self.kind),
             items,
             keeps: false,
             begun: None,
+            begun_in: self.begun_in.clone(),
             token: self.token,
             asked: self.asked,
             early: self.early.clone(),
             refresh: self.refresh.clone(),
             looked: self.looked,
             pause: self.pause,
-        })
+        }
     }
 
     /// Says that we are alive: those who wait are patient for the node's `load_timeout` from now on.
@@ -355,9 +378,13 @@ impl<N: Node> Batch<N> {
         }
     }
 
-    fn flight(&self, item: usize) -> &Flight<Outcome<N::Value>> {
+    fn lead(&self, item: usize) -> &Lead<Outcome<N::Value>> {
         let lead = self.items[item].lead.as_ref();
-        lead.expect("what lands is in flight").flight()
+        lead.expect("what lands is in flight")
+    }
+
+    pub(crate) fn flight(&self, item: usize) -> &Flight<Outcome<N::Value>> {
+        self.lead(item).flight()
     }
 
     fn fence(&self, item: usize) -> &Fence {
@@ -404,7 +431,8 @@ impl<N: Node> Batch<N> {
         }
         let mut spare = Vec::with_capacity(if is_bulk { landings.len() } else { 0 });
         for landing in landings {
-            let flight = self.end(landing.item, Ok(landing.value));
+            let outcome = landing.failure.map_or(Ok(landing.value), Err);
+            let flight = self.end(landing.item, outcome);
             spare.extend(flight.filter(|_| is_bulk));
         }
         if is_bulk {

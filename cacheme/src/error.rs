@@ -39,6 +39,15 @@ pub enum Error {
         after: Duration,
     },
 
+    /// A load asked for what waits for this load, so neither could have ended. The loader that asked gets this error at once.
+    ///
+    /// **Limit:** a loader that asks in a task that it spawns is not recognised, nor is a circle through another process. Such a circle ends as
+    /// [`LoadTimedOut`](Self::LoadTimedOut).
+    CircularLoad {
+        /// The full keys of the circle, that of the load first: each waits for the next, and the last for the first.
+        keys: Vec<String>,
+    },
+
     /// `load_all` gave no value for a node that was asked for.
     LeftOut {
         /// The name of the node's type.
@@ -138,6 +147,13 @@ impl fmt::Display for Error {
         match self {
             Self::Load { key, .. } => write!(f, "loading `{key}` failed"),
             Self::LoadPanicked { key, message } => write!(f, "loading `{key}` panicked: {message}"),
+            Self::CircularLoad { keys } => {
+                f.write_str("a load waits for itself: ")?;
+                for key in keys {
+                    write!(f, "`{key}` → ")?;
+                }
+                write!(f, "`{}`", keys.first().map_or("", |key| key))
+            }
             Self::LoadTimedOut { key, after } => write!(f, "loading `{key}` took longer than {after:?}"),
             Self::LeftOut { node, key } => write!(f, "`load_all` of `{node}` left out `{key}`"),
             Self::StorageNotRegistered { node, storage } => write!(
@@ -201,6 +217,7 @@ impl StdError for Error {
             Self::Unreached { source, .. } | Self::NotInvalidated { source, .. } => Some(&**source),
             Self::LoadPanicked { .. }
             | Self::LoadTimedOut { .. }
+            | Self::CircularLoad { .. }
             | Self::LeftOut { .. }
             | Self::StorageNotRegistered { .. }
             | Self::StorageRegistered { .. }

@@ -54,8 +54,14 @@ mod sync {
     pub(crate) use parking_lot::Mutex;
 }
 
+mod loads;
+mod queue;
 mod table;
 
+use self::loads::LoadedBy;
+pub(crate) use self::loads::{Parent, RunningLoad, current, refuse_refresh, wait_for};
+pub(crate) use self::queue::Queue;
+use self::queue::Turn;
 pub(crate) use self::table::{FlightTable, Joined, Lead};
 
 #[cfg(all(test, cacheme_loom))]
@@ -107,6 +113,7 @@ pub(crate) struct Flight<T> {
     local_fence: Fence,
     /// Raised when it was taken out of the table because another process changed the value: others may have begun since.
     parted: Fence,
+    loaded_by: LoadedBy,
     state: Mutex<State<T>>,
     /// Set before the end is told, if there is one.
     outcome: OnceLock<T>,
@@ -130,6 +137,7 @@ struct State<T> {
     waits_for: Option<Arc<Flight<T>>>,
     /// Who waits deposes the leader when this has passed.
     patience: tokio::time::Instant,
+    turn: Turn,
 }
 
 impl<T> State<T> {
@@ -140,6 +148,7 @@ impl<T> State<T> {
             storing: false,
             waits_for: None,
             patience,
+            turn: Turn::default(),
         }
     }
 }
@@ -153,6 +162,7 @@ impl<T> Flight<T> {
             fence: Fence::new(),
             local_fence: Fence::new(),
             parted: Fence::new(),
+            loaded_by: LoadedBy::default(),
             state: Mutex::new(State::of(patience)),
             outcome: OnceLock::new(),
         })
@@ -176,6 +186,7 @@ impl<T> Flight<T> {
         self.call = call;
         self.work = Work::Load;
         (self.fence, self.local_fence, self.parted) = (Fence::new(), Fence::new(), Fence::new());
+        self.loaded_by = LoadedBy::default();
         self.state = Mutex::new(State::of(patience));
         self.outcome = OnceLock::new();
     }

@@ -16,24 +16,22 @@
 //! A bulk read of a chain that begins with a remote tier looks into that first: there is nothing before it to be filled, so
 //! what is there needs no flight, unless something older may lie in memory behind it.
 
-use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt as _, StreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use crate::background;
-use crate::batch::{Answer, Batch, FirstLook, Taken};
+use crate::batch::{Batch, FirstLook, Taken};
+use crate::drive::load_and_land;
 use crate::dynamic::{by_kind, is_one_kind};
 use crate::error::{Error, Result};
-use crate::flight::{Done, End, FullKey, Joined};
+use crate::flight::{self, Done, End, FullKey, Joined};
 use crate::instance::Cacheme;
 use crate::key::KeyWriter;
-use crate::kind::{Kind, Outcome, SharedFlight, Stored, TierStorage, load_error};
-use crate::load::{Load, LoadContext, LoadedNode, Store};
+use crate::kind::{Kind, Outcome, SharedFlight, Stored, TierStorage};
+use crate::load::Load;
 use crate::memoize::Failure;
 use crate::node::Node;
 use crate::stats::count;
@@ -53,7 +51,8 @@ impl Cacheme {
     ///
     /// # Errors
     ///
-    /// What the load ended with ([`Error::Load`], [`Error::LoadPanicked`], [`Error::LoadTimedOut`]), or a set-up that
+    /// What the load ended with ([`Error::Load`], [`Error::LoadPanicked`], [`Error::LoadTimedOut`]), [`Error::CircularLoad`] inside of
+    /// a load that `node` waits for, or a set-up that
     /// cannot work ([`Error::StorageNotRegistered`], [`Error::NoSerializer`], [`Error::SameKey`]), or
     /// [`Error::ShuttingDown`] when the runtime drops every load. Trouble of a remote storage is none.
     ///
@@ -75,8 +74,8 @@ impl Cacheme {
     /// The values of `nodes`, in their order, duplicates included.
     ///
     /// Each tier is asked once for all nodes that the tiers before it did not have; what no tier has is loaded by one
-    /// [`Load::load_all`]; nodes in flight already are joined. All that for each kind, where the nodes are of several
-    /// [`DynamicKind`](crate::DynamicKind)s.
+    /// [`Load::load_all`], which is a load for each node unless it is implemented; nodes in flight already are joined. All that for each
+    /// kind, where the nodes are of several [`DynamicKind`](crate::DynamicKind)s.
     ///
     /// # Errors
     ///
@@ -177,7 +176,9 @@ impl Cacheme {
         let mut in_vain = 0;
         while in_vain < LED_IN_VAIN {
             let now = Instant::now();
-            let (flight, ours) = match kind.join(&key, now + kind.info.load_timeout) {
+            let joined = kind.join(&key, now + kind.info.load_timeout);
+            let _waits = flight::wait_for(kind.flights.id(), [joined.flight()])?;
+            let (flight, ours) = match joined {
                 Joined::Wait(flight) | Joined::Again(flight) => (flight, false),
                 Joined::Lead(lead) => {
                     let flights = [(lead, node.clone())];
@@ -222,12 +223,16 @@ impl Cacheme {
             let now = Instant::now();
             let patience = now + kind.info.load_timeout;
             let joined = kind.join_all(waiting.iter().map(|number| missed.key(*number)), patience);
+            let awaited = flights.iter().map(|(_, flight, _)| flight);
+            let awaited = awaited.chain(joined.iter().map(Joined::flight));
+            let waits = flight::wait_for(kind.flights.id(), awaited)?;
             // What our own look into the tiers does not end goes to `flights`.
             let mut leads = Vec::with_capacity(waiting.len());
             let mut led = Vec::with_capacity(waiting.len());
             for (number, joined) in waiting.drain(..).zip(joined) {
                 match joined {
-                    Joined::Wait(flight) | Joined::Again(flight) => flights.push((number, flight, false)),
+                    Joined::Wait(flight) => flights.push((number, flight, false)),
+                    Joined::Again(flight) => flights.push((number, flight, true)),
                     Joined::Lead(lead) => {
                         led.push(number);
                         leads.push((lead, nodes[missed.position(number)].clone()));
@@ -248,10 +253,16 @@ impl Cacheme {
                     self.load(&mut batch).await;
                 }
             }
+            // Others' loads that queue have to begin for us: all of them where a load of ours waits for all, else one by one.
+            let others = flights.iter().filter(|(.., ours)| waits.is_some() && !ours);
+            others.for_each(|(_, flight, _)| flight.want());
             // The first in order is the one whose error is told.
             flights.sort_unstable_by_key(|(number, ..)| *number);
             let mut abandoned = false;
             for (number, flight, ours) in flights.drain(..) {
+                if !ours {
+                    flight.want();
+                }
                 let Some(End::Done(outcome)) = wait(&kind, flight).await else {
                     abandoned |= ours;
                     waiting.push(number);
@@ -391,118 +402,6 @@ impl Missed {
 
 /// How often a call leads a flight that its runtime then drops, before it is the runtime that is taken for dead.
 pub(crate) const LED_IN_VAIN: usize = 3;
-
-/// Loads what a batch needs until all its flights have ended.
-///
-/// Boxed, since it spawns its like.
-fn load_and_land<N: Load>(cacheme: Cacheme, mut batch: Batch<N>) -> BoxFuture<'static, ()> {
-    let loading = async move {
-        loop {
-            batch.extend();
-            let Some(items) = batch.advance().await else {
-                return;
-            };
-            if let Some(others) = batch.split_waiting()
-                && let Err(others) = background::spawn(load_and_land(cacheme.clone(), others))
-            {
-                others.await;
-            }
-            let bound = batch.kind().info.load_timeout;
-            let loaded = {
-                let load = AssertUnwindSafe(load(&cacheme, &batch, &items)).catch_unwind();
-                let load = pin!(tokio::time::timeout(bound, load));
-                batch.driving(&items, load).await
-            };
-            let answers = match loaded {
-                Ok(Ok(answers)) => answers,
-                Ok(Err(panic)) => fail_all(&items, |_| Failure::panicked(&*panic)),
-                Err(_) => fail_all(&items, |item| {
-                    let key = String::from_utf8_lossy(batch.key(item)).into_owned();
-                    Failure::error(Error::LoadTimedOut { key, after: bound })
-                }),
-            };
-            // Values are cloned and serialized on the way into tiers: code that can panic as well as the load can.
-            if let Err(panic) = AssertUnwindSafe(batch.land(answers)).catch_unwind().await {
-                batch.panicked(&items, &*panic);
-            }
-        }
-    };
-    Box::pin(loading)
-}
-
-fn fail_all<V>(items: &[usize], failure: impl Fn(usize) -> Failure) -> Vec<(usize, Answer<V>)> {
-    let fail = |item: &usize| {
-        (
-            *item,
-            Answer {
-                result: Err(failure(*item)),
-                store: Store::default(),
-            },
-        )
-    };
-    items.iter().map(fail).collect()
-}
-
-async fn load<N: Load>(
-    cacheme: &Cacheme,
-    batch: &Batch<N>,
-    items: &[usize],
-) -> Vec<(usize, Answer<N::Value>)> {
-    let mut cx = LoadContext::new(cacheme.clone());
-    if let &[item] = items {
-        let result = batch.node(item).load(&mut cx).await;
-        let result = result.map_err(|error| Failure::error(load_error(batch.key(item), error)));
-        return vec![(
-            item,
-            Answer {
-                result,
-                store: cx.store,
-            },
-        )];
-    }
-    let nodes: Vec<N> = items.iter().map(|item| batch.node(*item).clone()).collect();
-    let loaded = match N::load_all(&nodes, &mut cx).await {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            let error: Arc<dyn std::error::Error + Send + Sync> = error.into();
-            return fail_all(items, |item| {
-                let key = String::from_utf8_lossy(batch.key(item)).into_owned();
-                Failure::error(Error::Load {
-                    key,
-                    source: Arc::clone(&error),
-                })
-            });
-        }
-    };
-    let kind = batch.kind();
-    let mut by_key: HashMap<Box<[u8]>, LoadedNode<N>> = HashMap::with_capacity(loaded.nodes.len());
-    for loaded in loaded.nodes {
-        by_key.insert(kind.full_key(&loaded.node).as_bytes().into(), loaded);
-    }
-    let answer = |item: &usize| {
-        let key = batch.key(*item);
-        let answer = match by_key.remove(key) {
-            Some(loaded) => Answer {
-                result: loaded
-                    .result
-                    .map_err(|error| Failure::error(load_error(key, error))),
-                store: cx.store.and(loaded.store),
-            },
-            None => {
-                let (node, key) = (
-                    kind.info.name.to_string(),
-                    String::from_utf8_lossy(key).into_owned(),
-                );
-                Answer {
-                    result: Err(Failure::error(Error::LeftOut { node, key })),
-                    store: Store::default(),
-                }
-            }
-        };
-        (*item, answer)
-    };
-    items.iter().map(answer).collect()
-}
 
 /// Waits for the end of a flight, as long as its leader may be waited for. `None` when that is over: the leader is
 /// deposed and another can take over.

@@ -312,11 +312,12 @@ impl<N: Node> Kind<N> {
         Ok(Some((decoded.value, left)))
     }
 
-    /// Joins the flight for `key`, or begins it; counts who joins.
+    /// Joins the flight for `key`, to wait for it, or begins it; counts who joins.
     pub(crate) fn join(&self, key: &[u8], patience: tokio::time::Instant) -> Joined<Outcome<N::Value>> {
         let joined = self.flights.join(key, patience);
-        if let Joined::Wait(_) = joined {
+        if let Joined::Wait(flight) = &joined {
             count(&self.counters.joined, 1);
+            flight.want();
         }
         joined
     }

@@ -65,6 +65,7 @@ pub mod docs;
 mod background;
 mod batch;
 mod bus;
+mod drive;
 mod dynamic;
 mod error;
 mod facade;

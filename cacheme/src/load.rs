@@ -11,7 +11,7 @@ use futures_util::stream;
 use crate::{Cacheme, Node};
 
 /// How many loads the default [`Load::load_all`] has under way at once.
-const CONCURRENT_LOADS: usize = 64;
+pub(crate) const CONCURRENT_LOADS: usize = 64;
 
 /// A node that knows how to get its value from the source.
 ///
@@ -40,14 +40,25 @@ pub trait Load: Node {
     /// Gets the value of this node.
     fn load(&self, cx: &mut LoadContext<Self>) -> impl Future<Output = Result<Self::Value, BoxError>> + Send;
 
-    /// Gets the values of several nodes, in any order. A node that is left out is an error for who asked for it.
+    /// Gets the values of several nodes, in any order. A node that is left out is an error for the caller that asked for it.
     ///
-    /// Unless implemented, runs [`load`](Self::load) for each, concurrently.
+    /// Unless implemented, [`get_all`](crate::get_all) runs a [`load`](Self::load) for each node, 64 of them at once. Each is bounded by
+    /// `load_timeout` for itself, its value is stored when it ends, and it fails, hangs or panics for its node alone. It may
+    /// read other nodes, of the same call too: one that another caller waits for does not queue.
+    ///
+    /// One that is implemented is one load for all its nodes, with one `load_timeout`. It ends for all of them at the same moment, so
+    /// it must not wait for what waits for one of them: neither read nodes that it was asked for, nor nodes whose
+    /// loads read these. Such a read fails with [`Error::CircularLoad`](crate::Error::CircularLoad). A panic fails all its nodes; use
+    /// [`Loaded::fail`] for one that cannot be loaded.
     fn load_all(
         nodes: &[Self],
         cx: &mut LoadContext<Self>,
     ) -> impl Future<Output = Result<Loaded<Self>, BoxError>> + Send {
-        let contexts: Vec<_> = nodes.iter().map(|node| (node.clone(), cx.fork())).collect();
+        let contexts: Vec<_> = if cx.accept_single_loads() {
+            Vec::new()
+        } else {
+            nodes.iter().map(|node| (node.clone(), cx.fork())).collect()
+        };
         async move {
             let loads = stream::iter(contexts).map(|(node, mut cx)| async move {
                 let result = node.load(&mut cx).await;
@@ -68,7 +79,18 @@ pub trait Load: Node {
 pub struct LoadContext<N> {
     cacheme: Cacheme,
     pub(crate) store: Store,
+    single_loads: SingleLoads,
     node: PhantomData<fn() -> N>,
+}
+
+/// Whether each node of a `load_all` gets a load of its own instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SingleLoads {
+    No,
+    /// Whoever calls `load_all` can do so.
+    Offered,
+    /// And is to do so.
+    Accepted,
 }
 
 /// What a loader said about storing its value.
@@ -96,8 +118,29 @@ impl<N> LoadContext<N> {
         Self {
             cacheme,
             store: Store::default(),
+            single_loads: SingleLoads::No,
             node: PhantomData,
         }
+    }
+
+    /// For a `load_all`: the default one brings nothing, and is answered with a load for each node.
+    pub(crate) fn offering_single_loads(cacheme: Cacheme) -> Self {
+        Self {
+            single_loads: SingleLoads::Offered,
+            ..Self::new(cacheme)
+        }
+    }
+
+    /// Whether the offer was accepted.
+    pub(crate) fn wants_single_loads(&self) -> bool {
+        self.single_loads == SingleLoads::Accepted
+    }
+
+    fn accept_single_loads(&mut self) -> bool {
+        if self.single_loads == SingleLoads::Offered {
+            self.single_loads = SingleLoads::Accepted;
+        }
+        self.wants_single_loads()
     }
 
     /// The instance that loads, for loaders that read other nodes.
@@ -120,6 +163,7 @@ impl<N> LoadContext<N> {
         Self {
             cacheme: self.cacheme.clone(),
             store: self.store,
+            single_loads: SingleLoads::No,
             node: PhantomData,
         }
     }
@@ -226,5 +270,67 @@ impl<N: Node + fmt::Debug> fmt::Debug for Loaded<N> {
         f.debug_list()
             .entries(self.nodes.iter().map(|loaded| &loaded.node))
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{KeyWriter, Policy};
+
+    #[derive(Clone)]
+    struct Square(u64);
+
+    impl Node for Square {
+        type Value = u64;
+
+        fn policy(&self) -> Policy<u64> {
+            Policy::new("Square", "square:{0}")
+        }
+
+        fn write_key(&self, key: &mut KeyWriter) {
+            key.part(&self.0);
+        }
+    }
+
+    impl Load for Square {
+        async fn load(&self, cx: &mut LoadContext<Self>) -> Result<u64, BoxError> {
+            match self.0 {
+                3 => Err("three is odd".into()),
+                number => {
+                    cx.ttl(Duration::from_secs(number));
+                    Ok(number * number)
+                }
+            }
+        }
+    }
+
+    fn instance() -> Cacheme {
+        Cacheme::builder()
+            .build()
+            .expect("the default prefix is a good one")
+    }
+
+    #[tokio::test]
+    async fn r3_the_default_load_all_gives_values_to_whoever_calls_it() {
+        let nodes = [1, 2, 3].map(Square);
+        let loaded = Square::load_all(&nodes, &mut LoadContext::new(instance())).await;
+        let mut loaded = loaded.expect("each load fails by itself").nodes;
+        loaded.sort_by_key(|loaded| loaded.node.0);
+        let results: Vec<_> = loaded
+            .iter()
+            .map(|loaded| loaded.result.as_ref().ok().copied())
+            .collect();
+        assert_eq!(results, [Some(1), Some(4), None]);
+        assert_eq!(loaded[1].store.ttl, Some(Duration::from_secs(2)));
+    }
+
+    #[tokio::test]
+    async fn r3_the_default_load_all_takes_single_loads_where_they_are_offered() {
+        let mut cx = LoadContext::offering_single_loads(instance());
+        assert!(!cx.wants_single_loads());
+        let loaded = Square::load_all(&[Square(1), Square(2)], &mut cx).await;
+        assert!(loaded.expect("nothing is loaded").nodes.is_empty());
+        assert!(cx.wants_single_loads());
     }
 }

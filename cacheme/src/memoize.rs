@@ -12,7 +12,8 @@ use cacheme_storage::Chain;
 use futures_util::FutureExt as _;
 
 use crate::batch::{Answer, Batch, Taken};
-use crate::flight::{End, Joined};
+use crate::error::Error;
+use crate::flight::{self, End, Joined};
 use crate::get::{Looked, wait};
 use crate::instance::Cacheme;
 use crate::load::Store;
@@ -89,7 +90,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Error(error) => match error.downcast_ref::<crate::Error>() {
+            Self::Error(error) => match error.downcast_ref::<Error>() {
                 Some(error) => write!(f, "{}", Chain(error)),
                 // Of a type that only its caller knows, who is given it.
                 None => f.write_str("the caller's own loader returned an error"),
@@ -107,7 +108,8 @@ impl Cacheme {
     ///
     /// # Panics
     ///
-    /// When the load panics, here or in the caller that this one waited for.
+    /// When the load panics, here or in the caller that this one waited for. And inside of a load that `node` waits for, which is
+    /// [`Error::CircularLoad`] where `load` returns that type of error.
     ///
     /// # Cancel safety
     ///
@@ -160,7 +162,12 @@ impl Cacheme {
     {
         loop {
             let now = tokio::time::Instant::now();
-            let lead = match kind.join(&key, now + kind.info.load_timeout) {
+            let joined = kind.join(&key, now + kind.info.load_timeout);
+            let _waits = match flight::wait_for(kind.flights.id(), [joined.flight()]) {
+                Ok(waits) => waits,
+                Err(circle) => return refused(circle),
+            };
+            let lead = match joined {
                 Joined::Lead(lead) => lead,
                 Joined::Wait(flight) | Joined::Again(flight) => {
                     let Some(End::Done(outcome)) = wait(&kind, flight).await else {
@@ -188,7 +195,8 @@ impl Cacheme {
             };
             batch.extend();
             let loaded = {
-                let load = pin!(AssertUnwindSafe(load()).catch_unwind());
+                let load = batch.begin_load(&[0]).run(async { load().await });
+                let load = pin!(AssertUnwindSafe(load).catch_unwind());
                 batch.renewing(&[0], load).await
             };
             let (answer, ended) = match loaded {
@@ -212,6 +220,15 @@ impl Cacheme {
                 Err(panic) => resume_unwind(panic),
             };
         }
+    }
+}
+
+/// The outcome of a call that is refused: its error where that is what it returns.
+fn refused<V, R: LoadOutcome<V>>(error: Error) -> R {
+    match (&error as &dyn Any).downcast_ref::<R::Error>() {
+        Some(error) => R::from_result(Err(error.clone())),
+        // Without a cache it would call itself for ever.
+        None => panic!("{error}"),
     }
 }
 

@@ -34,10 +34,12 @@ pub enum NotStored {
     NoRoom,
     /// The value was found in a local tier, which fills local tiers only.
     FoundLocally,
+    /// The value's own code panicked: its `Clone`, its `Serialize`, or what the policy asks of it.
+    Panicked,
 }
 
 impl NotStored {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Fenced,
         Self::LeaseLost,
         Self::NoLease,
@@ -50,6 +52,7 @@ impl NotStored {
         Self::StorageFailed,
         Self::NoRoom,
         Self::FoundLocally,
+        Self::Panicked,
     ];
 
     /// The name of the reason, for labels of metrics: `lease_lost`.
@@ -68,6 +71,7 @@ impl NotStored {
             Self::StorageFailed => "storage_failed",
             Self::NoRoom => "no_room",
             Self::FoundLocally => "found_locally",
+            Self::Panicked => "panicked",
         }
     }
 
@@ -152,8 +156,8 @@ mod tests {
         for (number, reason) in NotStored::ALL.into_iter().enumerate() {
             assert_eq!(counts.get(reason), number as u64 + 1, "{reason}");
         }
-        assert_eq!(counts.total(), 78);
-        assert_eq!(counts.iter().count(), 12);
+        assert_eq!(counts.total(), 91);
+        assert_eq!(counts.iter().count(), 13);
         assert_eq!(format!("{:?}", NotStoredCounts::default()), "{}");
     }
 }

@@ -245,8 +245,6 @@ async fn run(tier: &Tier, remote: &RemoteTier, under_way: &mut Vec<Release>) {
             true => (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
             false => Duration::ZERO,
         };
-        if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
-        }
+        tokio::time::sleep(pause).await;
     }
 }

@@ -14,7 +14,7 @@ use crate::background;
 use crate::batch::{Batch, insert};
 use crate::dynamic::by_kind;
 use crate::error::{Error, Result};
-use crate::flight::{End, Flight, FullKey, Work};
+use crate::flight::{self, End, Flight, FullKey, Work};
 use crate::get::{LED_IN_VAIN, wait};
 use crate::instance::Cacheme;
 use crate::kind::{Kind, Outcome, RemoteTier, Stored, Tier, TierStorage};
@@ -148,11 +148,13 @@ impl Cacheme {
     pub async fn refresh<N: Load>(&self, node: &N) -> Result<N::Value> {
         let kind = Arc::clone(self.kind_of(node)?);
         let key: FullKey = kind.full_key(node).as_bytes().into();
+        flight::refuse_refresh(kind.flights.id(), &key)?;
         for _ in 0..LED_IN_VAIN {
             // What is being stored is waited for first.
             let patience = Instant::now() + kind.info.load_timeout.max(kind.storing_patience() * 2);
             let (lead, older) = kind.flights.supersede(&key, Work::Load, patience);
             let flight = Arc::clone(lead.flight());
+            let _waits = flight::wait_for(kind.flights.id(), [&flight])?;
             let report = Report::default();
             let mut batch = Batch::refreshing(Arc::clone(&kind), [(lead, node.clone())], Arc::clone(&report));
             match older {

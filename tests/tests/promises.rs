@@ -6,6 +6,8 @@
 mod bad_input;
 #[path = "promises/bus.rs"]
 mod bus;
+#[path = "promises/circles.rs"]
+mod circles;
 #[path = "promises/consistency.rs"]
 mod consistency;
 #[path = "promises/errors.rs"]
@@ -28,6 +30,8 @@ mod not_stored;
 mod original;
 #[path = "promises/reading.rs"]
 mod reading;
+#[path = "promises/single_loads.rs"]
+mod single_loads;
 #[path = "promises/spans.rs"]
 mod spans;
 #[path = "promises/surface.rs"]

@@ -92,11 +92,10 @@ impl Script {
     }
 }
 
-/// The server's time in milliseconds; for a user without the right to ask for it, long ago. Before Redis 5, a script that looked
-/// at the clock may only write if it says so before.
+/// The server's time in milliseconds. Before Redis 5, a script that looked at the clock may only write if it says so before.
 const NOW: &str = "if redis.replicate_commands then redis.replicate_commands() end \
-    local now, time = 0, redis.pcall('TIME') \
-    if not time.err then now = time[1] * 1000 + math.floor(time[2] / 1000) end";
+    local time = redis.call('TIME') \
+    local now = time[1] * 1000 + math.floor(time[2] / 1000)";
 
 /// Writes the lease unless it is too late.
 const GRANT: &str = "if ARGV[3] ~= '' and now > tonumber(ARGV[3]) then return now end \

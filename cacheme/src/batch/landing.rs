@@ -1,6 +1,7 @@
 //! What was found or loaded lands in the tiers before, and ends its flight: in the remote ones back to front, then in the local
 //! ones if those accepted it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -13,6 +14,7 @@ use super::leases::Held;
 use super::{Answer, Batch, Items};
 use crate::flight::FullKey;
 use crate::kind::{RemoteTier, Tier, TierStorage};
+use crate::memoize::Failure;
 use crate::node::Node;
 use crate::not_stored::NotStored;
 use crate::policy::{expires_ms, shortened};
@@ -28,6 +30,8 @@ pub(super) struct Landing<V> {
     pub(super) since: Instant,
     /// Why it is kept out of all tiers that it has not reached yet, if it is.
     pub(super) refused: Option<NotStored>,
+    /// What its own code did wrong on the way.
+    pub(super) failure: Option<Failure>,
     /// What the ttl of every tier is multiplied by: 1, or less with `ttl_jitter`. One for all tiers, so that a nearer tier
     /// still never outlives the one that it was filled from.
     pub(super) spread: f64,
@@ -53,6 +57,15 @@ impl<V> Landing<V> {
         let ttl = tier.ttl.map(|ttl| shortened(ttl, self.spread));
         let life = self.life.into_iter().chain(ttl).min()?;
         Some(life.saturating_sub(self.since.elapsed()))
+    }
+
+    /// Runs code of the user's on the value. A panic there ends this flight and no other.
+    fn guarded<R>(&mut self, run: impl FnOnce(&Self) -> R) -> Result<R, NotStored> {
+        catch_unwind(AssertUnwindSafe(|| run(self))).map_err(|panic| {
+            self.failure = Some(Failure::panicked(&*panic));
+            self.refused = Some(NotStored::Panicked);
+            NotStored::Panicked
+        })
     }
 }
 
@@ -84,18 +97,20 @@ impl<N: Node> Batch<N> {
                         (!stays).then_some(NotStored::Doorkeeper)
                     };
                     self.items[item].refused = self.items[item].refused.or(refused);
-                    let since = Instant::now();
-                    let spread = self.kind.info.spread();
-                    let life = self.kind.life(&value, answer.store.ttl);
-                    landings.push(Landing {
+                    let mut landing = Landing {
                         item,
                         value,
-                        life: life.map(|life| shortened(life, spread)),
-                        since,
+                        life: None,
+                        since: Instant::now(),
                         refused: None,
-                        spread,
+                        failure: None,
+                        spread: self.kind.info.spread(),
                         from: Origin::Load,
-                    });
+                    };
+                    let life = |landing: &Landing<N::Value>| self.kind.life(&landing.value, answer.store.ttl);
+                    let life = self.run(&mut landing, life).ok().flatten();
+                    landing.life = life.map(|life| shortened(life, landing.spread));
+                    landings.push(landing);
                 }
                 Err(failure) => {
                     failed.push(item);
@@ -112,7 +127,7 @@ impl<N: Node> Batch<N> {
             let item = &self.items[landing.item];
             let lead = item.lead.as_ref().expect("what lands is in flight");
             let fenced = || (!lead.begin_storing()).then_some(NotStored::Fenced);
-            landing.refused = item.refused.or_else(fenced);
+            landing.refused = landing.refused.or(item.refused).or_else(fenced);
         }
         let kind = Arc::clone(&self.kind);
         for at in (0..before).rev() {
@@ -131,7 +146,7 @@ impl<N: Node> Batch<N> {
         // Last, also those that lie behind a remote one: they take only what that accepted.
         for tier in kind.tiers[..before].iter().rev() {
             if let TierStorage::Local(local) = &tier.storage {
-                self.store_local(&landings, tier, &**local);
+                self.store_local(&mut landings, tier, &**local);
             }
         }
         // What was refused somewhere may still hold leases of tiers before.
@@ -153,7 +168,20 @@ impl<N: Node> Batch<N> {
         self.release(&items).await;
     }
 
-    fn store_local(&self, landings: &[Landing<N::Value>], tier: &Tier, local: &dyn LocalStorage) {
+    /// Runs code of the user's on a value. In the background a panic is the value's own; in a call, that caller's.
+    fn run<R>(
+        &self,
+        landing: &mut Landing<N::Value>,
+        run: impl FnOnce(&Landing<N::Value>) -> R,
+    ) -> Result<R, NotStored> {
+        if self.keeps {
+            Ok(run(landing))
+        } else {
+            landing.guarded(run)
+        }
+    }
+
+    fn store_local(&self, landings: &mut [Landing<N::Value>], tier: &Tier, local: &dyn LocalStorage) {
         for landing in landings {
             let item = &self.items[landing.item];
             let fence = self.flight(landing.item).local_fence();
@@ -162,8 +190,11 @@ impl<N: Node> Batch<N> {
                 if ttl == Some(Duration::ZERO) {
                     return Some(NotStored::LifeOver);
                 }
-                let entry = self.kind.local_entry(landing.value.clone(), ttl);
-                insert(local, item.key(), entry, fence).err()
+                let store = |landing: &Landing<N::Value>| {
+                    let entry = self.kind.local_entry(landing.value.clone(), ttl);
+                    insert(local, item.key(), entry, fence)
+                };
+                self.run(landing, store).and_then(|stored| stored).err()
             });
             let Some(reason) = refused else {
                 count(&tier.counters.fills, 1);
@@ -189,7 +220,7 @@ impl<N: Node> Batch<N> {
         let mut chosen = Vec::with_capacity(landings.len());
         let mut entries = Vec::with_capacity(landings.len());
         let now_ms = remote.storage.now_ms();
-        for (number, landing) in landings.iter().enumerate() {
+        for (number, landing) in landings.iter_mut().enumerate() {
             let item = &self.items[landing.item];
             let ttl = landing.ttl(tier);
             // Without a lease where there could be one, the storage was in trouble when the lease was asked for.
@@ -201,8 +232,11 @@ impl<N: Node> Batch<N> {
                 None if ttl == Some(Duration::ZERO) => Err(NotStored::LifeOver),
                 None => {
                     let expires_ms = expires_ms(now_ms, ttl);
-                    self.kind
-                        .encode(tier, item.key(), &landing.value, now_ms, expires_ms)
+                    let encode = |landing: &Landing<N::Value>| {
+                        self.kind
+                            .encode(tier, item.key(), &landing.value, now_ms, expires_ms)
+                    };
+                    self.run(landing, encode).and_then(|encoded| encoded)
                 }
             };
             match encoded {

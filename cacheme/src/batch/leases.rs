@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cacheme_storage::{Acquire, Acquired, LeaseToken};
+use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
 use smallvec::SmallVec;
 use tokio::task::JoinHandle;
@@ -141,10 +142,24 @@ impl<N: Node> Batch<N> {
 
     /// The same for a load that is bounded, and so may be waited for as long as somebody drives it.
     pub(crate) async fn driving<F: Future>(&self, items: &[usize], load: Pin<&mut F>) -> F::Output {
-        // Half of the time for which others are patient is left whenever the load ends, for what comes of it to be told.
-        let pause = self.kind.info.load_timeout / 2;
-        let pause = self.renewal(items).map_or(pause, |renewal| renewal.min(pause));
-        self.beating(items, pause, load, || self.extend()).await
+        self.beating(items, self.pulse_of(items), load, || self.extend())
+            .await
+    }
+
+    /// How often a batch that is driven shows signs of life, and renews its leases.
+    pub(crate) fn pulse(&self) -> Duration {
+        self.pulse_of(&self.open_items(|_| true))
+    }
+
+    fn pulse_of(&self, items: &[usize]) -> Duration {
+        // Half of the time for which others are patient is left whenever a load ends, for what comes of it to be told.
+        let pause = self.load_timeout() / 2;
+        self.renewal(items).map_or(pause, |renewal| renewal.min(pause))
+    }
+
+    /// Renews the leases of all that has not ended.
+    pub(crate) fn renewals(&self) -> impl Future<Output = ()> + use<N> {
+        self.renew(&self.open_items(|_| true))
     }
 
     /// Runs the load of `items`; calls `beat` and renews their leases after each `pause`.
@@ -189,21 +204,27 @@ impl<N: Node> Batch<N> {
         }
     }
 
-    async fn renew(&self, items: &[usize]) {
-        let renewals = self.kind.tiers.iter().enumerate().map(|(at, tier)| async move {
-            let (Some(lease), TierStorage::Remote(remote)) = (self.renewed(items, at), &tier.storage) else {
-                return;
-            };
+    fn renew(&self, items: &[usize]) -> impl Future<Output = ()> + use<N> {
+        let renewals = (0..self.kind.tiers.len()).filter_map(|at| {
+            let lease = self.renewed(items, at)?;
             let held = items
                 .iter()
                 .filter(|item| self.items[**item].leases[at] == Held::Yes);
-            let keys: Vec<&[u8]> = held.map(|item| self.key(*item)).collect();
-            // What goes wrong is counted and told by `bounded`; the lease may end, as that of a load that went away does.
-            let _ = tier
-                .bounded(remote, remote.storage.renew(&keys, self.token, lease))
-                .await;
+            let keys: Vec<FullKey> = held.map(|item| self.key(*item).into()).collect();
+            let (kind, token) = (Arc::clone(&self.kind), self.token);
+            Some(async move {
+                let tier = &kind.tiers[at];
+                let TierStorage::Remote(remote) = &tier.storage else {
+                    return;
+                };
+                let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+                // What goes wrong is counted and told by `bounded`; the lease may end, as that of a load that went away does.
+                let _ = tier
+                    .bounded(remote, remote.storage.renew(&keys, token, lease))
+                    .await;
+            })
         });
-        futures_util::future::join_all(renewals).await;
+        futures_util::future::join_all(renewals.collect::<Vec<_>>()).map(drop)
     }
 
     /// Gives up the leases that `items` still hold.

@@ -80,6 +80,7 @@ impl<N: Node> Batch<N> {
                         life: entry.ttl,
                         since,
                         refused: None,
+                        failure: None,
                         spread: self.kind.info.spread(),
                         from: Origin::Local,
                     });
@@ -191,6 +192,7 @@ impl<N: Node> Batch<N> {
             life,
             since: times.answered,
             refused: None,
+            failure: None,
             spread: self.kind.info.spread(),
             from: Origin::Remote,
         })

@@ -70,6 +70,15 @@ pub(crate) enum Joined<T> {
     Again(Arc<Flight<T>>),
 }
 
+impl<T> Joined<T> {
+    pub(crate) fn flight(&self) -> &Arc<Flight<T>> {
+        match self {
+            Self::Lead(lead) => lead.flight(),
+            Self::Wait(flight) | Self::Again(flight) => flight,
+        }
+    }
+}
+
 impl<T> FlightTable<T> {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {

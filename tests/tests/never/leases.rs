@@ -288,6 +288,35 @@ async fn r1_a_lease_lasts_as_long_as_the_load_that_it_is_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn r3_leases_last_for_loads_that_queue_as_well() {
+    let near = Remote::new("near");
+    let process = process(&near).await;
+    let nodes: Vec<_> = (0..130).map(Slow).collect();
+    let start = Instant::now();
+    assert_eq!(
+        process.get_all(&nodes).await.unwrap(),
+        (0..130).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        start.elapsed(),
+        Policy::<u64>::DEFAULT_LEASE * 3 * 3,
+        "three turns"
+    );
+    let stats = process.stats::<Slow>();
+    assert_eq!(
+        (
+            near.values(),
+            stats.tiers[0].fills,
+            stats.tiers[0].not_stored.total()
+        ),
+        (130, 130, 0)
+    );
+    // All in one call, twice and a half in the time of a lease.
+    let renewals = near.calls(Op::Renew);
+    assert!((20..=30).contains(&renewals), "{renewals}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn c2_a_lease_that_was_taken_away_is_not_renewed() {
     let near = Remote::new("near");
     let (first, second) = (process(&near).await, process(&near).await);

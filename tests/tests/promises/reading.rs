@@ -420,7 +420,6 @@ async fn r3_the_default_load_all_loads_concurrently() {
         all.await.unwrap().unwrap(),
         (0..20).map(|id| 1_000 * id).collect::<Vec<_>>()
     );
-    assert_eq!(world.remote.count(Operation::Fill), 1);
 }
 
 /// Declares a node whose value is nothing much.

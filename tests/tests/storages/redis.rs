@@ -411,22 +411,6 @@ async fn what_the_server_refuses_is_said_without_secrets() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_user_that_may_not_ask_for_the_time_leases_all_the_same() {
-    let server = tests::redis(&[]);
-    let user = ["ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all", "-time"];
-    ask::<()>(server.port(), &user).await;
-    let redis = open(&format!("redis://app:pw@127.0.0.1:{}", server.port()));
-    redis.set(&[entry(b"k", "v", None)]).await.unwrap();
-    let steal = Acquire::new(TOKEN, TIME)
-        .stealing()
-        .with_deadline(redis.now_ms() + 1_000);
-    let granted = redis.acquire(&[b"k"], &steal).await.unwrap();
-    assert!(granted[0].is_granted(), "{granted:?}");
-    let filled = redis.fill(&[entry(b"k", "w", None)], TOKEN).await.unwrap();
-    assert_eq!(filled, [Filled::Stored]);
-}
-
 async fn ask_as(port: u16, password: &str, command: &[&str]) {
     let client = redis::Client::open(format!("redis://:{password}@127.0.0.1:{port}")).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();

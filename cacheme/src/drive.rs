@@ -1,0 +1,201 @@
+//! Loads what a batch needs, in the background: it takes leases with it, shows signs of life, and lands what comes.
+//!
+//! A load of one node, and a [`Load::load_all`] that a user wrote, are one load with one bound. The default `load_all` asks for a load of
+//! its own for each node ([`singly`]).
+
+mod singly;
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use crate::background;
+use crate::batch::{Answer, Batch};
+use crate::error::Error;
+use crate::flight::RunningLoad;
+use crate::instance::Cacheme;
+use crate::kind::load_error;
+use crate::load::{Load, LoadContext, LoadedNode, Store};
+use crate::memoize::Failure;
+use crate::node::Node;
+
+/// Loads what a batch needs until all its flights have ended.
+///
+/// Boxed, since it spawns its like.
+pub(crate) fn load_and_land<N: Load>(cacheme: Cacheme, mut batch: Batch<N>) -> BoxFuture<'static, ()> {
+    let loading = async move {
+        loop {
+            batch.extend();
+            let Some(items) = batch.advance().await else {
+                return;
+            };
+            if let Some(others) = batch.split_waiting()
+                && let Err(others) = background::spawn(load_and_land(cacheme.clone(), others))
+            {
+                others.await;
+            }
+            let nodes = batch.take_nodes(&items);
+            let loaded = {
+                let load = AssertUnwindSafe(load(&cacheme, &batch, &items, &nodes)).catch_unwind();
+                batch.driving(&items, pin!(load)).await
+            };
+            match loaded {
+                Ok(Loads::Ended(answers)) => land(&mut batch, answers).await,
+                Ok(Loads::Singly) => {
+                    let loads = items.into_iter().zip(nodes);
+                    singly::load_singly(&cacheme, &mut batch, loads).await;
+                }
+                // Keys are written by code of the user's too.
+                Err(panic) => batch.panicked(&items, &*panic),
+            }
+        }
+    };
+    Box::pin(loading)
+}
+
+/// Lands what was loaded. Values are cloned and serialized on the way into tiers: code that can panic as well as the load can.
+async fn land<N: Node>(batch: &mut Batch<N>, answers: Vec<(usize, Answer<N::Value>)>) {
+    let items: Vec<usize> = answers.iter().map(|(item, _)| *item).collect();
+    if let Err(panic) = AssertUnwindSafe(batch.land(answers)).catch_unwind().await {
+        batch.panicked(&items, &*panic);
+    }
+}
+
+/// What came of the loads of a batch.
+enum Loads<V> {
+    /// All of them have ended.
+    Ended(Vec<(usize, Answer<V>)>),
+    /// There is to be one for each node.
+    Singly,
+}
+
+async fn load<N: Load>(cacheme: &Cacheme, batch: &Batch<N>, items: &[usize], nodes: &[N]) -> Loads<N::Value> {
+    let load = batch.begin_load(items);
+    if let (&[item], [node]) = (items, nodes) {
+        let answer = load_one(cacheme, node, &load, batch.load_timeout()).await;
+        return Loads::Ended(vec![(item, answer)]);
+    }
+    load_together(cacheme, batch, items, nodes, &load).await
+}
+
+/// Loads one node, with a bound of its own.
+async fn load_one<N: Load>(
+    cacheme: &Cacheme,
+    node: &N,
+    load: &Arc<RunningLoad>,
+    bound: Duration,
+) -> Answer<N::Value> {
+    let mut cx = LoadContext::new(cacheme.clone());
+    let loaded = bounded(load.run(node.load(&mut cx)), bound).await;
+    let result = match loaded {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Failure::error(load_error(load.key(), error))),
+        Err(unfinished) => Err(unfinished.failure(load.key(), bound)),
+    };
+    Answer {
+        result,
+        store: cx.store,
+    }
+}
+
+/// Loads several nodes by one call, or finds that there is to be a load for each.
+async fn load_together<N: Load>(
+    cacheme: &Cacheme,
+    batch: &Batch<N>,
+    items: &[usize],
+    nodes: &[N],
+    load: &Arc<RunningLoad>,
+) -> Loads<N::Value> {
+    let mut cx = LoadContext::offering_single_loads(cacheme.clone());
+    let bound = batch.load_timeout();
+    let loaded = match bounded(load.run(N::load_all(nodes, &mut cx)), bound).await {
+        _ if cx.wants_single_loads() => return Loads::Singly,
+        Ok(Ok(loaded)) => loaded,
+        Ok(Err(error)) => {
+            let error: Arc<dyn std::error::Error + Send + Sync> = error.into();
+            return fail_all(items, |item| {
+                let key = String::from_utf8_lossy(batch.key(item)).into_owned();
+                Failure::error(Error::Load {
+                    key,
+                    source: Arc::clone(&error),
+                })
+            });
+        }
+        Err(unfinished) => return fail_all(items, |item| unfinished.failure(batch.key(item), bound)),
+    };
+    let kind = batch.kind();
+    let mut by_key: HashMap<Box<[u8]>, LoadedNode<N>> = HashMap::with_capacity(loaded.nodes.len());
+    for loaded in loaded.nodes {
+        by_key.insert(kind.full_key(&loaded.node).as_bytes().into(), loaded);
+    }
+    let answer = |item: &usize| {
+        let key = batch.key(*item);
+        let answer = match by_key.remove(key) {
+            Some(loaded) => Answer {
+                result: loaded
+                    .result
+                    .map_err(|error| Failure::error(load_error(key, error))),
+                store: cx.store.and(loaded.store),
+            },
+            None => {
+                let (node, key) = (
+                    kind.info.name.to_string(),
+                    String::from_utf8_lossy(key).into_owned(),
+                );
+                Answer::failed(Failure::error(Error::LeftOut { node, key }))
+            }
+        };
+        (*item, answer)
+    };
+    Loads::Ended(items.iter().map(answer).collect())
+}
+
+fn fail_all<V>(items: &[usize], failure: impl Fn(usize) -> Failure) -> Loads<V> {
+    let fail = |item: &usize| (*item, Answer::failed(failure(*item)));
+    Loads::Ended(items.iter().map(fail).collect())
+}
+
+/// Why a load did not come to its end.
+enum Unfinished {
+    TimedOut,
+    Panicked(Box<dyn Any + Send>),
+}
+
+impl Unfinished {
+    fn failure(&self, key: &[u8], bound: Duration) -> Failure {
+        match self {
+            Self::TimedOut => {
+                let key = String::from_utf8_lossy(key).into_owned();
+                Failure::error(Error::LoadTimedOut { key, after: bound })
+            }
+            Self::Panicked(panic) => Failure::panicked(&**panic),
+        }
+    }
+}
+
+/// Runs a user's load for so long at most, and drops it. Whatever of that panics is the load's.
+async fn bounded<F: Future>(load: F, bound: Duration) -> Result<F::Output, Unfinished> {
+    let mut load = Box::pin(load);
+    let ended = tokio::time::timeout(bound, AssertUnwindSafe(load.as_mut()).catch_unwind()).await;
+    std::panic::catch_unwind(AssertUnwindSafe(|| drop(load))).map_err(Unfinished::Panicked)?;
+    match ended {
+        Ok(loaded) => loaded.map_err(Unfinished::Panicked),
+        Err(_) => Err(Unfinished::TimedOut),
+    }
+}
+
+impl<V> Answer<V> {
+    fn failed(failure: Failure) -> Self {
+        Self {
+            result: Err(failure),
+            store: Store::default(),
+        }
+    }
+}
