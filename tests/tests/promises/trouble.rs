@@ -477,7 +477,7 @@ async fn t3_a_load_that_hangs_is_logged() {
     let (told, _listening) = Told::listen();
     let (world, source) = (World::new().await, Source::default());
     let node = Item::new(1, &source);
-    let mut hanging = Box::pin(world.cacheme.get_with(&node, || std::future::pending::<u64>()));
+    let mut hanging = Box::pin(world.cacheme.get_with(&node, std::future::pending::<u64>));
     assert!(poll_once(&mut hanging).await.is_none());
     assert_eq!(world.cacheme.get_with(&node, || async { 7 }).await, 7);
     let warnings = told.at(Level::WARN);
