@@ -5,6 +5,8 @@
 //! all tasks that are ready to run have run and could join it. Nobody waits for a call that was sent already, and a task
 //! that reads while few others do is not touched: there is nothing to gain, and it would wait for its own group.
 //!
+//! Each shard of a storage has groups of its own, so that one that cannot be reached holds up no key of another.
+//!
 //! A group is sent by a task of its own, so a reader that goes away, or is not polled for a while, holds up nobody; when all
 //! have gone away, so does the call. A group that fails leaves each of its readers to ask by itself: what is wrong with one key
 //! is not told to another.
@@ -44,8 +46,8 @@ pub(crate) struct Combined {
 struct Groups {
     /// Readers of one key without an answer yet.
     readers: AtomicUsize,
-    /// The group that can be joined.
-    open: Mutex<Option<Arc<Group>>>,
+    /// By shard, the group that can be joined.
+    open: Mutex<Vec<(usize, Arc<Group>)>>,
     /// What values weighed lately, in bytes. Until one was seen, so much that nothing is combined.
     weight: AtomicUsize,
 }
@@ -83,7 +85,7 @@ impl Combined {
             storage: Arc::new(storage),
             groups: Arc::new(Groups {
                 readers: AtomicUsize::new(0),
-                open: Mutex::new(None),
+                open: Mutex::default(),
                 weight: AtomicUsize::new(ROOM),
             }),
         }
@@ -101,24 +103,26 @@ impl Combined {
         if others < FEW || most < 2 {
             return None;
         }
+        let shard = self.storage.shard_of(key);
         let mut open = self.groups.open.lock();
-        let place = match &*open {
-            Some(group) => group.add(key),
+        let at = open.iter().position(|(opened, _)| *opened == shard);
+        let at = match at {
+            Some(at) => at,
             None => {
                 let runtime = tokio::runtime::Handle::try_current().ok()?;
                 let group = Arc::new(Group::default());
-                let place = group.add(key);
                 let sender = Sender {
                     group: Arc::clone(&group),
                     groups: Arc::clone(&self.groups),
                 };
                 runtime.spawn(sender.send(Arc::clone(&self.storage)));
-                *open = Some(group);
-                place
+                open.push((shard, group));
+                open.len() - 1
             }
         };
+        let place = open[at].1.add(key);
         if place.at + 1 >= most {
-            *open = None;
+            open.swap_remove(at);
         }
         Some(place)
     }
@@ -234,9 +238,7 @@ impl Sender {
     /// Lets nobody join any more.
     fn close(&self) {
         let mut open = self.groups.open.lock();
-        if open.as_ref().is_some_and(|open| Arc::ptr_eq(open, &self.group)) {
-            *open = None;
-        }
+        open.retain(|(_, group)| !Arc::ptr_eq(group, &self.group));
     }
 
     fn tell(&self, found: Vec<Option<Bytes>>) {
@@ -275,6 +277,10 @@ impl RemoteStorage for Combined {
 
     fn now_ms(&self) -> u64 {
         self.storage.now_ms()
+    }
+
+    fn shard_of(&self, key: &[u8]) -> usize {
+        self.storage.shard_of(key)
     }
 
     async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {

@@ -10,8 +10,10 @@ mod lease;
 mod leases;
 mod link;
 mod live;
+mod nodes;
 mod sentinel;
 mod servers;
+mod slot_map;
 mod slots;
 mod wakes;
 
@@ -212,6 +214,10 @@ impl RemoteStorage for Redis {
 
     fn now_ms(&self) -> u64 {
         self.facts.clock.now_ms()
+    }
+
+    fn shard_of(&self, key: &[u8]) -> usize {
+        self.servers.shard_of(key)
     }
 
     async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {

@@ -105,6 +105,15 @@ pub trait RemoteStorage: Send + Sync + 'static {
     /// (see [`ServerClock`](crate::ServerClock)).
     fn now_ms(&self) -> u64;
 
+    /// The number of the shard that keeps `key`, as far as it is known now, without asking anybody.
+    ///
+    /// Keys of one shard can be reached or not together; those of others may be well meanwhile. So callers send the keys of each
+    /// shard as a call of its own, side by side. A storage that is one server has one shard, whatever its number.
+    fn shard_of(&self, key: &[u8]) -> usize {
+        let _ = key;
+        0
+    }
+
     /// The values under `keys`.
     async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>>;
 

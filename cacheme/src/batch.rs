@@ -65,12 +65,15 @@ pub(crate) struct Batch<N: Node> {
 }
 
 /// What a look without flights gave for the keys of a batch, in a first tier that is remote and has leases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum FirstLook {
     /// There was none.
     None,
-    /// They are absent, or do not decode.
-    Absent,
+    /// They are absent, or do not decode; but for these keys, whose shard is in trouble.
+    Absent {
+        /// Sorted.
+        in_vain: Vec<FullKey>,
+    },
     /// The storage is in trouble.
     InVain,
 }
@@ -171,7 +174,17 @@ impl<N: Node> Batch<N> {
     pub(crate) fn begin_after(&mut self, looked: FirstLook) {
         match looked {
             FirstLook::None => {}
-            FirstLook::Absent => self.looked = true,
+            FirstLook::Absent { in_vain } => {
+                self.looked = true;
+                if !in_vain.is_empty() {
+                    let is_in_vain =
+                        |item: &Item<N>| in_vain.binary_search_by(|key| (**key).cmp(item.key())).is_ok();
+                    self.items
+                        .iter_mut()
+                        .filter(|item| is_in_vain(item))
+                        .for_each(|item| item.at = 1);
+                }
+            }
             FirstLook::InVain => self.items.iter_mut().for_each(|item| item.at = 1),
         }
     }

@@ -241,7 +241,7 @@ impl Cacheme {
             }
             if !leads.is_empty() {
                 let mut batch = Batch::new(Arc::clone(&kind), leads, now);
-                batch.begin_after(looked);
+                batch.begin_after(std::mem::replace(&mut looked, FirstLook::None));
                 batch.pass().await;
                 for (item, number) in led.into_iter().enumerate() {
                     match batch.take(item) {
@@ -347,16 +347,22 @@ impl<N: Node> Kind<N> {
             return (FirstLook::None, joined);
         }
         let keys: Vec<&[u8]> = waiting.iter().map(|number| missed.key(*number)).collect();
-        let Ok(found) = tier.bounded(remote, remote.storage.get(&keys)).await else {
-            count(&tier.counters.misses, keys.len());
+        let found = tier.read_all(Instant::now(), remote, &keys).await;
+        let troubled = found.iter().filter(|found| found.is_none()).count();
+        count(&tier.counters.misses, troubled);
+        if troubled == keys.len() {
             return (FirstLook::InVain, joined);
-        };
+        }
         let now_ms = remote.storage.now_ms();
         let mut found = found.into_iter();
-        let before = waiting.len();
+        let (before, mut in_vain) = (waiting.len(), Vec::with_capacity(troubled));
         waiting.retain(|&number| {
+            let Some(found) = found.next().flatten() else {
+                in_vain.push(FullKey::from(missed.key(number)));
+                return true;
+            };
             // What does not decode is found again with its lease, and counted then.
-            let found = found.next().flatten().map(|bytes| self.decode_at(&bytes, now_ms));
+            let found = found.map(|bytes| self.decode_at(&bytes, now_ms));
             let Some(Ok(Some((value, _)))) = found else {
                 return true;
             };
@@ -364,7 +370,8 @@ impl<N: Node> Kind<N> {
             false
         });
         tier.counters.hits.add(before - waiting.len());
-        (FirstLook::Absent, joined)
+        in_vain.sort_unstable();
+        (FirstLook::Absent { in_vain }, joined)
     }
 }
 

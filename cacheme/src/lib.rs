@@ -86,6 +86,7 @@ mod owed;
 mod policy;
 mod private;
 mod releases;
+mod shards;
 mod stats;
 mod telling;
 mod unreached;

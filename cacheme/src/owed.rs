@@ -4,7 +4,7 @@
 //! there, and its fill replaces the old value. So C1 holds with a storage in trouble too. Other processes may still read
 //! the old value; that is why the caller was told.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -137,28 +137,33 @@ impl<N: Node> Turn<N> {
                 return;
             }
             // What goes wrong is counted and told by `bounded`.
-            if self.remove(tier, remote, &some).await.is_ok() {
-                some.iter()
-                    .for_each(|(key, number)| tier.owed.settle(key, Some(*number)));
-                pause = Duration::ZERO;
-            } else {
-                pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-            }
+            let removed = self.remove(tier, remote, &some).await;
+            removed
+                .iter()
+                .for_each(|(key, number)| tier.owed.settle(key, Some(*number)));
+            pause = match removed.len() == some.len() {
+                true => Duration::ZERO,
+                false => (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
+            };
         }
     }
-}
 
-impl<N: Node> Turn<N> {
-    async fn remove(
+    /// Removes what it can, and tells of it; gives what is done.
+    async fn remove<'o>(
         &self,
         tier: &Tier,
         remote: &RemoteTier,
-        some: &[(FullKey, u64)],
-    ) -> cacheme_storage::Result<()> {
-        let keys: Vec<FullKey> = some.iter().map(|(key, _)| Arc::clone(key)).collect();
-        let bytes: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
-        tier.bounded(remote, remote.storage.remove(&bytes)).await?;
-        self.kind.tell_paid(&keys).await
+        owed: &'o [(FullKey, u64)],
+    ) -> Vec<&'o (FullKey, u64)> {
+        let keys: Vec<FullKey> = owed.iter().map(|(key, _)| Arc::clone(key)).collect();
+        let failed = tier.remove_all(remote, &keys).await;
+        let failed: HashSet<&FullKey> = failed.into_iter().flat_map(|(keys, _)| keys).collect();
+        let removed: Vec<_> = owed.iter().filter(|(key, _)| !failed.contains(key)).collect();
+        let keys: Vec<FullKey> = removed.iter().map(|(key, _)| Arc::clone(key)).collect();
+        match removed.is_empty() || self.kind.tell_paid(&keys).await.is_ok() {
+            true => removed,
+            false => Vec::new(),
+        }
     }
 }
 

@@ -311,16 +311,18 @@ pub(crate) async fn remove_from<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: &
         return Ok(());
     };
     let debts: Vec<_> = keys.iter().map(|key| tier.owed.number(key)).collect();
-    match remove(tier, remote, keys).await {
-        Ok(()) => {
-            let removed = keys.iter().zip(debts);
-            removed.for_each(|(key, debt)| tier.owed.settle(key, debt));
-            Ok(())
-        }
-        Err(error) => {
-            owe(kind, at, keys, AFTER_FAILURE);
-            Err(not_invalidated(tier, keys.len(), error))
-        }
+    let failed = tier.remove_all(remote, keys).await;
+    for (keys, _) in &failed {
+        let keys: Vec<FullKey> = keys.iter().map(|key| Arc::clone(key)).collect();
+        owe(kind, at, &keys, AFTER_FAILURE);
+    }
+    // A debt that was made just now has another number.
+    let removed = keys.iter().zip(debts);
+    removed.for_each(|(key, debt)| tier.owed.settle(key, debt));
+    let count = failed.iter().map(|(keys, _)| keys.len()).sum();
+    match failed.into_iter().next() {
+        None => Ok(()),
+        Some((_, error)) => Err(not_invalidated(tier, count, error)),
     }
 }
 

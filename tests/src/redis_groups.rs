@@ -22,13 +22,27 @@ impl RedisCluster {
     ///
     /// When they cannot be started, or do not agree.
     pub fn start() -> Self {
+        Self::start_with_timeout(800)
+    }
+
+    /// Starts six servers that never take a silent one for dead, so that nobody takes its place.
+    ///
+    /// # Panics
+    ///
+    /// When they cannot be started, or do not agree.
+    pub fn start_patient() -> Self {
+        Self::start_with_timeout(600_000)
+    }
+
+    fn start_with_timeout(ms: u32) -> Self {
+        let ms = ms.to_string();
         let server = |_| {
             let bus = free_port().to_string();
             redis(&[
                 "--cluster-enabled",
                 "yes",
                 "--cluster-node-timeout",
-                "800",
+                &ms,
                 "--repl-diskless-sync-delay",
                 "0",
                 "--cluster-port",

@@ -42,6 +42,8 @@ mod postgres_tls;
 mod redis;
 #[path = "storages/redis_cluster.rs"]
 mod redis_cluster;
+#[path = "storages/redis_cluster_trouble.rs"]
+mod redis_cluster_trouble;
 #[path = "storages/redis_moved.rs"]
 mod redis_moved;
 #[path = "storages/redis_sentinel.rs"]

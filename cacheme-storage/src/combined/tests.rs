@@ -17,6 +17,8 @@ struct Echo {
     only_one: bool,
     /// What a value weighs at least.
     weight: usize,
+    /// How many shards there are, by the last byte of a key.
+    shards: usize,
 }
 
 impl Echo {
@@ -26,6 +28,7 @@ impl Echo {
             turns: Semaphore::new(1_000_000),
             only_one: false,
             weight: 0,
+            shards: 1,
         }
     }
 
@@ -67,6 +70,10 @@ impl RemoteStorage for Arc<Echo> {
 
     fn now_ms(&self) -> u64 {
         0
+    }
+
+    fn shard_of(&self, key: &[u8]) -> usize {
+        key.last().map_or(0, |&last| usize::from(last) % self.shards)
     }
 
     async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
@@ -142,7 +149,27 @@ async fn many_readers_are_answered_by_few_calls_each_with_its_own() {
     assert!(calls.iter().all(|keys| keys.len() <= MOST_KEYS));
     assert_eq!(calls.iter().map(Vec::len).sum::<usize>(), 1000, "each key once");
     assert_eq!(storage.groups.readers.load(Ordering::Relaxed), 0);
-    assert!(storage.groups.open.lock().is_none());
+    assert!(storage.groups.open.lock().is_empty());
+}
+
+#[tokio::test]
+async fn t1_keys_of_several_shards_never_share_a_call() {
+    let echo = Arc::new(Echo {
+        shards: 3,
+        ..Echo::new()
+    });
+    let storage = combined(&echo);
+    assert_own(read_all(&storage, names(1..2)), 0).await;
+    echo.calls.lock().clear();
+    assert_own(read_all(&storage, names(0..1000)), 0).await;
+    let calls = std::mem::take(&mut *echo.calls.lock());
+    assert!(calls.len() < 40, "{} calls", calls.len());
+    for keys in calls {
+        let mut shards: Vec<_> = keys.iter().map(|key| echo.shard_of(key.as_bytes())).collect();
+        shards.dedup();
+        assert_eq!(shards.len(), 1, "{keys:?}");
+    }
+    assert!(storage.groups.open.lock().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -1,23 +1,24 @@
 //! Telling other processes what has changed: `PUBLISH` and `SUBSCRIBE` on one channel.
 //!
-//! In a cluster, messages are published and listened for on the server that has the slot of the channel's name, so they
-//! depend on that server alone, as values do; should the slot move, the servers pass them on.
+//! In a cluster every server passes messages on to all others. So they are published by any server that answers, and each
+//! process listens on one, and moves on when that falls silent or is cut off from the others.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
-use redis::{Cmd, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{Cmd, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::time::timeout;
 
+use super::link::Request;
 use super::{Redis, first_error, timed_out};
 use crate::{Bytes, Error, Heard, Result};
 
 /// How long the server may take to connect, or to confirm the subscription.
 const LIMIT: Duration = Duration::from_secs(5);
 /// After how long without a message the server is asked whether it is still there, and how long it may take to say so.
-const QUIET: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Where changes are told.
 pub(super) struct Channel(String);
@@ -35,10 +36,24 @@ impl Redis {
         let publish = |message: &Bytes| {
             let mut command = Cmd::with_capacity(3, name.len() + message.len() + 16);
             command.arg("PUBLISH").arg(name).arg(&message[..]);
-            (name, command)
+            command
         };
-        let answers = self.servers.send(messages.iter().map(publish).collect()).await;
-        let answers = answers.map_err(|error| self.translate(error))?;
+        let request = match messages {
+            [] => return Ok(()),
+            [message] => Request::One(publish(message)),
+            _ => {
+                let mut pipeline = Pipeline::with_capacity(messages.len());
+                for message in messages {
+                    pipeline.add_command(publish(message));
+                }
+                Request::Many(pipeline)
+            }
+        };
+        let answer = self.servers.send_to_all(&request).await;
+        let answers = match answer.map_err(|error| self.translate(error))? {
+            Value::Array(answers) => answers,
+            answer => vec![answer],
+        };
         first_error(answers).map_err(|error| self.bus_trouble(channel, error))
     }
 
@@ -62,9 +77,7 @@ impl Redis {
         channel: &Channel,
         hear: &mut (dyn for<'a> FnMut(Heard<'a>) + Send),
     ) -> RedisResult<()> {
-        let link = self.servers.of(channel.0.as_bytes()).await?;
-        // What is known of the server is as new as the connection.
-        timeout(LIMIT, link.look()).await.map_err(timed_out)??;
+        let link = timeout(LIMIT, self.servers.post()).await.map_err(timed_out)??;
         let mut generation = link.generation();
         let (mut sink, mut messages) = timeout(LIMIT, link.pubsub()).await.map_err(timed_out)??.split();
         let subscribing = sink.subscribe(&channel.0);
@@ -81,7 +94,9 @@ impl Redis {
                 Err(_) => {
                     let ping = sink.ping::<Value>();
                     timeout(QUIET, ping).await.map_err(timed_out)??;
-                    link.look_at_times();
+                    if timeout(QUIET, self.servers.is_cut_off(&link)).await == Ok(true) {
+                        return Err(std::io::Error::other("the server is cut off from its cluster").into());
+                    }
                 }
             }
         }

@@ -1,27 +1,27 @@
 //! A cluster: keys spread over servers by their slots.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use redis::{Client, Cmd, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{Cmd, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::Mutex;
 
-use super::connector::{Access, Connector, ask, connect};
+use super::connector::Access;
 use super::error::is_lost;
 use super::facts::Facts;
 use super::link::{Link, OneAtATime, Request};
-use super::slots::{SLOTS, slot_of};
+use super::nodes::{Address, Nodes, first_answer};
+use super::slot_map::{SlotMap, is_in_touch, uncovered, unsettled};
 
 /// How often commands are sent again because the cluster is changing.
 const ATTEMPTS: usize = 6;
 /// How long to wait for a cluster that is electing, or moving a slot.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long one server may take to say where the slots are.
-const MAP_LIMIT: Duration = Duration::from_secs(1);
+/// How long what the servers say about the slots is believed to be the newest that there is.
+const NEWEST: Duration = Duration::from_millis(100);
 
 /// The servers of a cluster, and which slots each has.
 #[derive(Clone)]
@@ -30,21 +30,30 @@ pub(super) struct Cluster {
 }
 
 struct Shared {
-    seeds: Vec<(String, u16)>,
-    access: Access,
-    facts: Arc<Facts>,
-    map: ArcSwapOption<Map>,
+    nodes: Nodes,
+    map: ArcSwapOption<SlotMap>,
     /// Held while the slots are asked for, by those who cannot go on without the answer.
     asking: Mutex<()>,
     refreshing: OneAtATime,
+    /// The server that carried our last message to the others.
+    messenger: ArcSwapOption<Link>,
 }
 
-/// Where the slots are.
-struct Map {
-    masters: BTreeMap<(String, u16), Link>,
-    /// By slot, the position in `links`.
-    owners: Box<[Option<u16>]>,
-    links: Vec<Link>,
+/// A command of a call that has no answer yet.
+struct Open {
+    /// Its place in the call.
+    place: usize,
+    route: Route,
+}
+
+/// Where a command is to go.
+enum Route {
+    /// To the server that has the slot of its key.
+    BySlot,
+    /// To the server that another named, which has the slot.
+    Moved(Address),
+    /// To the server that another named, where the slot is just moving.
+    Ask(Address),
 }
 
 /// The commands of one call that go to one server, with their places in the call.
@@ -57,22 +66,21 @@ struct Part {
 }
 
 impl Cluster {
-    pub(super) fn new(seeds: Vec<(String, u16)>, access: Access, facts: Arc<Facts>) -> Self {
+    pub(super) fn new(seeds: Vec<Address>, access: Access, facts: Arc<Facts>) -> Self {
         Self {
             shared: Arc::new(Shared {
-                seeds,
-                access,
-                facts,
+                nodes: Nodes::new(seeds, access, facts),
                 map: ArcSwapOption::empty(),
                 asking: Mutex::new(()),
                 refreshing: OneAtATime::default(),
+                messenger: ArcSwapOption::empty(),
             }),
         }
     }
 
     pub(super) async fn connect(&self) -> RedisResult<()> {
         let map = self.shared.newer(None).await?;
-        let mut pings: FuturesUnordered<_> = map.links.iter().map(Link::connect).collect();
+        let mut pings: FuturesUnordered<_> = map.masters.iter().map(Link::connect).collect();
         while let Some(answer) = pings.next().await {
             answer?;
         }
@@ -80,25 +88,66 @@ impl Cluster {
     }
 
     pub(super) fn disconnect(&self) {
-        if let Some(map) = self.shared.map.swap(None) {
-            map.links.iter().for_each(Link::disconnect);
-        }
-    }
-
-    /// The server that has `key` by what the cluster says now.
-    pub(super) async fn of(&self, key: &[u8]) -> RedisResult<Link> {
-        let old = self.shared.map.load_full();
-        let map = self.shared.newer(old.as_ref()).await?;
-        map.owner(key).cloned()
+        self.shared.map.store(None);
+        self.shared.nodes.disconnect();
     }
 
     /// The servers that keep values.
     pub(super) async fn masters(&self) -> RedisResult<Vec<Link>> {
-        Ok(self.shared.current().await?.links.clone())
+        Ok(self.shared.current().await?.masters.clone())
+    }
+
+    /// The number of the server that has this key, as far as we know now.
+    pub(super) fn shard_of(&self, key: &[u8]) -> usize {
+        let map = self.shared.map.load();
+        let place = map.as_ref().and_then(|map| map.place_of(key));
+        place.map_or(0, |place| place + 1)
+    }
+
+    /// Sends what every server passes on to all others, by one that answers.
+    pub(super) async fn send_by_anybody(&self, request: &Request) -> RedisResult<Value> {
+        let mut links = self.shared.everybody().await?;
+        if let Some(messenger) = self.shared.messenger.load_full() {
+            links.retain(|link| !link.is(&messenger));
+            links.insert(0, Link::clone(&messenger));
+        }
+        first_answer(links, async |link| {
+            let answer = link.send(request).await?;
+            self.shared.messenger.store(Some(Arc::new(link)));
+            Ok(answer)
+        })
+        .await
+    }
+
+    /// A server to listen on: one that answers, and is in touch with the others if any is.
+    pub(super) async fn post(&self) -> RedisResult<Link> {
+        let cut_off = parking_lot::Mutex::new(None);
+        let post = first_answer(self.shared.everybody().await?, async |link| {
+            if is_in_touch(&link).await? {
+                return Ok(link);
+            }
+            *cut_off.lock() = Some(link);
+            Err(unsettled())
+        });
+        post.await.or_else(|error| cut_off.into_inner().ok_or(error))
+    }
+
+    /// Whether this server does not hear the others, while another does.
+    pub(super) async fn is_cut_off(&self, post: &Link) -> bool {
+        if is_in_touch(post).await.unwrap_or(true) {
+            return false;
+        }
+        match self.post().await {
+            Ok(other) => !other.is(post) && is_in_touch(&other).await.unwrap_or(false),
+            Err(_) => false,
+        }
     }
 
     /// Sends each command to the server of its key, one round trip for each server and all of them at once; answers in
     /// the order of the commands. Commands that meet a cluster in change are sent again.
+    ///
+    /// Where a server cannot be reached, the call fails, once those of the others have their answers. It is tried again only if the
+    /// others say by then that another server has its keys.
     pub(super) async fn send(&self, commands: &[(&[u8], Cmd)]) -> RedisResult<Vec<Value>> {
         // Dropped when the caller gives up: then a server may be gone, and another in its place.
         let given_up = GivenUp(&self.shared);
@@ -109,24 +158,22 @@ impl Cluster {
 
     async fn send_all(&self, commands: &[(&[u8], Cmd)]) -> RedisResult<Vec<Value>> {
         let mut answers: Vec<Value> = vec![Value::Nil; commands.len()];
-        let mut open: Vec<usize> = (0..commands.len()).collect();
-        let mut redirected: Vec<(usize, (String, u16))> = Vec::new();
+        let by_slot = |place| Open {
+            place,
+            route: Route::BySlot,
+        };
+        let mut open: Vec<Open> = (0..commands.len()).map(by_slot).collect();
         let mut map = self.shared.current().await?;
         for attempt in 1.. {
-            let mut parts = self.split(&map, commands, &open)?;
-            parts.extend(self.redirected(&map, commands, &redirected)?);
-            open.clear();
-            redirected.clear();
-            let (mut stale, mut pause, mut trouble) = (false, false, None);
-
+            let parts = self.parts(&map, commands, std::mem::take(&mut open))?;
+            let (mut stale, mut pause) = (false, attempt > 2);
+            let mut lost = Vec::new();
             let mut under_way: FuturesUnordered<_> = parts.into_iter().map(Part::send).collect();
-            while let Some((places, outcome)) = under_way.next().await {
+            while let Some((link, places, outcome)) = under_way.next().await {
                 let part = match outcome {
                     Ok(part) => part,
                     Err(error) if is_lost(&error) => {
-                        stale = true;
-                        trouble = Some(error);
-                        open.extend(places);
+                        lost.push((link, places, error));
                         continue;
                     }
                     Err(error) => return Err(error),
@@ -134,93 +181,110 @@ impl Cluster {
                 for (place, answer) in places.into_iter().zip(part) {
                     match next_step(&answer) {
                         Step::Done => answers[place] = answer,
-                        Step::Elsewhere => {
-                            stale = true;
-                            open.push(place);
+                        Step::Send(route) => {
+                            if matches!(route, Route::Moved(_)) {
+                                self.shared.refresh();
+                            }
+                            open.push(Open { place, route });
                         }
-                        Step::Ask(host, port) => redirected.push((place, (host, port))),
                         Step::Wait => {
                             (stale, pause) = (true, true);
-                            open.push(place);
+                            open.push(by_slot(place));
                         }
                     }
                 }
             }
             drop(under_way);
-            if open.is_empty() && redirected.is_empty() {
+            if open.is_empty() && lost.is_empty() {
                 break;
             }
             if attempt == ATTEMPTS {
-                return Err(trouble.unwrap_or_else(changing));
+                return Err(lost.pop().map_or_else(unsettled, |(.., error)| error));
             }
-            if pause || trouble.is_some() {
+            if pause {
                 tokio::time::sleep(PAUSE).await;
             }
-            if stale {
+            if stale || !lost.is_empty() {
                 map = self.shared.newer(Some(&map)).await?;
+            }
+            for (link, places, error) in lost {
+                for place in places {
+                    if map.owner(commands[place].0)?.is(&link) {
+                        return Err(error);
+                    }
+                    open.push(by_slot(place));
+                }
             }
         }
         Ok(answers)
     }
 
-    /// The commands at `places`, by the server that has their slots.
-    fn split(&self, map: &Map, commands: &[(&[u8], Cmd)], places: &[usize]) -> RedisResult<Vec<Part>> {
-        if let [place] = places {
-            let (key, command) = &commands[*place];
+    /// The open commands, by the server that each is for.
+    fn parts(&self, map: &SlotMap, commands: &[(&[u8], Cmd)], open: Vec<Open>) -> RedisResult<Vec<Part>> {
+        // The call that there is most of goes without lists.
+        if let [
+            Open {
+                place,
+                route: Route::BySlot,
+            },
+        ] = open[..]
+        {
+            let (key, command) = &commands[place];
             return Ok(vec![Part {
                 link: map.owner(key)?.clone(),
-                places: vec![*place],
+                places: vec![place],
                 request: Request::One(command.clone()),
                 asking: false,
             }]);
         }
-        let mut parts: Vec<Option<Part>> = map.links.iter().map(|_| None).collect();
-        for &place in places {
+        let mut by_owner: Vec<Option<Part>> = map.masters.iter().map(|_| None).collect();
+        let mut named = Vec::new();
+        for Open { place, route } in open {
             let (key, command) = &commands[place];
-            let owner = map.owners[usize::from(slot_of(key))].ok_or_else(uncovered)?;
-            let part = parts[usize::from(owner)].get_or_insert_with(|| Part {
-                link: map.links[usize::from(owner)].clone(),
-                places: Vec::new(),
-                request: Request::Many(Pipeline::new()),
-                asking: false,
-            });
-            part.places.push(place);
-            if let Request::Many(pipeline) = &mut part.request {
-                pipeline.add_command(command.clone());
+            match route {
+                Route::BySlot => {
+                    let owner = map.place_of(key).ok_or_else(uncovered)?;
+                    let link = &map.masters[owner];
+                    let part = by_owner[owner].get_or_insert_with(|| Part::of(link.clone(), false));
+                    part.add(place, command);
+                }
+                Route::Moved(address) => {
+                    let mut part = Part::of(self.shared.nodes.link(&address)?, false);
+                    part.add(place, command);
+                    named.push(part);
+                }
+                Route::Ask(address) => {
+                    let mut part = Part::of(self.shared.nodes.link(&address)?, true);
+                    part.add(place, command);
+                    named.push(part);
+                }
             }
         }
-        Ok(parts.into_iter().flatten().collect())
-    }
-
-    /// The commands whose slots are just moving, to where they are moving.
-    fn redirected(
-        &self,
-        map: &Map,
-        commands: &[(&[u8], Cmd)],
-        redirected: &[(usize, (String, u16))],
-    ) -> RedisResult<Vec<Part>> {
-        redirected
-            .iter()
-            .map(|(place, address)| {
-                let link = match map.masters.get(address) {
-                    Some(link) => link.clone(),
-                    None => self.shared.link(address)?,
-                };
-                let mut pipeline = Pipeline::with_capacity(2);
-                pipeline.cmd("ASKING").add_command(commands[*place].1.clone());
-                Ok(Part {
-                    link,
-                    places: vec![*place],
-                    request: Request::Many(pipeline),
-                    asking: true,
-                })
-            })
-            .collect()
+        Ok(by_owner.into_iter().flatten().chain(named).collect())
     }
 }
 
 impl Part {
-    async fn send(self) -> (Vec<usize>, RedisResult<Vec<Value>>) {
+    fn of(link: Link, asking: bool) -> Self {
+        Self {
+            link,
+            places: Vec::new(),
+            request: Request::Many(Pipeline::new()),
+            asking,
+        }
+    }
+
+    fn add(&mut self, place: usize, command: &Cmd) {
+        self.places.push(place);
+        if let Request::Many(pipeline) = &mut self.request {
+            if self.asking {
+                pipeline.cmd("ASKING");
+            }
+            pipeline.add_command(command.clone());
+        }
+    }
+
+    async fn send(self) -> (Link, Vec<usize>, RedisResult<Vec<Value>>) {
         let answers = self
             .link
             .send(&self.request)
@@ -231,17 +295,14 @@ impl Part {
                 (Request::Many(_), Value::Array(answers)) => answers,
                 (Request::Many(_), answer) => vec![answer; self.places.len()],
             });
-        (self.places, answers)
+        (self.link, self.places, answers)
     }
 }
 
 /// What to do about an answer.
 enum Step {
     Done,
-    /// The slot has moved to another server.
-    Elsewhere,
-    /// The slot is moving, this key went before.
-    Ask(String, u16),
+    Send(Route),
     /// The cluster cannot say for a moment.
     Wait,
 }
@@ -250,19 +311,21 @@ fn next_step(answer: &Value) -> Step {
     let Value::ServerError(error) = answer else {
         return Step::Done;
     };
+    let named = || {
+        let error = RedisError::from(error.clone());
+        let (address, _) = error.redirect_node()?;
+        let (host, port) = address.rsplit_once(':')?;
+        // A server that does not know its own host names none.
+        (!host.is_empty()).then_some((host.to_owned(), port.parse().ok()?))
+    };
     match error.kind() {
-        Some(ServerErrorKind::Moved | ServerErrorKind::ReadOnly) => Step::Elsewhere,
-        Some(ServerErrorKind::Ask) => match RedisError::from(error.clone()).redirect_node() {
-            Some((address, _)) => match address.rsplit_once(':') {
-                Some((host, port)) => port
-                    .parse()
-                    .map_or(Step::Wait, |port| Step::Ask(host.to_owned(), port)),
-                None => Step::Wait,
-            },
-            None => Step::Wait,
-        },
+        Some(ServerErrorKind::Moved) => {
+            named().map_or(Step::Wait, |address| Step::Send(Route::Moved(address)))
+        }
+        Some(ServerErrorKind::Ask) => named().map_or(Step::Wait, |address| Step::Send(Route::Ask(address))),
         Some(
-            ServerErrorKind::ClusterDown
+            ServerErrorKind::ReadOnly
+            | ServerErrorKind::ClusterDown
             | ServerErrorKind::TryAgain
             | ServerErrorKind::MasterDown
             | ServerErrorKind::BusyLoading,
@@ -271,169 +334,47 @@ fn next_step(answer: &Value) -> Step {
     }
 }
 
-impl Map {
-    fn owner(&self, key: &[u8]) -> RedisResult<&Link> {
-        let owner = self.owners[usize::from(slot_of(key))].ok_or_else(uncovered)?;
-        Ok(&self.links[usize::from(owner)])
-    }
-}
-
-fn uncovered() -> RedisError {
-    (
-        redis::ErrorKind::ClusterConnectionNotFound,
-        "no server has the slot of a key",
-    )
-        .into()
-}
-
-fn changing() -> RedisError {
-    (
-        redis::ErrorKind::ClusterConnectionNotFound,
-        "the cluster is changing and does not settle",
-    )
-        .into()
-}
-
 impl Shared {
-    fn link(&self, (host, port): &(String, u16)) -> RedisResult<Link> {
-        let client = self.access.server(host, *port)?;
-        Ok(Link::new(Connector::Node(client), Arc::clone(&self.facts)))
-    }
-
-    async fn current(&self) -> RedisResult<Arc<Map>> {
+    async fn current(&self) -> RedisResult<Arc<SlotMap>> {
         match self.map.load_full() {
             Some(map) => Ok(map),
             None => self.newer(None).await,
         }
     }
 
-    /// A map that is newer than the one that misled us.
-    async fn newer(&self, than: Option<&Arc<Map>>) -> RedisResult<Arc<Map>> {
+    /// All servers, masters first, and those first that answered lately.
+    async fn everybody(&self) -> RedisResult<Vec<Link>> {
+        let map = self.current().await?;
+        let (mut links, mut replicas) = (map.masters.clone(), map.replicas.clone());
+        self.nodes.spread(&mut links);
+        self.nodes.spread(&mut replicas);
+        links.append(&mut replicas);
+        Ok(links)
+    }
+
+    /// A map that is newer than the one that misled us, or as new as can be had.
+    async fn newer(&self, than: Option<&Arc<SlotMap>>) -> RedisResult<Arc<SlotMap>> {
         let _asking = self.asking.lock().await;
         // Someone else may have asked while we waited.
         if let Some(map) = self.map.load_full()
-            && than.is_none_or(|old| !Arc::ptr_eq(old, &map))
+            && (than.is_none_or(|old| !Arc::ptr_eq(old, &map)) || map.asked.elapsed() < NEWEST)
         {
             return Ok(map);
         }
-        let old = self.map.load_full();
-        let map = Arc::new(self.ask_everybody(old.as_deref()).await?);
+        let map = Arc::new(SlotMap::ask(&self.nodes).await?);
         self.map.store(Some(Arc::clone(&map)));
         Ok(map)
     }
 
-    /// Asks all servers that we know of at once, and takes the first answer that knows all about the slots.
-    async fn ask_everybody(&self, old: Option<&Map>) -> RedisResult<Map> {
-        let mut known: Vec<&(String, u16)> = old.map(|map| map.masters.keys().collect()).unwrap_or_default();
-        known.extend(&self.seeds);
-        known.sort_unstable();
-        known.dedup();
-        let mut answers: FuturesUnordered<_> = known
-            .into_iter()
-            .map(|(host, port)| async move {
-                let client = self.access.server(host, *port)?;
-                tokio::time::timeout(MAP_LIMIT, slots(&client, host))
-                    .await
-                    .unwrap_or_else(
-                        |_| Err((redis::ErrorKind::ClusterConnectionNotFound, "no answer").into()),
-                    )
-            })
-            .collect();
-        let mut trouble = changing();
-        while let Some(answer) = answers.next().await {
-            match answer {
-                Ok(ranges) if !ranges.is_empty() => return self.map(ranges, old),
-                Ok(_) => trouble = uncovered(),
-                Err(error) => trouble = error,
-            }
-        }
-        Err(trouble)
-    }
-
-    fn map(&self, ranges: Vec<Range>, old: Option<&Map>) -> RedisResult<Map> {
-        let mut masters: BTreeMap<(String, u16), Link> = BTreeMap::new();
-        for range in &ranges {
-            if !masters.contains_key(&range.master) {
-                let kept = old.and_then(|old| old.masters.get(&range.master).cloned());
-                let link = kept.map_or_else(|| self.link(&range.master), Ok)?;
-                masters.insert(range.master.clone(), link);
-            }
-        }
-        let mut owners = vec![None; SLOTS].into_boxed_slice();
-        for range in &ranges {
-            let owner = masters.keys().position(|master| *master == range.master);
-            let owner = owner.and_then(|owner| u16::try_from(owner).ok());
-            if let Some(slots) = owners.get_mut(usize::from(range.first)..=usize::from(range.last)) {
-                slots.fill(owner);
-            }
-        }
-        let links = masters.values().cloned().collect();
-        Ok(Map {
-            masters,
-            owners,
-            links,
-        })
-    }
-}
-
-/// Slots that follow each other and have one master.
-struct Range {
-    first: u16,
-    last: u16,
-    master: (String, u16),
-}
-
-/// What this server says about the slots.
-async fn slots(client: &Client, host: &str) -> RedisResult<Vec<Range>> {
-    let mut connection = connect(client, MAP_LIMIT).await?;
-    let mut question = redis::cmd("CLUSTER");
-    question.arg("SLOTS");
-    let answer = ask(&mut connection, &question).await?;
-    let rows: Vec<Vec<Value>> = redis::from_redis_value(answer)?;
-    rows.iter()
-        .map(|row| {
-            let [first, last, master, ..] = row.as_slice() else {
-                return Err((
-                    redis::ErrorKind::UnexpectedReturnType,
-                    "CLUSTER SLOTS answers a short row",
-                )
-                    .into());
-            };
-            let master: Vec<Value> = redis::from_redis_value_ref(master)?;
-            let [name, port, ..] = master.as_slice() else {
-                return Err((
-                    redis::ErrorKind::UnexpectedReturnType,
-                    "CLUSTER SLOTS names no master",
-                )
-                    .into());
-            };
-            // A server that does not know its own address leaves it to us, who reached it.
-            let name: Option<String> = redis::from_redis_value_ref(name)?;
-            let name = name.filter(|name| !name.is_empty() && name != "?");
-            Ok(Range {
-                first: redis::from_redis_value_ref(first)?,
-                last: redis::from_redis_value_ref(last)?,
-                master: (
-                    name.unwrap_or_else(|| host.to_owned()),
-                    redis::from_redis_value_ref(port)?,
-                ),
-            })
-        })
-        .collect()
-}
-
-/// Stands for a call without an answer; dropped when its caller gave up.
-struct GivenUp<'a>(&'a Arc<Shared>);
-
-impl Drop for GivenUp<'_> {
-    fn drop(&mut self) {
+    /// Asks for the slots without anybody waiting for it.
+    fn refresh(self: &Arc<Self>) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        let Some(turn) = self.0.refreshing.begin() else {
+        let Some(turn) = self.refreshing.begin() else {
             return;
         };
-        let shared = Arc::clone(self.0);
+        let shared = Arc::clone(self);
         runtime.spawn(async move {
             let _turn = turn;
             let old = shared.map.load_full();
@@ -441,5 +382,14 @@ impl Drop for GivenUp<'_> {
                 tracing::debug!(%error, "no news of the slots");
             }
         });
+    }
+}
+
+/// Stands for a call without an answer; dropped when its caller gave up.
+struct GivenUp<'a>(&'a Arc<Shared>);
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        self.0.refresh();
     }
 }

@@ -59,6 +59,17 @@ impl Connector {
         }
     }
 
+    /// The name of the host, where there is a fixed one.
+    pub(super) fn host(&self) -> Option<&str> {
+        match self {
+            Self::Client(client) | Self::Node(client) => match client.get_connection_info().addr() {
+                ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => Some(host),
+                _ => None,
+            },
+            Self::Sentinels(_) | Self::Given(_) | Self::Managed(_) => None,
+        }
+    }
+
     /// Whether there is one connection only, which is the application's.
     pub(super) fn is_fixed(&self) -> bool {
         matches!(self, Self::Given(_) | Self::Managed(_))

@@ -225,6 +225,21 @@ impl Link {
         self.shared.live.store(None);
     }
 
+    /// Whether there is a connection, which was not found to be of no use.
+    pub(super) fn is_live(&self) -> bool {
+        self.shared.live.load().is_some()
+    }
+
+    /// Whether both are the same link.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// The name of the server's host, where it has one.
+    pub(super) fn host(&self) -> Option<&str> {
+        self.shared.connector.host()
+    }
+
     async fn live(&self) -> Connected {
         match self.shared.live.load_full() {
             Some(live) => Ok(live),

@@ -45,11 +45,42 @@ impl Servers {
         }
     }
 
-    /// The server that has `key` now, as the cluster says when asked.
-    pub(super) async fn of(&self, key: &[u8]) -> RedisResult<Link> {
+    /// The number of the server that has this key, as far as we know.
+    pub(super) fn shard_of(&self, key: &[u8]) -> usize {
         match self {
-            Self::One(link) => Ok(link.clone()),
-            Self::Cluster(cluster) => cluster.of(key).await,
+            Self::One(_) => 0,
+            Self::Cluster(cluster) => cluster.shard_of(key),
+        }
+    }
+
+    /// Sends what is for everybody who listens, wherever.
+    pub(super) async fn send_to_all(&self, request: &Request) -> RedisResult<Value> {
+        match self {
+            Self::One(link) => link.send(request).await,
+            Self::Cluster(cluster) => cluster.send_by_anybody(request).await,
+        }
+    }
+
+    /// The server to listen on. What is known of it is as new as the answer.
+    pub(super) async fn post(&self) -> RedisResult<Link> {
+        match self {
+            Self::One(link) => {
+                link.look().await?;
+                Ok(link.clone())
+            }
+            Self::Cluster(cluster) => cluster.post().await,
+        }
+    }
+
+    /// Whether those who listen on this server miss what others say, and would hear it on another.
+    pub(super) async fn is_cut_off(&self, post: &Link) -> bool {
+        match self {
+            // It finds out by itself.
+            Self::One(link) => {
+                link.look_at_times();
+                false
+            }
+            Self::Cluster(cluster) => cluster.is_cut_off(post).await,
         }
     }
 

@@ -18,6 +18,7 @@ use crate::memoize::Failure;
 use crate::node::Node;
 use crate::not_stored::NotStored;
 use crate::policy::{expires_ms, shortened};
+use crate::shards::Shards;
 use crate::stats::count;
 use crate::write::remove_from;
 
@@ -256,17 +257,27 @@ impl<N: Node> Batch<N> {
         // storage in trouble these are what keeps the load off the source.
         if entries.is_empty() {
         } else if remote.lease.is_some() {
-            let filled = remote.storage.fill(&entries, self.token);
-            let filled = match tier.bounded_from(now, remote, filled).await {
-                Ok(filled) => filled,
-                Err(error) => {
-                    let keys = entries.iter().map(|entry| entry.key);
-                    let reason = NotStored::of_storage(&error);
-                    keys.for_each(|key| self.kind.not_stored(tier, key, reason));
-                    Vec::new()
+            let (entries, token) = (&entries, self.token);
+            let shards = Shards::of(&*remote.storage, entries.iter().map(|entry| entry.key));
+            let filled = shards.each(|places| async move {
+                let theirs: Vec<RemoteEntry<'_>> =
+                    places.iter().map(|place| entries[*place].clone()).collect();
+                tier.bounded_from(now, remote, remote.storage.fill(&theirs, token))
+                    .await
+            });
+            let mut stored = Vec::with_capacity(chosen.len());
+            for (places, filled) in filled.await {
+                match filled {
+                    Ok(filled) => stored.extend(places.iter().copied().zip(filled)),
+                    Err(error) => {
+                        let keys = places.iter().map(|place| entries[*place].key);
+                        let reason = NotStored::of_storage(&error);
+                        keys.for_each(|key| self.kind.not_stored(tier, key, reason));
+                    }
                 }
-            };
-            for ((number, debt), filled) in chosen.into_iter().zip(filled) {
+            }
+            for (place, filled) in stored {
+                let (number, debt) = chosen[place];
                 let item = &mut self.items[landings[number].item];
                 item.leases[at] = Held::No;
                 replaced[number] = true;
@@ -282,21 +293,29 @@ impl<N: Node> Batch<N> {
                 }
             }
         } else {
-            let set = pin!(tier.bounded(remote, remote.storage.set(&entries)));
-            let fences = chosen
-                .iter()
-                .map(|(number, _)| self.fence(landings[*number].item));
-            match while_waited_for(set, fences.collect(), remote.timeout).await {
-                Ok(()) => {
-                    count(&tier.counters.fills, chosen.len());
-                    for (number, debt) in chosen {
-                        replaced[number] = true;
-                        tier.owed.settle(self.key(landings[number].item), debt);
-                    }
-                }
-                Err(reason) => {
-                    let keys = entries.iter().map(|entry| entry.key);
+            let (entries, chosen, fences) = (&entries, &chosen, &*landings);
+            let shards = Shards::of(&*remote.storage, entries.iter().map(|entry| entry.key));
+            let this = &*self;
+            let set = shards.each(|places| async move {
+                let theirs: Vec<RemoteEntry<'_>> =
+                    places.iter().map(|place| entries[*place].clone()).collect();
+                let fences = places
+                    .iter()
+                    .map(|place| this.fence(fences[chosen[*place].0].item));
+                let set = pin!(tier.bounded(remote, remote.storage.set(&theirs)));
+                while_waited_for(set, fences.collect(), remote.timeout).await
+            });
+            for (places, set) in set.await {
+                if let Err(reason) = set {
+                    let keys = places.iter().map(|place| entries[*place].key);
                     keys.for_each(|key| self.kind.not_stored(tier, key, reason));
+                    continue;
+                }
+                for &place in places {
+                    let (number, debt) = chosen[place];
+                    count(&tier.counters.fills, 1);
+                    replaced[number] = true;
+                    tier.owed.settle(self.key(landings[number].item), debt);
                 }
             }
         }

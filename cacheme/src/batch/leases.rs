@@ -17,6 +17,7 @@ use crate::flight::FullKey;
 use crate::kind::{RemoteTier, Tier, TierStorage};
 use crate::node::Node;
 use crate::releases::{CLOCK_ERROR, give_back, resume};
+use crate::shards::Shards;
 
 /// What a flight has of the lease of one tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +41,8 @@ impl Drop for Early {
 }
 
 impl<N: Node> Batch<N> {
-    /// Asks for leases, at the moment and for the time given, and takes note of those that we get. No answers when the
-    /// storage is in trouble: without a lease nothing is stored in this tier.
+    /// Asks for leases, at the moment and for the time given, and takes note of those that we get. Gives an answer for each
+    /// item, or none where its shard is in trouble: without a lease nothing is stored in this tier.
     pub(super) async fn ask(
         &mut self,
         items: &[usize],
@@ -50,9 +51,9 @@ impl<N: Node> Batch<N> {
         remote: &RemoteTier,
         (now, lease): (Instant, Duration),
         steal: bool,
-    ) -> Option<Vec<Acquired>> {
+    ) -> SmallVec<[Option<Acquired>; 1]> {
         if items.is_empty() {
-            return None;
+            return SmallVec::new();
         }
         resume(&self.kind, at);
         // Noted before, since we may be dropped before the answer is there.
@@ -66,22 +67,28 @@ impl<N: Node> Batch<N> {
         if steal {
             request = request.stealing();
         }
-        let asked = {
-            let keys: SmallVec<[&[u8]; 2]> = items.iter().map(|item| self.key(*item)).collect();
-            let asked = remote.storage.acquire(&keys, &request);
+        let shards = Shards::of(&*remote.storage, items.iter().map(|item| self.key(*item)));
+        let (this, request) = (&*self, &request);
+        let asked = shards.each(|places| async move {
+            let keys: SmallVec<[&[u8]; 2]> = places.iter().map(|place| this.key(items[*place])).collect();
+            let asked = remote.storage.acquire(&keys, request);
             tier.bounded_from(now, remote, asked).await
-        };
+        });
         // What goes wrong is counted and told by `bounded`.
-        let answers = asked.ok();
+        let asked = asked.await;
         let mut granted = lease;
-        for (item, answer) in items.iter().zip(answers.iter().flatten()) {
-            self.items[*item].leases[at] = match answer {
-                Acquired::Granted(grant) => {
-                    granted = granted.min(grant.time);
-                    Held::Yes
-                }
-                _ => Held::No,
-            };
+        let mut answers: SmallVec<[Option<Acquired>; 1]> = items.iter().map(|_| None).collect();
+        for (places, asked) in asked {
+            for (&place, acquired) in places.iter().zip(asked.into_iter().flatten()) {
+                self.items[items[place]].leases[at] = match &acquired {
+                    Acquired::Granted(grant) => {
+                        granted = granted.min(grant.time);
+                        Held::Yes
+                    }
+                    _ => Held::No,
+                };
+                answers[place] = Some(acquired);
+            }
         }
         if granted < lease && remote.renews {
             self.renew_early(items, at, lease, granted);
@@ -217,11 +224,16 @@ impl<N: Node> Batch<N> {
                 let TierStorage::Remote(remote) = &tier.storage else {
                     return;
                 };
-                let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+                let keys = &keys;
+                let shards = Shards::of(&*remote.storage, keys.iter().map(|key| &**key));
                 // What goes wrong is counted and told by `bounded`; the lease may end, as that of a load that went away does.
-                let _ = tier
-                    .bounded(remote, remote.storage.renew(&keys, token, lease))
-                    .await;
+                let renewals = shards.each(|places| async move {
+                    let keys: Vec<&[u8]> = places.iter().map(|place| &*keys[*place]).collect();
+                    let _ = tier
+                        .bounded(remote, remote.storage.renew(&keys, token, lease))
+                        .await;
+                });
+                renewals.await;
             })
         });
         futures_util::future::join_all(renewals.collect::<Vec<_>>()).map(drop)
@@ -247,14 +259,22 @@ impl<N: Node> Batch<N> {
             if held.is_empty() {
                 continue;
             }
-            let released = {
-                let keys: Vec<&[u8]> = held.iter().map(|item| self.key(*item)).collect();
-                tier.bounded(remote, remote.storage.release(&keys, self.token))
-                    .await
+            let unreached = {
+                let shards = Shards::of(&*remote.storage, held.iter().map(|item| self.key(*item)));
+                let (this, held) = (&*self, &held);
+                let released = shards.each(|places| async move {
+                    let keys: Vec<&[u8]> = places.iter().map(|place| this.key(held[*place])).collect();
+                    let released = tier.bounded(remote, remote.storage.release(&keys, this.token));
+                    released.await.is_ok()
+                });
+                let released = released.await.into_iter();
+                let failed = released.filter(|(_, is_released)| !is_released);
+                let keys =
+                    failed.flat_map(|(places, _)| places.iter().map(|place| self.key(held[*place]).into()));
+                keys.collect::<Vec<FullKey>>()
             };
-            if released.is_err() {
-                let keys = held.iter().map(|item| self.key(*item).into()).collect();
-                give_back(&kind, at, keys, self.token, None);
+            if !unreached.is_empty() {
+                give_back(&kind, at, unreached, self.token, None);
             }
             // Not before: we may be dropped meanwhile.
             held.iter()

@@ -125,10 +125,10 @@ impl<N: Node> Batch<N> {
         {
             let answers = self.ask(&missing, at, tier, remote, (now, lease), false).await;
             let times = Times::now(remote);
-            let mut answers = answers.into_iter().flatten();
+            let mut answers = answers.into_iter();
             for item in std::mem::take(&mut missing) {
                 let since = self.items[item].waiting.take();
-                match answers.next() {
+                match answers.next().flatten() {
                     Some(Acquired::Value(value)) => match self.decode(item, tier, &value.bytes, times) {
                         Some(landing) => found.push(landing),
                         // Bytes that do not decode are a miss: what is loaded must be able to take their place.
@@ -152,7 +152,7 @@ impl<N: Node> Batch<N> {
     }
 
     /// Reads `items` without asking for leases, and lands what is there. Gives those that are absent, and those that do not
-    /// decode; `None` when the storage is in trouble.
+    /// decode, not those whose shard is in trouble; `None` when all are.
     async fn read_plainly(
         &mut self,
         items: Items,
@@ -163,18 +163,22 @@ impl<N: Node> Batch<N> {
     ) -> Option<(Items, Items)> {
         let values = {
             let keys: SmallVec<[&[u8]; 2]> = items.iter().map(|item| self.key(*item)).collect();
-            tier.bounded_from(now, remote, remote.storage.get(&keys))
-                .await
-                .ok()?
+            tier.read_all(now, remote, &keys).await
         };
+        let troubled = values.iter().filter(|value| value.is_none()).count();
+        if troubled == items.len() {
+            return None;
+        }
+        count(&tier.counters.misses, troubled);
         let (mut absent, mut undecodable) = (Items::new(), Items::new());
         let mut found = Found::with_capacity(items.len());
         let times = Times::now(remote);
         for (item, bytes) in items.into_iter().zip(values) {
-            match bytes.map(|bytes| self.decode(item, tier, &bytes, times)) {
-                Some(Some(landing)) => found.push(landing),
-                Some(None) => undecodable.push(item),
-                None => absent.push(item),
+            match bytes.map(|bytes| bytes.map(|bytes| self.decode(item, tier, &bytes, times))) {
+                Some(Some(Some(landing))) => found.push(landing),
+                Some(Some(None)) => undecodable.push(item),
+                Some(None) => absent.push(item),
+                None => {}
             }
         }
         tier.counters.hits.add(found.len());

@@ -40,10 +40,14 @@ pub(super) async fn process(url: &str) -> Cacheme {
 }
 
 async fn over(storage: Storage) -> Cacheme {
+    within(storage.with_timeout(Duration::from_secs(5))).await
+}
+
+/// A process whose calls are bounded as the storage is.
+pub(super) async fn within(storage: Storage) -> Cacheme {
     let cacheme = Cacheme::builder().prefix("bus").build().unwrap();
     let local = Storage::open("local://tlfu?size=100000").unwrap();
     cacheme.register_storage("local", local).await.unwrap();
-    let storage = storage.with_timeout(Duration::from_secs(5));
     cacheme.register_storage("remote", storage).await.unwrap();
     cacheme
 }
@@ -278,8 +282,7 @@ async fn c3_a_lost_connection_to_postgres_is_noticed_and_made_anew() {
     .await;
 }
 
-/// The server of a cluster that messages go by, which has the slot of the channel's name, dies, and its replica takes
-/// its place.
+/// The server of a cluster that both listen on dies, and its replica takes its place.
 #[tokio::test(flavor = "multi_thread")]
 async fn c3_a_cluster_tells_other_processes_also_after_a_fail_over() {
     let mut cluster = RedisCluster::start();
