@@ -271,6 +271,10 @@ impl RemoteStorage for Combined {
         self.storage.capabilities()
     }
 
+    fn set_timeout(&self, timeout: Duration) {
+        self.storage.set_timeout(timeout);
+    }
+
     async fn connect(&self) -> Result<()> {
         self.storage.connect().await
     }

@@ -95,6 +95,13 @@ pub trait RemoteStorage: Send + Sync + 'static {
         Capabilities::none()
     }
 
+    /// Says how long callers wait for an operation; the last word counts.
+    ///
+    /// A storage passes it on to its server where it can, which then stops by itself at what nobody waits for any more.
+    fn set_timeout(&self, timeout: Duration) {
+        let _ = timeout;
+    }
+
     /// Reaches the server, makes tables and indexes that are absent, and measures the server's clock.
     ///
     /// Called when the storage is registered. A storage that could not connect does so later by itself, when it is

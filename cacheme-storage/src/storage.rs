@@ -92,6 +92,7 @@ impl Storage {
             timeout: Self::DEFAULT_TIMEOUT,
             bus: true,
         }
+        .with_timeout(Self::DEFAULT_TIMEOUT)
     }
 
     /// Bounds every operation of a remote storage; an operation that takes longer counts as trouble. A day is the longest
@@ -100,6 +101,9 @@ impl Storage {
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         // Callers add and multiply it.
         self.timeout = timeout.min(Duration::from_secs(24 * 60 * 60));
+        if let StorageKind::Remote(remote) = &self.kind {
+            remote.set_timeout(self.timeout);
+        }
         self
     }
 

@@ -214,6 +214,32 @@ fn postgres_bin() -> PathBuf {
     })
 }
 
+/// A PgBouncer before that server of PostgreSQL. It has `connections` and lends each for as long as `mode` says (a `session`, a
+/// `transaction`); more lines of its configuration are `settings`.
+pub fn pgbouncer(of: &Server, mode: &'static str, connections: u32, settings: &str) -> Server {
+    let (target, settings) = (of.port(), settings.to_owned());
+    Server::start(Program {
+        prepare: None,
+        command: Box::new(move |port, dir| {
+            let config = format!(
+                "[databases]\n* = host=127.0.0.1 port={target}\n\
+                 [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+                 auth_type = trust\nauth_file = {users}\npool_mode = {mode}\n\
+                 default_pool_size = {connections}\nmax_client_conn = 500\n{settings}\n",
+                users = text(&dir.join("users.txt")),
+            );
+            fs::write(dir.join("users.txt"), "\"postgres\" \"\"\n").expect("our folder");
+            fs::write(dir.join("pgbouncer.ini"), config).expect("our folder");
+            vec![
+                on_path_or("pgbouncer", "/usr/sbin/pgbouncer"),
+                text(&dir.join("pgbouncer.ini")),
+            ]
+        }),
+        ready: |port| accepts(port).is_some(),
+        user: Some("postgres"),
+    })
+}
+
 /// Several servers at once would need more locked memory than a user has.
 const NO_NATIVE_AIO: &str = "--innodb-use-native-aio=0";
 

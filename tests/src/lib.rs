@@ -10,8 +10,8 @@ mod server;
 
 pub use gate::Gate;
 pub use kinds::{
-    Kind, mariadb, mongodb, mongodb_is_emulated, mongodb_on_disk, postgres, postgres_standby, redis,
-    redis_server, shared_url,
+    Kind, mariadb, mongodb, mongodb_is_emulated, mongodb_on_disk, pgbouncer, postgres, postgres_standby,
+    redis, redis_server, shared_url,
 };
 pub use memory_remote::{MemoryRemote, Operation, Trouble};
 pub use proxy::{Proxy, Traffic};

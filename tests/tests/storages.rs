@@ -10,6 +10,8 @@ mod clock;
 mod closing;
 #[path = "storages/comes_back.rs"]
 mod comes_back;
+#[path = "storages/failover.rs"]
+mod failover;
 #[path = "storages/flushed.rs"]
 mod flushed;
 #[path = "storages/frozen.rs"]
@@ -18,6 +20,8 @@ mod frozen;
 mod full;
 #[path = "storages/lease_ends.rs"]
 mod lease_ends;
+#[path = "storages/limits.rs"]
+mod limits;
 #[path = "storages/log.rs"]
 mod log;
 #[path = "storages/mongodb.rs"]
@@ -32,6 +36,8 @@ mod neighbours;
 mod other_mongodb;
 #[path = "storages/other_redis.rs"]
 mod other_redis;
+#[path = "storages/pooler.rs"]
+mod pooler;
 #[path = "storages/pools.rs"]
 mod pools;
 #[path = "storages/postgres.rs"]
@@ -117,9 +123,11 @@ async fn sqlite_in_a_file_conforms() {
     conformance::remote(open(&format!("sqlite://{}/cache.db", directory.path().display()))).await;
 }
 
-/// The remote storage of a URL.
+/// The remote storage of a URL. What it is asked may take its time, on a busy machine as well.
 fn open(url: &str) -> Arc<dyn RemoteStorage> {
-    let storage = Storage::open(url).expect(url);
+    let storage = Storage::open(url)
+        .expect(url)
+        .with_timeout(Duration::from_secs(60));
     Arc::clone(storage.as_remote().expect("a remote storage"))
 }
 

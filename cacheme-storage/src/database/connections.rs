@@ -1,53 +1,144 @@
+//! Connections of our own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use std::{fmt, io};
 
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use sqlx::{ConnectOptions, Connection, Database};
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
-/// Connections of our own: made when there is none to spare, kept when they come back.
+use super::backoff::Backoff;
+use super::lineage::{Admission, Demotion, Lineage};
+use super::turns::{Entered, NoTurn, Turn, Turns};
+
+mod lent;
+mod making;
+#[cfg(test)]
+mod tests;
+
+use lent::Held;
+pub(crate) use lent::Lent;
+use making::Making;
+
+/// What a driver reports; to several callers where it concerns them all.
+pub(crate) type DriverError = Arc<sqlx::Error>;
+
+/// How connections of a kind are made and handled.
+pub(crate) trait Dial: Send + Sync + 'static {
+    /// A connection with what is known of it.
+    type Connection: Send + 'static;
+    /// Names a session to its server, for as long as the server runs.
+    type Session: Clone + Send + 'static;
+
+    /// Makes a connection.
+    fn connect(
+        &self,
+        terms: Terms<Self::Session>,
+    ) -> impl Future<Output = sqlx::Result<Made<Self::Connection>>> + Send;
+
+    /// Waits until everything that was asked is answered.
+    fn ping(connection: &mut Self::Connection) -> impl Future<Output = sqlx::Result<()>> + Send;
+
+    /// Says goodbye.
+    fn close(connection: Self::Connection) -> impl Future<Output = sqlx::Result<()>> + Send;
+
+    /// The session at the server, if it can be named.
+    fn session(connection: &Self::Connection) -> Option<Self::Session>;
+}
+
+/// What a new connection is to bring about.
+pub(crate) struct Terms<S> {
+    /// How long callers wait for a statement, if that is known: no reason for the server to be at it longer.
+    pub(crate) limit: Option<Duration>,
+    /// Sessions that do not answer any more and are to be ended.
+    pub(crate) lost: Vec<S>,
+}
+
+/// A new connection.
+pub(crate) struct Made<C> {
+    pub(crate) connection: C,
+    /// Tells the server from others that may come to have its address; `None` where that cannot be told.
+    pub(crate) identity: Option<Box<str>>,
+}
+
+/// Connections of our own, at most so many: made when there is none to spare, kept when they come back.
 ///
 /// Why not the driver's pool: it asks every connection that comes back whether it still lives. That doubles the round
 /// trips, and with few connections the next statement waits for it. Here a connection comes back only after a
-/// statement that worked, and one that died since is noticed by the statement that meets it.
-pub(crate) struct Connections<DB: Database> {
-    options: <DB::Connection as Connection>::Options,
+/// statement that was answered, and one that died since is noticed by the statement that meets it, or by a short question if it
+/// has rested for long.
+///
+/// A task of its own makes a connection: a caller that goes away meanwhile leaves it to the next one. A turn belongs to a
+/// connection from its making to its end, also while nobody waits for its answer any more: the server counts it as well.
+pub(crate) struct Connections<D: Dial> {
+    dial: D,
+    turns: Arc<Turns<Idle<D::Connection>, DriverError>>,
     most: u32,
-    /// A turn for each connection that there may be; in the order of asking.
-    turns: Semaphore,
-    /// The one that came back last goes first: it has seen the newest statements, and the others may rest.
-    idle: Mutex<Vec<DB::Connection>>,
     patience: Duration,
+    /// How long callers wait for a statement, in milliseconds; 0 if that is not known.
+    limit_ms: AtomicU64,
+    backoff: Mutex<Backoff<DriverError>>,
+    lineage: Mutex<Lineage>,
+    /// That of the lineage, for those who wait for it to change.
+    generation: watch::Sender<u64>,
+    lost: Mutex<Vec<D::Session>>,
+    /// When a connection was last made to see where the address leads.
+    looked_at: Mutex<Instant>,
 }
 
-/// A connection in use. Dropped without being given back, it is closed.
-pub(crate) struct Lent<'c, DB: Database> {
-    pub(crate) connection: DB::Connection,
-    connections: &'c Connections<DB>,
-    turn: SemaphorePermit<'c>,
+/// The turn of a connection.
+type OwnTurn<D> = Turn<Idle<<D as Dial>::Connection>, DriverError>;
+
+/// A connection that waits for a caller.
+struct Idle<C> {
+    connection: C,
+    life: Life,
+    since: Instant,
 }
 
-impl<DB: Database> Connections<DB> {
+/// What stays the same while a connection lives.
+#[derive(Clone, Copy)]
+struct Life {
+    generation: u64,
+    /// How long it took to make.
+    making: Duration,
+}
+
+/// After how long a connection that was not used is asked whether it still lives, before it is used.
+const RESTED: Duration = Duration::from_secs(5);
+/// How long it may take to say so; longer if it took longer to make.
+const ANSWER: Duration = Duration::from_millis(100);
+/// How often, at most, a connection is made anew to see whether the address still leads to the same server.
+const LOOK: Duration = Duration::from_secs(15);
+/// How many sessions to be ended are remembered.
+const MOST_LOST: usize = 1_000;
+
+impl<D: Dial> Connections<D> {
     /// At most so many connections, of which callers wait so long for one.
-    pub(crate) fn new(
-        options: <DB::Connection as Connection>::Options,
-        most: u32,
-        patience: Duration,
-    ) -> Self {
-        Self {
-            options,
+    pub(crate) fn new(dial: D, most: u32, patience: Duration) -> Arc<Self> {
+        let turns = usize::try_from(most).unwrap_or(usize::MAX);
+        let turns = Turns::new(turns);
+        turns.wait_at_most(patience);
+        Arc::new(Self {
+            dial,
+            turns: Arc::new(turns),
             most,
-            turns: Semaphore::new(usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS)),
-            idle: Mutex::default(),
             patience,
-        }
+            limit_ms: AtomicU64::new(0),
+            backoff: Mutex::new(Backoff::Well),
+            lineage: Mutex::default(),
+            generation: watch::Sender::new(0),
+            lost: Mutex::default(),
+            looked_at: Mutex::new(Instant::now()),
+        })
     }
 
-    /// How they are made.
-    #[cfg(feature = "postgres")]
-    pub(crate) fn options(&self) -> &<DB::Connection as Connection>::Options {
-        &self.options
+    pub(crate) fn dial(&self) -> &D {
+        &self.dial
     }
 
     /// How many connections there may be.
@@ -55,125 +146,243 @@ impl<DB: Database> Connections<DB> {
         self.most
     }
 
+    /// How long callers wait for a statement.
+    pub(crate) fn set_limit(&self, limit: Duration) {
+        let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1);
+        self.limit_ms.store(millis, Ordering::Relaxed);
+        self.turns.wait_at_most(limit.min(self.patience));
+    }
+
+    /// How long callers wait for a statement, if that is known.
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        let millis = self.limit_ms.load(Ordering::Relaxed);
+        (millis > 0).then(|| Duration::from_millis(millis))
+    }
+
+    /// The generation that new connections belong to.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn generation(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
     /// A connection: an idle one, or a new one. Waits for others to give theirs back, and for the server to greet, but
     /// not for ever.
-    pub(crate) async fn lend(&self) -> sqlx::Result<Lent<'_, DB>> {
-        let turn = match self.turns.try_acquire() {
-            Ok(turn) => turn,
-            // Boxed, since mostly there is one to spare.
-            Err(_) => match Box::pin(timeout(self.patience, self.turns.acquire())).await {
-                Ok(Ok(turn)) => turn,
-                Ok(Err(_)) => return Err(sqlx::Error::PoolClosed),
-                Err(_) => return Err(sqlx::Error::PoolTimedOut),
-            },
+    ///
+    /// With `tested` it answered just now.
+    pub(crate) async fn lend(self: &Arc<Self>, tested: bool) -> Result<Lent<D>, DriverError> {
+        let lent = match self.turns.enter(true) {
+            Entered::Free(turn, idle) => self.wake(turn, idle, tested).await,
+            entered => Some(self.wait(entered, tested).await?),
         };
-        let idle = self.idle.lock().pop();
-        let connection = match idle {
-            Some(idle) => idle,
-            // Boxed: to connect takes kilobytes of space, which every statement would carry around.
-            None => Box::pin(self.connect()).await?,
+        let lent = match lent {
+            Some(lent) => lent,
+            None => self.wait(self.turns.enter(true), tested).await?,
         };
-        Ok(Lent {
-            connection,
-            connections: self,
-            turn,
+        self.look_at_address();
+        Ok(lent)
+    }
+
+    /// Waits for a connection. Boxed, since mostly there is one to spare.
+    fn wait<'s>(
+        self: &'s Arc<Self>,
+        mut entered: Entered<Idle<D::Connection>, DriverError>,
+        tested: bool,
+    ) -> BoxFuture<'s, Result<Lent<D>, DriverError>> {
+        Box::pin(async move {
+            let until = Instant::now() + self.patience;
+            loop {
+                if let Entered::Spare(turn) = entered {
+                    // First the place in the queue: the attempt may fail at once.
+                    entered = self.turns.enter(false);
+                    match entered {
+                        Entered::Wait(_) => self.start(turn)?,
+                        _ => drop(turn),
+                    }
+                }
+                let (turn, idle) = match entered {
+                    Entered::Free(turn, idle) => (turn, Some(idle)),
+                    Entered::Spare(turn) => (turn, None),
+                    Entered::Wait(ticket) => {
+                        let left = until.saturating_duration_since(Instant::now());
+                        match ticket.wait(left).await {
+                            Err(NoTurn::TimedOut) if self.lineage.lock().members() == 0 => {
+                                return Err(silent().into());
+                            }
+                            given => given.map_err(failure)?,
+                        }
+                    }
+                    Entered::Closed => return Err(failure(NoTurn::Closed)),
+                };
+                entered = match idle {
+                    None => Entered::Spare(turn),
+                    Some(idle) => match self.wake(turn, idle, tested).await {
+                        Some(lent) => return Ok(lent),
+                        None => self.turns.enter(true),
+                    },
+                };
+            }
         })
     }
 
-    async fn connect(&self) -> sqlx::Result<DB::Connection> {
-        match timeout(self.patience, self.options.connect()).await {
-            Ok(connected) => connected,
-            Err(_) => {
-                let silent = "the server does not greet a new connection";
-                Err(io::Error::new(io::ErrorKind::TimedOut, silent).into())
-            }
+    /// Has a connection made with this turn, unless that failed just now.
+    fn start(self: &Arc<Self>, turn: OwnTurn<D>) -> Result<(), DriverError> {
+        let attempt = self.backoff.lock().attempt();
+        match attempt {
+            Ok(()) => drop(tokio::spawn(Making::new(Arc::clone(self)).make(turn))),
+            // As many as the server lets us have are better than none.
+            Err(_) if self.lineage.lock().members() > 0 => turn.put_aside(),
+            Err(error) => return Err(error),
         }
+        Ok(())
+    }
+
+    /// A connection that waited for us, if it may still be used.
+    async fn wake(
+        self: &Arc<Self>,
+        turn: OwnTurn<D>,
+        idle: Idle<D::Connection>,
+        tested: bool,
+    ) -> Option<Lent<D>> {
+        let rested_since = idle.since;
+        let lent = self.lent(turn, idle);
+        if !lent.is_current() {
+            return None;
+        }
+        if tested || rested_since.elapsed() > RESTED {
+            return Box::pin(self.test(lent)).await;
+        }
+        Some(lent)
+    }
+
+    /// Asks a connection whether it still lives. If not, those that rested for longer are not asked first.
+    async fn test(self: &Arc<Self>, mut lent: Lent<D>) -> Option<Lent<D>> {
+        let limit = ANSWER.max(lent.life.making);
+        if let Ok(Ok(())) = timeout(limit, D::ping(lent.connection())).await {
+            lent.answered();
+            return Some(lent);
+        }
+        for (turn, idle) in self.turns.all_free() {
+            // Its session is to be ended.
+            self.lent(turn, idle).connection();
+        }
+        None
+    }
+
+    fn lent(self: &Arc<Self>, turn: OwnTurn<D>, idle: Idle<D::Connection>) -> Lent<D> {
+        let connection = idle.connection;
+        Lent::new(self, Held { connection, turn }, idle.life)
+    }
+
+    /// Now and then makes the connection anew that rested for the longest time: only a new one shows that the address
+    /// leads to another server, where those that there are still work.
+    pub(crate) fn look_at_address(self: &Arc<Self>) {
+        {
+            let mut looked_at = self.looked_at.lock();
+            if looked_at.elapsed() < LOOK {
+                return;
+            }
+            *looked_at = Instant::now();
+        }
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        if !self.backoff.lock().is_well() {
+            return;
+        }
+        let oldest = self.turns.oldest();
+        let oldest = oldest.and_then(|(turn, idle)| self.lent(turn, idle).take());
+        if let Some(Held { connection, turn }) = oldest {
+            let making = Making::new(Arc::clone(self));
+            runtime.spawn(async move {
+                // One that is dead already is closed all the same.
+                let _ = timeout(ANSWER, D::close(connection)).await;
+                making.make(turn).await;
+            });
+        }
+    }
+
+    /// Sends callers away that wait for a connection, unless there are others that may come back.
+    fn send_away(&self, error: &DriverError) {
+        if self.lineage.lock().members() == 0 {
+            self.turns.fail(error);
+        }
+    }
+
+    /// A write was refused as read-only on a connection of `generation`. Says whether to try again on another.
+    fn demote(self: &Arc<Self>, generation: u64) -> bool {
+        let demotion = self.lineage.lock().demote(generation);
+        if let Demotion::GivenUp(generation) = demotion {
+            self.give_up_before(generation);
+        }
+        demotion != Demotion::Stays
+    }
+
+    /// A connection that is none of these leads to a server; gives the generation that it belongs to. None if these stay with
+    /// another one.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn meet(self: &Arc<Self>, identity: Option<&str>) -> Option<u64> {
+        let generation = self.admit(identity)?;
+        self.lineage.lock().leave(generation);
+        Some(generation)
+    }
+
+    /// The generation of a new connection to a server, if there is a place for it.
+    fn admit(self: &Arc<Self>, identity: Option<&str>) -> Option<u64> {
+        let admission = self.lineage.lock().admit(identity);
+        match admission {
+            Admission::Member(generation) => Some(generation),
+            Admission::First(generation) => {
+                self.give_up_before(generation);
+                Some(generation)
+            }
+            Admission::Stranger => None,
+        }
+    }
+
+    /// Closes what is idle of older generations. What is in use is closed when it comes back.
+    fn give_up_before(self: &Arc<Self>, generation: u64) {
+        self.generation.send_if_modified(|newest| {
+            let is_newer = generation > *newest;
+            *newest = generation.max(*newest);
+            is_newer
+        });
+        for (turn, idle) in self.turns.all_free() {
+            // It goes back if it is of this generation after all.
+            drop(self.lent(turn, idle));
+        }
+    }
+
+    fn is_current(&self, generation: u64) -> bool {
+        *self.generation.borrow() == generation
     }
 
     /// Waits for connections in use, says goodbye on all, and lends no more.
     pub(crate) async fn close(&self) {
-        if let Ok(all) = self.turns.acquire_many(self.most).await {
-            self.turns.close();
-            drop(all);
-        }
-        let idle = std::mem::take(&mut *self.idle.lock());
-        for connection in idle {
+        for idle in self.turns.close().await {
             // One that is dead already is closed all the same.
-            let _ = connection.close().await;
+            let _ = D::close(idle.connection).await;
         }
     }
 }
 
-impl<DB: Database> Lent<'_, DB> {
-    /// For the next one.
-    pub(crate) fn give_back(self) {
-        self.connections.idle.lock().push(self.connection);
-        drop(self.turn);
+fn silent() -> sqlx::Error {
+    let silent = "the server does not greet a new connection";
+    io::Error::new(io::ErrorKind::TimedOut, silent).into()
+}
+
+fn failure(none: NoTurn<DriverError>) -> DriverError {
+    match none {
+        NoTurn::TimedOut => sqlx::Error::PoolTimedOut.into(),
+        NoTurn::Closed => sqlx::Error::PoolClosed.into(),
+        NoTurn::Failed(error) => error,
     }
 }
 
-impl<DB: Database> fmt::Debug for Connections<DB> {
+impl<D: Dial> fmt::Debug for Connections<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The options would print the password.
+        // How they are made would show the password.
         f.debug_struct("Connections")
             .field("most", &self.most)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(all(test, feature = "sqlite"))]
-mod tests {
-    use std::str::FromStr;
-
-    use sqlx::sqlite::SqliteConnectOptions;
-
-    use super::*;
-
-    fn connections(most: u32, patience: Duration) -> Connections<sqlx::Sqlite> {
-        let options = SqliteConnectOptions::from_str("sqlite::memory:").expect("a good URL");
-        Connections::new(options, most, patience)
-    }
-
-    #[tokio::test]
-    async fn what_comes_back_is_lent_again_and_what_does_not_is_replaced() {
-        let connections = connections(2, Duration::from_millis(10));
-        let (one, two) = (
-            connections.lend().await.unwrap(),
-            connections.lend().await.unwrap(),
-        );
-        let third = connections.lend().await.err().unwrap();
-        assert!(matches!(third, sqlx::Error::PoolTimedOut), "{third}");
-        one.give_back();
-        assert_eq!(connections.idle.lock().len(), 1);
-        let again = connections.lend().await.unwrap();
-        assert_eq!(connections.idle.lock().len(), 0, "the idle one is lent");
-        drop(two);
-        let fresh = connections.lend().await.unwrap();
-        assert_eq!(
-            connections.idle.lock().len(),
-            0,
-            "what was dropped does not come back"
-        );
-        again.give_back();
-        fresh.give_back();
-        assert_eq!(connections.idle.lock().len(), 2);
-    }
-
-    #[tokio::test]
-    async fn closing_waits_for_those_in_use_and_lends_no_more() {
-        let connections = connections(2, Duration::from_secs(60));
-        let lent = connections.lend().await.unwrap();
-        let mut closing = Box::pin(connections.close());
-        tokio::select! {
-            biased;
-            () = &mut closing => panic!("closed with a connection in use"),
-            () = std::future::ready(()) => {}
-        }
-        lent.give_back();
-        closing.await;
-        assert_eq!(connections.idle.lock().len(), 0);
-        let refused = connections.lend().await.err().unwrap();
-        assert!(matches!(refused, sqlx::Error::PoolClosed), "{refused}");
-        connections.close().await;
     }
 }

@@ -2,13 +2,23 @@
 //! live in milliseconds, and the upkeep in the background.
 
 #[cfg(feature = "_server")]
+mod backoff;
+#[cfg(feature = "_server")]
 mod connections;
 mod deadline;
+#[cfg(feature = "_server")]
+mod drive;
+#[cfg(feature = "_server")]
+mod finish;
+#[cfg(feature = "_server")]
+mod foreign;
 #[cfg(feature = "_server")]
 mod host;
 mod keys;
 #[cfg(any(feature = "mysql", feature = "mongodb"))]
 mod lease_turns;
+#[cfg(feature = "_server")]
+mod lineage;
 mod piece;
 mod prefix;
 mod ready;
@@ -23,14 +33,22 @@ mod server;
 mod server_pool;
 #[cfg(any(feature = "_server", feature = "mongodb"))]
 mod side_by_side;
+#[cfg(feature = "_server")]
+mod statement;
 #[cfg(feature = "_sql")]
 mod table;
 #[cfg(feature = "_sql")]
 mod table_options;
+#[cfg(feature = "_server")]
+mod trouble;
 mod ttl;
+#[cfg(feature = "_server")]
+mod turns;
 mod upkeep;
 
 pub(crate) use crate::gate::{Gate, Pass};
+#[cfg(feature = "_server")]
+pub(crate) use connections::{Dial, DriverError, Made, Terms};
 pub(crate) use deadline::{deadline_millis, too_late};
 #[cfg(feature = "_server")]
 pub(crate) use host::host_and_port;
@@ -48,14 +66,22 @@ pub(crate) use remote::remote_storage;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub(crate) use repeat::repeat;
 #[cfg(feature = "_server")]
-pub(crate) use server::{Located, Server};
+pub(crate) use server::{Server, ServerKind};
 #[cfg(feature = "_server")]
-pub(crate) use server_pool::{ServerPool, Statement, Trouble};
+pub(crate) use server_pool::{ServerConnection, ServerPool};
 #[cfg(any(feature = "_server", feature = "mongodb"))]
 pub(crate) use side_by_side::side_by_side;
+#[cfg(feature = "_server")]
+pub(crate) use statement::{Encode, Encoded, Protocol, Statement};
 #[cfg(feature = "_sql")]
 pub(crate) use table::TableName;
 #[cfg(feature = "_sql")]
 pub(crate) use table_options::{TableOptions, table_setters};
+#[cfg(feature = "_server")]
+pub(crate) use trouble::Trouble;
 pub(crate) use ttl::{LEASE_LIMIT_MS, millis, ttl_millis};
 pub(crate) use upkeep::{Upkeep, UpkeepTask};
+
+/// How long a server that is past its time limit may be silent until it is taken for lost.
+#[cfg(feature = "_server")]
+pub(crate) const LET_GO: std::time::Duration = std::time::Duration::from_secs(5);

@@ -3,13 +3,24 @@
 /// Makes `$storage` a [`RemoteStorage`](crate::RemoteStorage): each operation enters (the storage is open, its table is there, its upkeep
 /// runs), then `inner` does the work. `inner` has `location`, `gate`, `ready` and `upkeep`, and the operations by their names.
 ///
-/// `with bus` says that it has one: then `inner` has `publish` and `listen` too.
+/// `with limit` says that `inner` has `set_timeout` too, and `with bus` that it has `publish` and `listen`.
 macro_rules! remote_storage {
     ($storage:ty) => {
         $crate::database::remote_storage!(@ $storage, $crate::Capabilities::none().with_renewals(),);
     };
-    ($storage:ty, with bus) => {
+    ($storage:ty, with limit) => {
+        $crate::database::remote_storage!(@ $storage, $crate::Capabilities::none().with_renewals(),
+            fn set_timeout(&self, timeout: std::time::Duration) {
+                self.inner.set_timeout(timeout);
+            }
+        );
+    };
+    ($storage:ty, with limit, with bus) => {
         $crate::database::remote_storage!(@ $storage, $crate::Capabilities::none().with_renewals().with_bus(),
+            fn set_timeout(&self, timeout: std::time::Duration) {
+                self.inner.set_timeout(timeout);
+            }
+
             async fn publish(&self, messages: &[$crate::Bytes]) -> $crate::Result<()> {
                 let _pass = self.enter().await?;
                 self.inner.publish(messages).await
@@ -21,7 +32,7 @@ macro_rules! remote_storage {
             }
         );
     };
-    (@ $storage:ty, $capabilities:expr, $($bus:tt)*) => {
+    (@ $storage:ty, $capabilities:expr, $($more:tt)*) => {
         impl $storage {
             /// Begins an operation: not closed, table there, upkeep running.
             async fn enter(&self) -> $crate::Result<$crate::database::Pass<'_>> {
@@ -103,7 +114,7 @@ macro_rules! remote_storage {
                 self.inner.renew(keys, token, time).await
             }
 
-            $($bus)*
+            $($more)*
 
             /// Waits for calls under way and closes the connections, unless they are the application's.
             async fn close(&self) -> $crate::Result<()> {

@@ -7,11 +7,13 @@ use sqlx::MySqlPool;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 
 use crate::database::{
-    Gate, Located, Ready, Server, TableName, TableOptions, UpkeepTask, host_and_port, table_setters,
+    Gate, Protocol, Ready, Server, ServerKind, TableName, TableOptions, UpkeepTask, host_and_port,
+    table_setters,
 };
 use crate::url::StorageUrl;
 use crate::{Error, Result, ServerClock};
 
+use super::connection::{MySqlDial, MySqlSession};
 use super::entries::LEAST_PACKET;
 use super::table::Table;
 use super::{Inner, MySql};
@@ -108,8 +110,8 @@ impl MySqlBuilder {
             ));
         }
         // Each length of a list is a statement of its own, up to a point.
-        let tune = |server: MySqlConnectOptions| server.statement_cache_capacity(256);
-        let pool = self.server.open(&self.options, tune);
+        let dial = |server: MySqlConnectOptions| MySqlDial::new(server.statement_cache_capacity(256));
+        let pool = self.server.open(&self.options, dial);
         Ok(MySql {
             inner: Arc::new(Inner {
                 location,
@@ -126,7 +128,14 @@ impl MySqlBuilder {
     }
 }
 
-impl Located for sqlx::MySql {
+impl ServerKind for sqlx::MySql {
+    type Dial = MySqlDial;
+    type Session = MySqlSession;
+
+    fn safe_protocol() -> Protocol {
+        Protocol::Prepared
+    }
+
     fn location(options: &MySqlConnectOptions) -> String {
         let database = options.get_database().unwrap_or_default();
         match options.get_socket() {

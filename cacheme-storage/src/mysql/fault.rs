@@ -1,6 +1,6 @@
 use sqlx::mysql::MySqlDatabaseError;
 
-use crate::database::Trouble;
+use crate::database::{DriverError, Trouble};
 use crate::{Error, Result};
 
 use super::Inner;
@@ -19,7 +19,7 @@ impl Inner {
     }
 
     /// What an error of the driver means to us.
-    pub(super) fn fault(&self, error: sqlx::Error) -> Error {
+    pub(super) fn fault(&self, error: DriverError) -> Error {
         let storage = self.location.clone();
         // Somebody dropped the table while we ran, or made the server take shorter messages: the next call looks anew.
         if matches!(number(&error), Some(1146 | 1153)) {
@@ -30,7 +30,8 @@ impl Inner {
                 storage,
                 source: error.into(),
             },
-            Trouble::Conflict | Trouble::Refusal => Error::Refused {
+            Trouble::TimedOut if let Some(after) = self.pool.limit() => Error::Timeout { storage, after },
+            _ => Error::Refused {
                 storage,
                 source: error.into(),
             },
@@ -38,7 +39,7 @@ impl Inner {
     }
 
     /// The same over a result.
-    pub(super) fn checked<T>(&self, result: sqlx::Result<T>) -> Result<T> {
+    pub(super) fn checked<T>(&self, result: Result<T, DriverError>) -> Result<T> {
         result.map_err(|error| self.fault(error))
     }
 }

@@ -1,6 +1,7 @@
 //! MySQL and MariaDB: entries in a table.
 
 mod builder;
+mod connection;
 mod entries;
 mod fault;
 mod leases;
@@ -8,7 +9,7 @@ mod table;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sqlx::MySql as Driver;
 
@@ -60,6 +61,13 @@ use table::Table;
 /// A row without a value is a lease. Times are milliseconds since the Unix epoch by the server's clock, whatever time
 /// zone a session has. The user needs the rights `SELECT`, `INSERT`, `UPDATE` and `DELETE`, and `CREATE` and `INDEX`
 /// unless the table is there.
+///
+/// # Trouble
+///
+/// A storage with connections of its own has at most `connections` sessions at the server. A statement whose caller has left is
+/// ended by the server after the [timeout](crate::Storage::with_timeout), or after a second where that counts in whole ones, and holds its
+/// connection until then. Connections that lead to a server which takes no writes any more, or which was replaced behind its
+/// address, are given up with all that were made before.
 ///
 /// # Limits
 ///
@@ -122,6 +130,11 @@ impl Inner {
         Ok(())
     }
 
+    /// Bounds statements at the server as callers bound them.
+    fn set_timeout(&self, timeout: Duration) {
+        self.pool.set_limit(timeout);
+    }
+
     /// Reaches the server, makes sure of the table and looks at clock and settings.
     async fn prepare(&self) -> Result<()> {
         self.prepare_table().await?;
@@ -145,7 +158,7 @@ impl Inner {
     }
 }
 
-remote_storage!(MySql);
+remote_storage!(MySql, with limit);
 
 impl Upkeep for Inner {
     async fn round(&self) -> Result<bool> {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySql as Driver, Row};
 
-use crate::database::{Statement, TableName, repeat};
+use crate::database::{DriverError, Statement, TableName, repeat};
 use crate::{Error, Result};
 
 use super::Inner;
@@ -279,7 +279,7 @@ impl Inner {
         Ok(columns)
     }
 
-    pub(super) async fn settings(&self) -> sqlx::Result<Settings> {
+    pub(super) async fn settings(&self) -> Result<Settings, DriverError> {
         let mut settings = Settings::default();
         let sql = Arc::from(format!(
             "SELECT {NOW}, CAST(@@max_allowed_packet AS SIGNED), CAST(@@autocommit AS SIGNED)"

@@ -6,11 +6,13 @@ use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::database::{
-    Gate, Located, Ready, Server, TableName, TableOptions, UpkeepTask, host_and_port, table_setters,
+    Gate, Protocol, Ready, Server, ServerKind, TableName, TableOptions, UpkeepTask, host_and_port,
+    table_setters,
 };
 use crate::url::StorageUrl;
 use crate::{Error, Result, ServerClock};
 
+use super::connection::{PgDial, PgSession, behind_pooler};
 use super::finds::Finds;
 use super::table::Table;
 use super::{Inner, Postgres};
@@ -100,7 +102,7 @@ impl PostgresBuilder {
                 reason: format!("`table` must be {}", TableName::SYNTAX),
             });
         };
-        let pool = self.server.open(&self.options, |server| server);
+        let pool = self.server.open(&self.options, PgDial::new);
         Ok(Postgres {
             inner: Arc::new(Inner {
                 location,
@@ -117,7 +119,14 @@ impl PostgresBuilder {
     }
 }
 
-impl Located for sqlx::Postgres {
+impl ServerKind for sqlx::Postgres {
+    type Dial = PgDial;
+    type Session = PgSession;
+
+    fn safe_protocol() -> Protocol {
+        behind_pooler(None)
+    }
+
     fn location(options: &PgConnectOptions) -> String {
         let database = options.get_database().unwrap_or(options.get_username());
         match options.get_socket() {

@@ -2,14 +2,18 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use sqlx::Executor as _;
 use sqlx::postgres::{PgListener, PgNotification, PgPoolOptions};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::Inner;
-use super::table::query;
+use super::statement::query;
+use super::{Inner, connection};
+use crate::database::ServerPool;
 use crate::{Bytes, Error, Heard, Result};
 
 /// How long the server may take to connect, or to confirm that we listen.
@@ -27,38 +31,81 @@ impl Inner {
 
     async fn notify(&self, channel: &str, messages: &[Bytes]) -> Result<()> {
         let statement = || {
-            let messages: Vec<_> = messages.iter().map(|message| message.to_vec()).collect();
+            let messages: Vec<&[u8]> = messages.iter().map(|message| &**message).collect();
             query(&self.table.notify).bind(channel.to_owned()).bind(messages)
         };
         let done = self.pool.run(statement, |_| Ok(())).await;
         self.checked(done).map(drop)
     }
 
-    /// Listens until the connection is lost.
+    /// Listens until the connection is lost, or its server is left for another one.
     pub(super) async fn listen(&self, hear: &mut (dyn for<'a> FnMut(Heard<'a>) + Send)) -> Error {
-        let Err(lost) = self.hear(hear).await;
-        lost
+        let (mut listener, server) = match self.join().await {
+            Ok(joined) => joined,
+            Err(error) => return error,
+        };
+        let hearing = pin!(self.hear(&mut listener, hear));
+        match select(hearing, pin!(server.left())).await {
+            Either::Left((Err(lost), _)) => lost,
+            Either::Right(_) => {
+                let left = "the server was left for another one";
+                self.fault(sqlx::Error::from(io::Error::other(left)).into())
+            }
+        }
     }
 
-    async fn hear(&self, hear: &mut (dyn for<'a> FnMut(Heard<'a>) + Send)) -> Result<Infallible> {
+    /// Connects, and makes sure that what is told is heard.
+    async fn join(&self) -> Result<(PgListener, ListensTo)> {
         // The driver listens on a connection of a pool only: this one has no other, and keeps it.
+        let options = match &self.pool {
+            ServerPool::Own(connections) => connections.dial().options().clone(),
+            ServerPool::Foreign(foreign) => foreign.options(),
+        };
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(LIMIT)
             .idle_timeout(None)
             .max_lifetime(None)
-            .connect_lazy_with(self.pool.options());
+            .connect_lazy_with(options);
         let mut listener = self.within(LIMIT, PgListener::connect_with(&pool)).await?;
         // A new connection has missed what was told meanwhile: our caller has to know.
         listener.eager_reconnect(false);
+        let server = self.server_of(&mut listener).await?;
         let echo = format!("cacheme.echo.{:016x}", crate::seed::random());
         let channels = [&*self.table.channel, &*echo];
         self.within(LIMIT, listener.listen_all(channels)).await?;
         self.hear_ourselves(&mut listener, &echo).await?;
         self.within(LIMIT, listener.unlisten(&echo)).await?;
+        Ok((listener, server))
+    }
+
+    /// The generation of our other connections that this one belongs to.
+    async fn server_of(&self, listener: &mut PgListener) -> Result<ListensTo> {
+        let ServerPool::Own(connections) = &self.pool else {
+            return Ok(ListensTo::Any);
+        };
+        let newest = connections.generation();
+        let identity = self.within(LIMIT, connection::identity(listener)).await?;
+        match connections.meet(identity.as_deref()) {
+            Some(generation) => Ok(ListensTo::Generation { generation, newest }),
+            None => {
+                let other = "it leads to a server that was left for another one";
+                Err(self.fault(sqlx::Error::from(io::Error::other(other)).into()))
+            }
+        }
+    }
+
+    async fn hear(
+        &self,
+        listener: &mut PgListener,
+        hear: &mut (dyn for<'a> FnMut(Heard<'a>) + Send),
+    ) -> Result<Infallible> {
         hear(Heard::Joined);
         loop {
-            match timeout(QUIET, self.told(&mut listener)).await {
+            if let ServerPool::Own(connections) = &self.pool {
+                connections.look_at_address();
+            }
+            match timeout(QUIET, self.told(listener)).await {
                 Ok(told) => {
                     let told = told?;
                     match from_hex(told.payload()) {
@@ -80,7 +127,7 @@ impl Inner {
     async fn hear_ourselves(&self, listener: &mut PgListener, echo: &str) -> Result<()> {
         match timeout(LIMIT, self.notify(echo, &[Bytes::new()])).await {
             Ok(told) => told?,
-            Err(_) => return Err(self.fault(timed_out())),
+            Err(_) => return Err(self.fault(timed_out().into())),
         }
         let heard = async {
             // What others told meanwhile needs no hearing: we trust nothing yet.
@@ -95,13 +142,45 @@ impl Inner {
     }
 
     async fn told(&self, listener: &mut PgListener) -> Result<PgNotification> {
-        let told = self.checked(listener.try_recv().await)?;
-        told.ok_or_else(|| self.fault(io::Error::from(io::ErrorKind::ConnectionReset).into()))
+        let told = self.checked(listener.try_recv().await.map_err(Into::into))?;
+        told.ok_or_else(|| {
+            let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+            self.fault(sqlx::Error::from(reset).into())
+        })
     }
 
     async fn within<T>(&self, limit: Duration, step: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
         let done = timeout(limit, step).await;
-        self.checked(done.unwrap_or_else(|_| Err(timed_out())))
+        self.checked(done.unwrap_or_else(|_| Err(timed_out())).map_err(Into::into))
+    }
+}
+
+/// Which server a connection listens to.
+enum ListensTo {
+    /// That of this generation of our other connections.
+    Generation {
+        generation: u64,
+        newest: watch::Receiver<u64>,
+    },
+    /// Where a pool of the application leads.
+    Any,
+}
+
+impl ListensTo {
+    /// Waits until our other connections leave the server.
+    async fn left(self) {
+        match self {
+            Self::Generation {
+                generation,
+                mut newest,
+            } => {
+                // An error says that nobody will leave any more.
+                if newest.wait_for(|newest| *newest != generation).await.is_err() {
+                    std::future::pending().await
+                }
+            }
+            Self::Any => std::future::pending().await,
+        }
     }
 }
 

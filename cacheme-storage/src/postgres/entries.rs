@@ -2,21 +2,24 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
-use sqlx::postgres::PgRow;
-use sqlx::{Postgres as Driver, Row};
+use sqlx::Row;
+use sqlx::postgres::{PgRow, PgValueFormat};
 
-use crate::database::{KeySet, PieceLimits, Statement, after_prefix, pieces, side_by_side, ttl_millis};
+use crate::database::{KeySet, PieceLimits, after_prefix, pieces, side_by_side, ttl_millis};
 use crate::long_key::shortened_head;
 use crate::{Error, RemoteEntry, Result};
 
 use super::Inner;
-use super::table::query;
+use super::statement::{Statement, query};
 
 /// A third of a page, 2704 bytes, is the most that an index takes; pages can be smaller than they usually are.
 pub(super) const KEY_LIMIT: usize = 1024;
 
 /// PostgreSQL takes fields and messages up to 1 GiB less one byte; keys and headers go off that.
 const VALUE_LIMIT: usize = 1_000_000_000;
+
+/// How many rows of a prefix are removed at once.
+const CLEAR_ROWS: i64 = 5_000;
 
 /// How many expired rows are collected at once.
 const PURGE_ROWS: i64 = 1000;
@@ -30,10 +33,10 @@ impl Inner {
             let on_row = |row: &PgRow| {
                 let place = match keys {
                     [_] => Some(0),
-                    _ => index(keys, row.try_get(1)?),
+                    _ => place_of(keys, row, 1)?,
                 };
                 if let Some(place) = place {
-                    found[place] = Some(Bytes::copy_from_slice(row.try_get(0)?));
+                    found[place] = bytes(row, 0)?;
                 }
                 Ok(())
             };
@@ -78,11 +81,23 @@ impl Inner {
     pub(super) async fn clear(&self, prefix: &[u8]) -> Result<()> {
         let prefix = shortened_head(prefix, KEY_LIMIT);
         let end = after_prefix(prefix);
-        let done = self.pool.run(
-            || query(&self.table.clear).bind(prefix).bind(end.as_deref()),
-            |_| Ok(()),
-        );
-        self.checked(done.await).map(drop)
+        // In parts: a call that is given up has done something, and nobody waits for long.
+        loop {
+            let mut found = 0;
+            let statement = || {
+                let statement = query(&self.table.clear).bind(prefix);
+                statement.bind(end.as_deref()).bind(CLEAR_ROWS)
+            };
+            let on_row = |row: &PgRow| {
+                found = row.try_get(0)?;
+                Ok(())
+            };
+            let done = self.pool.run(statement, on_row).await;
+            self.checked(done)?;
+            if found < CLEAR_ROWS {
+                return Ok(());
+            }
+        }
     }
 
     /// Collects a batch of expired rows; says whether there are more.
@@ -110,13 +125,25 @@ pub(super) fn key_set<'a>(keys: &[&'a [u8]]) -> KeySet<'a> {
     KeySet::new(keys.iter().copied(), Some(KEY_LIMIT))
 }
 
-/// The place of a key in a piece.
-pub(super) fn index(keys: &[Cow<'_, [u8]>], key: &[u8]) -> Option<usize> {
-    keys.binary_search_by(|probe| (**probe).cmp(key)).ok()
+/// The bytes in a column: as they are, or in hexadecimal digits where the whole answer is text.
+pub(super) fn bytes(row: &PgRow, at: usize) -> sqlx::Result<Option<Bytes>> {
+    Ok(match row.try_get_raw(at)?.format() {
+        PgValueFormat::Binary => row.try_get::<Option<&[u8]>, _>(at)?.map(Bytes::copy_from_slice),
+        PgValueFormat::Text => row.try_get::<Option<Vec<u8>>, _>(at)?.map(Bytes::from),
+    })
+}
+
+/// The place in a piece of the key in a column.
+pub(super) fn place_of(keys: &[Cow<'_, [u8]>], row: &PgRow, at: usize) -> sqlx::Result<Option<usize>> {
+    let place = |key: &[u8]| keys.binary_search_by(|probe| (**probe).cmp(key)).ok();
+    Ok(match row.try_get_raw(at)?.format() {
+        PgValueFormat::Binary => place(row.try_get(at)?),
+        PgValueFormat::Text => place(&row.try_get::<Vec<u8>, _>(at)?),
+    })
 }
 
 /// Binds the keys of a piece: one, or an array.
-pub(super) fn bind_keys(statement: Statement<Driver>, keys: &[Cow<'_, [u8]>]) -> Statement<Driver> {
+pub(super) fn bind_keys<'a>(statement: Statement<'a>, keys: &'a [Cow<'_, [u8]>]) -> Statement<'a> {
     match keys {
         [key] => statement.bind(&**key),
         _ => statement.bind(keys.iter().map(|key| &**key).collect::<Vec<&[u8]>>()),
@@ -139,12 +166,12 @@ pub(super) fn entry_pieces(
 }
 
 /// Binds keys, values and times to live of a piece: one of each, or an array.
-pub(super) fn bind_entries(
-    statement: Statement<Driver>,
-    entries: &[RemoteEntry<'_>],
-    keys: &KeySet<'_>,
+pub(super) fn bind_entries<'a>(
+    statement: Statement<'a>,
+    entries: &'a [RemoteEntry<'_>],
+    keys: &'a KeySet<'_>,
     piece: Range<usize>,
-) -> Statement<Driver> {
+) -> Statement<'a> {
     let places = &keys.last()[piece.clone()];
     let statement = bind_keys(statement, &keys.distinct()[piece]);
     if let &[at] = places {

@@ -1,18 +1,19 @@
-use crate::database::Trouble;
+use crate::database::{DriverError, Trouble};
 use crate::{Error, Result};
 
 use super::Inner;
 
 impl Inner {
     /// What an error of the driver means to us.
-    pub(super) fn fault(&self, error: sqlx::Error) -> Error {
+    pub(super) fn fault(&self, error: DriverError) -> Error {
         let storage = self.location.clone();
         match Trouble::of(&error) {
             Trouble::DeadConnection | Trouble::Unreachable => Error::Unreachable {
                 storage,
                 source: error.into(),
             },
-            Trouble::Conflict | Trouble::Refusal => {
+            Trouble::TimedOut if let Some(after) = self.pool.limit() => Error::Timeout { storage, after },
+            _ => {
                 // Undefined table: somebody dropped it while we ran; the next call makes it anew.
                 if error
                     .as_database_error()
@@ -31,7 +32,7 @@ impl Inner {
     }
 
     /// The same over a result.
-    pub(super) fn checked<T>(&self, result: sqlx::Result<T>) -> Result<T> {
+    pub(super) fn checked<T>(&self, result: Result<T, DriverError>) -> Result<T> {
         result.map_err(|error| self.fault(error))
     }
 }

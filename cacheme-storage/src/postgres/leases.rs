@@ -2,7 +2,6 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
-use bytes::Bytes;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
@@ -10,8 +9,10 @@ use crate::database::{KeySet, LEASE_LIMIT_MS, deadline_millis, millis, side_by_s
 use crate::{Acquire, Acquired, Error, Filled, LeaseToken, RemoteEntry, Result};
 
 use super::Inner;
-use super::entries::{KEY_LIMIT, bind_entries, bind_keys, entry_pieces, index, key_pieces, key_set};
-use super::table::query;
+use super::entries::{
+    KEY_LIMIT, bind_entries, bind_keys, bytes, entry_pieces, key_pieces, key_set, place_of,
+};
+use super::statement::query;
 
 impl Inner {
     pub(super) async fn acquire(&self, keys: &[&[u8]], request: &Acquire) -> Result<Vec<Acquired>> {
@@ -89,7 +90,7 @@ impl Inner {
                 };
                 let statement = || bind_keys(query(sql), keys).bind(token).bind(time).bind(deadline);
                 let on_row = |row: &PgRow| {
-                    if let Some(index) = index(keys, row.try_get(0)?) {
+                    if let Some(index) = place_of(keys, row, 0)? {
                         found[index] = Some(match row.try_get(1)? {
                             true => granted.clone(),
                             false => held(row)?,
@@ -126,7 +127,7 @@ impl Inner {
             let statement =
                 || bind_entries(query(fill), entries, &keys, piece.clone()).bind(token.0.to_be_bytes());
             let on_row = |row: &PgRow| {
-                if let Some(index) = index(&keys.distinct()[piece.clone()], row.try_get(0)?) {
+                if let Some(index) = place_of(&keys.distinct()[piece.clone()], row, 0)? {
                     filled[index] = Filled::Stored;
                 }
                 Ok(())
@@ -176,8 +177,8 @@ impl Inner {
 
 /// What somebody else has, in a row of key, whether the lease was taken, value, and time left.
 fn held(row: &PgRow) -> sqlx::Result<Acquired> {
-    Ok(match row.try_get::<Option<&[u8]>, _>(2)? {
-        Some(value) => Acquired::Value(Bytes::copy_from_slice(value).into()),
+    Ok(match bytes(row, 2)? {
+        Some(value) => Acquired::Value(value.into()),
         None => {
             let left: i64 = row.try_get(3)?;
             Acquired::Busy {

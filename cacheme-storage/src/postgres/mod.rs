@@ -2,14 +2,16 @@
 
 mod builder;
 mod bus;
+mod connection;
 mod entries;
 mod fault;
 mod finds;
 mod leases;
+mod statement;
 mod table;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sqlx::Postgres as Driver;
 
@@ -17,6 +19,7 @@ pub use builder::PostgresBuilder;
 
 use crate::database::{Gate, Ready, ServerPool, Upkeep, UpkeepTask, remote_storage};
 use crate::{Result, ServerClock};
+use connection::protocol_of;
 use finds::Finds;
 use table::Table;
 
@@ -71,6 +74,13 @@ use table::Table;
 /// Changes are told by `NOTIFY` on the channel `cacheme.` + name of the table, and heard by `LISTEN` on a connection of its
 /// own, which is not one of the pool. `NOTIFY` has commits wait for each other on the whole server, and poolers that lend
 /// connections by the transaction do not pass it on: `bus=false` in the URL does without.
+///
+/// # Trouble
+///
+/// A storage with connections of its own has at most `connections` sessions at the server, and one that listens. A statement whose
+/// caller has left is ended by the server after the [timeout](crate::Storage::with_timeout), and holds its connection until then. Connections
+/// that lead to a server which takes no writes any more, or which was replaced behind its address, are given up with all
+/// that were made before. Behind a pooler that lends connections by the transaction, statements are sent as text.
 ///
 /// # Limits
 ///
@@ -130,10 +140,28 @@ impl Inner {
         Ok(())
     }
 
+    /// Bounds statements at the server as callers bound them.
+    fn set_timeout(&self, timeout: Duration) {
+        self.pool.set_limit(timeout);
+    }
+
     /// Reaches the server, makes sure of the table and looks at the clock.
     async fn prepare(&self) -> Result<()> {
+        self.look_for_pooler().await;
         self.prepare_table().await?;
         self.look_at_clock().await
+    }
+
+    /// Finds out whether the application's pool leads to a pooler. While that is not known, statements are sent as if it did.
+    async fn look_for_pooler(&self) {
+        if let ServerPool::Foreign(foreign) = &self.pool
+            && !foreign.knows_protocol()
+        {
+            match protocol_of(foreign.options()).await {
+                Ok(protocol) => foreign.set_protocol(protocol),
+                Err(error) => tracing::debug!(%error, "cannot see whether there is a pooler"),
+            }
+        }
     }
 
     async fn look_at_clock(&self) -> Result<()> {
@@ -144,7 +172,7 @@ impl Inner {
     }
 }
 
-remote_storage!(Postgres, with bus);
+remote_storage!(Postgres, with limit, with bus);
 
 impl Upkeep for Inner {
     async fn round(&self) -> Result<bool> {

@@ -1,11 +1,12 @@
 use std::sync::Arc;
 
-use sqlx::{AssertSqlSafe, Postgres as Driver, Row};
+use sqlx::Row;
 
-use crate::database::{Statement, TableName};
+use crate::database::{DriverError, TableName};
 use crate::{Error, Result};
 
 use super::Inner;
+use super::statement::query;
 
 /// The server's time in milliseconds since the epoch. A double counts them exactly, and `extract` would count in decimals,
 /// which takes longer.
@@ -73,7 +74,13 @@ impl Table {
         Self {
             one: Statements::one(&table),
             many: Statements::new(&table, &MANY),
-            clear: format!("DELETE FROM {table} WHERE key >= $1 AND ($2::bytea IS NULL OR key < $2)").into(),
+            // Counts what it found, since another process may remove a part of that at the same moment.
+            clear: format!(
+                "WITH found AS MATERIALIZED (SELECT key FROM {table} \
+                     WHERE key >= $1 AND ($2::bytea IS NULL OR key < $2) ORDER BY key LIMIT $3), \
+                 gone AS (DELETE FROM {table} WHERE key IN (SELECT key FROM found)) SELECT count(*) FROM found"
+            )
+            .into(),
             // The clock is read once, in a subquery, so that the index serves. A row that somebody else is writing is
             // not waited for: it comes to life again, or is there next time.
             purge: format!(
@@ -205,11 +212,6 @@ fn held(entry: &str, now: &str) -> String {
     )
 }
 
-/// A statement whose text is made of constants and the table's quoted name.
-pub(super) fn query(sql: &Arc<str>) -> Statement<Driver> {
-    sqlx::query(AssertSqlSafe(Arc::clone(sql)))
-}
-
 impl Inner {
     /// Makes the table if it is absent and may be made, and checks its shape.
     pub(super) async fn prepare_table(&self) -> Result<()> {
@@ -250,7 +252,7 @@ impl Inner {
         Ok(())
     }
 
-    async fn make_table(&self, ddl: &[String]) -> sqlx::Result<()> {
+    async fn make_table(&self, ddl: &[String]) -> Result<(), DriverError> {
         for statement in ddl {
             let statement = Arc::from(statement.as_str());
             self.pool
@@ -263,16 +265,16 @@ impl Inner {
     /// The columns of the table, and which of them is a unique key by itself; none if there is no table.
     async fn columns(&self) -> Result<Vec<Column>> {
         let mut columns = Vec::new();
+        let sql = Arc::from(
+            "SELECT attname::text, format_type(atttypid, atttypmod), \
+             EXISTS (SELECT FROM pg_index WHERE indrelid = attrelid AND indisunique AND indisvalid \
+                 AND indpred IS NULL AND indkey::text = attnum::text) \
+             FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped \
+             ORDER BY attname::text COLLATE \"C\"",
+        );
         let statement = || {
-            sqlx::query(
-                "SELECT attname::text, format_type(atttypid, atttypmod), \
-                 EXISTS (SELECT FROM pg_index WHERE indrelid = attrelid AND indisunique AND indisvalid \
-                     AND indpred IS NULL AND indkey::text = attnum::text) \
-                 FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped \
-                 ORDER BY attname::text COLLATE \"C\"",
-            )
-            .bind(self.table.name.quoted('"'))
-            .persistent(false)
+            let name = self.table.name.quoted('"');
+            query(&sql).bind(name).persistent(false)
         };
         let on_row = |row: &sqlx::postgres::PgRow| {
             columns.push(Column {
@@ -288,7 +290,7 @@ impl Inner {
     }
 
     /// What the server's clock shows, in milliseconds since the epoch.
-    pub(super) async fn server_now(&self) -> sqlx::Result<i64> {
+    pub(super) async fn server_now(&self) -> Result<i64, DriverError> {
         let mut now = 0;
         let sql: Arc<str> = format!("SELECT {NOW}").into();
         let on_row = |row: &sqlx::postgres::PgRow| {
