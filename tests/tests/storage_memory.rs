@@ -88,7 +88,7 @@ async fn values_of_16_mib_in_flight_for_64_tasks_are_bounded() {
     drop(cluster);
     let server = postgres();
     measure(
-        &(Kind::Postgres.url(&server) + "?acquire_timeout=5m"),
+        &(Kind::Postgres.url(&server) + "?timeout=5m&acquire_timeout=5m"),
         SIZE,
         LIMIT,
     )
@@ -100,12 +100,12 @@ async fn values_of_16_mib_in_flight_for_64_tasks_are_bounded() {
     // A message has to hold more than the value.
     let longer = "SET GLOBAL max_allowed_packet = 33554432";
     sqlx::query(longer).execute(&pool).await.unwrap();
-    measure(&(url + "?acquire_timeout=5m"), SIZE, LIMIT).await;
+    measure(&(url + "?timeout=5m&acquire_timeout=5m"), SIZE, LIMIT).await;
     drop(server);
     let server = mongodb_on_disk();
     // As large as its documents may be; the driver makes a third copy.
     measure(
-        &(Kind::MongoDb.url(&server) + "?acquire_timeout=5m"),
+        &(Kind::MongoDb.url(&server) + "?timeout=5m&acquire_timeout=5m"),
         SIZE - (16 << 10),
         640,
     )
@@ -113,7 +113,10 @@ async fn values_of_16_mib_in_flight_for_64_tasks_are_bounded() {
     drop(server);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("cache.db");
-    let url = format!("sqlite://{}?acquire_timeout=5m&busy_timeout=1m", file.display());
+    let url = format!(
+        "sqlite://{}?timeout=5m&acquire_timeout=5m&busy_timeout=1m",
+        file.display()
+    );
     measure(&url, SIZE, LIMIT).await;
 }
 

@@ -137,6 +137,7 @@ impl<D: Dial> Connections<D> {
         })
     }
 
+    #[cfg(feature = "postgres")]
     pub(crate) fn dial(&self) -> &D {
         &self.dial
     }

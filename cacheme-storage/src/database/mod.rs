@@ -72,7 +72,11 @@ pub(crate) use server_pool::{ServerConnection, ServerPool};
 #[cfg(any(feature = "_server", feature = "mongodb"))]
 pub(crate) use side_by_side::side_by_side;
 #[cfg(feature = "_server")]
-pub(crate) use statement::{Encode, Encoded, Protocol, Statement};
+pub(crate) use statement::Protocol;
+#[cfg(feature = "mysql")]
+pub(crate) use statement::Statement;
+#[cfg(feature = "postgres")]
+pub(crate) use statement::{Encode, Encoded};
 #[cfg(feature = "_sql")]
 pub(crate) use table::TableName;
 #[cfg(feature = "_sql")]

@@ -1,10 +1,13 @@
 //! Statements, as they are sent.
 
+#[cfg(feature = "postgres")]
 use std::sync::Arc;
 
 use futures_util::stream::BoxStream;
+#[cfg(feature = "postgres")]
+use sqlx::AssertSqlSafe;
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Database, Either, Executor, IntoArguments};
+use sqlx::{Database, Either, Executor, IntoArguments};
 
 /// A statement of the driver's, with its arguments.
 pub(crate) type Statement<DB> = Query<'static, DB, <DB as Database>::Arguments>;
@@ -14,6 +17,7 @@ pub(crate) enum Encoded<DB: Database> {
     /// Prepared on its connection, with the arguments beside it.
     Prepared(Statement<DB>),
     /// With the arguments within it.
+    #[cfg(feature = "postgres")]
     Text(String),
 }
 
@@ -51,6 +55,7 @@ where
     ) -> BoxStream<'_, sqlx::Result<Either<DB::QueryResult, DB::Row>>> {
         match self {
             Self::Prepared(statement) => connection.fetch_many(statement),
+            #[cfg(feature = "postgres")]
             Self::Text(sql) => connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql))),
         }
     }
