@@ -301,6 +301,13 @@ async fn c3_a_cluster_tells_other_processes_also_after_a_fail_over() {
     assert_eq!(owners.len(), 1, "all listen to one server: {owners:?}");
     cluster.servers[owners[0]].kill();
     hears_again(&one, &other).await;
+    for (process, id) in [(&one, 11), (&other, 12)] {
+        let (_source, node) = node(id);
+        super::eventually("the keys of the lost server have another owner", async || {
+            process.invalidate(&node).await.is_ok()
+        })
+        .await;
+    }
     tells(&one, &other, 11).await;
     hears_again(&other, &one).await;
     tells(&other, &one, 12).await;

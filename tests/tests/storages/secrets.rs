@@ -112,7 +112,7 @@ async fn nothing_shows_a_password() {
         format!("mongodb://ann:wrong-sEcReT@127.0.0.1:{g}/test?authMechanism=SCRAM-SHA-256"),
         format!("mongodb://ann:sEcReT@127.0.0.1:{r}/test?acquire_timeout=200ms"),
         "mongodb://ann:sEcReT@127.0.0.1:1,host.invalid/test?acquire_timeout=200ms".into(),
-        "mongodb://ann:sEcReT@127.0.0.1:1/test?tls=true&tlsCAFile=/nowhere&acquire_timeout=200ms".into(),
+        "mongodb://ann:sEcReT@127.0.0.1:1/test?tls=true&acquire_timeout=200ms".into(),
         format!("sqlite://{}/absent/cache.db", folder.path().display()),
         format!("redis://:right-sEcReT@127.0.0.1:{r}"),
         format!("postgres://postgres:sEcReT@127.0.0.1:{p}/postgres"),
