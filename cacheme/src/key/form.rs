@@ -2,7 +2,7 @@
 
 /// The texts that a field may write: one of some, perhaps absent.
 ///
-/// Finding templates that can give one key goes by it ([`Template`](super::template::Template)). It may hold more texts than
+/// Finding templates that can give one key goes by it (`key/template.rs`). It may hold more texts than
 /// the type really writes, never fewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyForm {
