@@ -1,15 +1,28 @@
-use std::any::{Any, type_name};
+//! Values of one type to the bytes of a remote storage and back.
+//!
+//! `writing` and `reading` stand between the value and its serializer; `proofs` and `digest` find values that would not come
+//! back; `limits` bounds both ways.
+
+mod digest;
+mod error;
+mod limits;
+mod proofs;
+mod reading;
+mod typed;
+mod writing;
+
+use std::any::type_name;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{
-    BoxError, Envelope, EnvelopeError, EnvelopeWriter, Fingerprint, Flags, PayloadTooLarge, Serializer,
-};
+use self::typed::{ErasedSerializer, Typed};
+use crate::{Envelope, EnvelopeWriter, Fingerprint, Serializer, Storage};
+
+pub use self::error::{CodecError, DecodeError};
 
 /// Room for the payload of a small value, so that it does not grow byte by byte.
 const PAYLOAD_ROOM: usize = 216;
@@ -17,7 +30,7 @@ const PAYLOAD_ROOM: usize = 216;
 /// Writes values of one type as envelopes and reads them back, whatever the serializer.
 ///
 /// The bounds on `V` are asked for where a codec is made, so code that only passes codecs on needs none. Cheap to
-/// clone.
+/// clone; clones share what they learnt.
 ///
 /// ```
 /// # #[cfg(feature = "bincode")] {
@@ -34,6 +47,23 @@ const PAYLOAD_ROOM: usize = 216;
 /// # }
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # What comes back
+///
+/// A value that was written comes back as one that asks the same of serde, but for the order of hash maps and sets, and but for
+/// what its own `Serialize` leaves out; otherwise it is not written. A value is read back and compared before it is handed out if
+/// nothing like it came back before: another variant, a `Some` where there were only `None`s, a field that was always
+/// there and now is not. So is each value of a type whose reading says nothing of the next one: untagged and internally tagged
+/// enums, `flatten`, fields that are written but not read. All other values cost one serialization.
+///
+/// **Limit:** `serialize_with` and `deserialize_with` (or `Serialize` and `Deserialize` written by hand) that mirror each other for
+/// some values of one shape and not for others are found only if one of the first is among those.
+///
+/// # Bounds
+///
+/// A value is nested [128 levels](CodecError::TooDeep) deep at most and takes at most as many bytes as [it
+/// may](Self::LARGEST_VALUE). What bytes from a storage claim does not matter: reading them takes stack and time in bounds, and memory
+/// of about four times the largest value at most. All this holds for serializers of other crates too.
 pub struct Codec<V> {
     erased: Arc<dyn ErasedSerializer<V>>,
 }
@@ -49,101 +79,10 @@ pub struct Decoded<V> {
     pub expires_ms: Option<u64>,
 }
 
-/// Why a value cannot be written to a remote storage.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CodecError {
-    /// The serializer cannot express this value.
-    #[error(
-        "serializer `{serializer}` cannot write `{value_type}`; {}",
-        advice(serializer)
-    )]
-    Serialize {
-        /// Name of the serializer.
-        serializer: String,
-        /// Name of the value's type.
-        value_type: &'static str,
-        /// What the serializer says.
-        source: BoxError,
-    },
-
-    /// `Serialize`, `Deserialize` or the serializer panicked.
-    #[error("serializer `{serializer}` panicked on `{value_type}`: {message}")]
-    Panicked {
-        /// Name of the serializer.
-        serializer: String,
-        /// Name of the value's type.
-        value_type: &'static str,
-        /// What the panic says.
-        message: String,
-    },
-
-    /// The value is too large for an envelope.
-    #[error(transparent)]
-    TooLarge(#[from] PayloadTooLarge),
-
-    /// The serializer wrote the value and cannot read it back, or reads back another.
-    #[error(
-        "serializer `{serializer}` can write `{value_type}` but not read it back; {}",
-        advice(serializer)
-    )]
-    NotReadable {
-        /// Name of the serializer.
-        serializer: String,
-        /// Name of the value's type.
-        value_type: &'static str,
-        /// What went wrong while reading.
-        source: BoxError,
-    },
-}
-
-/// Which serializer would do instead.
-fn advice(serializer: &str) -> &'static str {
-    match serializer {
-        "bincode2" => {
-            "use `serializer = MsgPack` or `serializer = Json`; bincode takes no untagged or internally tagged enum, no \
-             `flatten`, no `skip_serializing_if`, nor other types that find out what they are while being read"
-        }
-        "json" => "use `serializer = MsgPack`, which keeps all floats and has map keys of any type",
-        "msgpack" => {
-            "use `serializer = Json`, or check that its `Serialize` and `Deserialize` mirror each other"
-        }
-        _ => "use `serializer = MsgPack` or `serializer = Json`",
-    }
-}
-
-/// Why bytes are not a value of the codec's type. Each is a miss.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// Foreign, torn, or written for something else.
-    #[error(transparent)]
-    Envelope(#[from] EnvelopeError),
-
-    /// The envelope is right and the serializer cannot read the payload.
-    #[error("serializer `{serializer}` cannot read `{value_type}`")]
-    Deserialize {
-        /// Name of the serializer.
-        serializer: String,
-        /// Name of the value's type.
-        value_type: &'static str,
-        /// What the serializer says.
-        source: BoxError,
-    },
-
-    /// `Deserialize` or the serializer panicked.
-    #[error("serializer `{serializer}` panicked on `{value_type}`: {message}")]
-    Panicked {
-        /// Name of the serializer.
-        serializer: String,
-        /// Name of the value's type.
-        value_type: &'static str,
-        /// What the panic says.
-        message: String,
-    },
-}
-
 impl<V> Codec<V> {
+    /// The bytes that a value may take when nothing else is said: 256 MiB, before and after compression.
+    pub const LARGEST_VALUE: usize = Storage::DEFAULT_LARGEST_VALUE;
+
     /// A codec for the values of the node that `node` stands for.
     ///
     /// `node` names the kind of node (its key template and version, say): values of different nodes are not read for each
@@ -154,11 +93,7 @@ impl<V> Codec<V> {
         V: Serialize + DeserializeOwned,
     {
         Self {
-            erased: Arc::new(Typed {
-                serializer,
-                node: node.into(),
-                fingerprint: OnceLock::new(),
-            }),
+            erased: Arc::new(Typed::new(serializer, node.into())),
         }
     }
 
@@ -179,11 +114,31 @@ impl<V> Codec<V> {
     ///
     /// # Errors
     ///
-    /// [`CodecError`], but for [`NotReadable`](CodecError::NotReadable).
+    /// [`CodecError`]. The next value may do better.
     pub fn encode(&self, value: &V, created_ms: u64, expires_ms: Option<u64>) -> Result<Bytes, CodecError> {
+        self.encode_within(Self::LARGEST_VALUE, value, created_ms, expires_ms)
+    }
+
+    /// The value as an envelope, if it takes `largest` bytes at most (and under 4 GiB, which an envelope can record).
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError`]. The next value may do better.
+    pub fn encode_within(
+        &self,
+        largest: usize,
+        value: &V,
+        created_ms: u64,
+        expires_ms: Option<u64>,
+    ) -> Result<Bytes, CodecError> {
         let mut writer = EnvelopeWriter::with_capacity(PAYLOAD_ROOM);
-        let flags = self.serialize(value, writer.payload())?;
-        Ok(writer.finish(flags, self.fingerprint(), created_ms, expires_ms)?)
+        let flags = self.erased.write(value, writer.payload(), largest, false)?;
+        writer
+            .finish(flags, self.fingerprint(), created_ms, expires_ms)
+            .map_err(|_| CodecError::TooLarge {
+                value_type: type_name::<V>(),
+                largest: u32::MAX as usize,
+            })
     }
 
     /// The value in an envelope. Says nothing about whether it has expired.
@@ -192,76 +147,44 @@ impl<V> Codec<V> {
     ///
     /// [`DecodeError`]: to the reader of a cache, a miss.
     pub fn decode(&self, bytes: &[u8]) -> Result<Decoded<V>, DecodeError> {
+        self.decode_within(Self::LARGEST_VALUE, bytes)
+    }
+
+    /// The value in an envelope, if it takes `largest` bytes at most.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`]: to the reader of a cache, a miss.
+    pub fn decode_within(&self, largest: usize, bytes: &[u8]) -> Result<Decoded<V>, DecodeError> {
         let envelope = Envelope::decode(bytes)?.expect(self.fingerprint())?;
         Ok(Decoded {
-            value: self.deserialize(envelope.payload, envelope.flags)?,
+            value: self.erased.read(envelope.payload, envelope.flags, largest)?,
             created_ms: envelope.created_ms,
             expires_ms: envelope.expires_ms,
         })
     }
 
-    /// Writes the value, reads it back, and compares what both would be written as.
+    /// Writes the value, reads it back, and compares, whatever came back before.
     ///
-    /// Some types can be written but not read back, depending on the serializer. Call this with a node's first value to find out,
-    /// rather than have every read of the node be a miss.
+    /// For tests: does this serializer do for my type?
     ///
     /// # Errors
     ///
-    /// [`CodecError::NotReadable`] when the value does not come back; else as [`encode`](Self::encode).
+    /// [`CodecError`], as [`encode`](Self::encode).
     pub fn check(&self, value: &V) -> Result<(), CodecError> {
-        let not_readable = |source| CodecError::NotReadable {
-            serializer: self.serializer().to_owned(),
-            value_type: type_name::<V>(),
-            source,
-        };
-        let mut written = Vec::new();
-        let flags = self.serialize(value, &mut written)?;
-        let back = match self.deserialize(&written, flags) {
-            Ok(back) => back,
-            Err(DecodeError::Deserialize { source, .. }) => return Err(not_readable(source)),
-            Err(other) => return Err(not_readable(other.into())),
-        };
-        let mut again = Vec::new();
-        let flags_again = self.serialize(&back, &mut again)?;
-        // A hash map that is built anew has another order, so the bytes are compared regardless of theirs. Compression
-        // hides them; the shape of a type does not depend on size, so a smaller value finds out what this one does not.
-        let compressed = (flags | flags_again).contains(Flags::COMPRESSED);
-        if !compressed && counted(&written) != counted(&again) {
-            return Err(not_readable("it reads back as another value".into()));
-        }
-        Ok(())
+        self.erased
+            .write(value, &mut Vec::new(), Self::LARGEST_VALUE, true)
+            .map(|_| ())
     }
 
-    fn serialize(&self, value: &V, out: &mut Vec<u8>) -> Result<Flags, CodecError> {
-        match caught(|| self.erased.serialize(value, out)) {
-            Ok(Ok(flags)) => Ok(flags),
-            Ok(Err(source)) => Err(CodecError::Serialize {
-                serializer: self.serializer().to_owned(),
-                value_type: type_name::<V>(),
-                source,
-            }),
-            Err(message) => Err(CodecError::Panicked {
-                serializer: self.serializer().to_owned(),
-                value_type: type_name::<V>(),
-                message,
-            }),
-        }
-    }
-
-    fn deserialize(&self, payload: &[u8], flags: Flags) -> Result<V, DecodeError> {
-        match caught(|| self.erased.deserialize(payload, flags)) {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(source)) => Err(DecodeError::Deserialize {
-                serializer: self.serializer().to_owned(),
-                value_type: type_name::<V>(),
-                source,
-            }),
-            Err(message) => Err(DecodeError::Panicked {
-                serializer: self.serializer().to_owned(),
-                value_type: type_name::<V>(),
-                message,
-            }),
-        }
+    /// Whether the serializer can read values of this type at all, as far as the type's shape tells.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError::NotReadable`] for a serializer that is not [self-describing](Serializer::is_self_describing) and a type that
+    /// finds out what it is while it is read.
+    pub fn check_type(&self) -> Result<(), CodecError> {
+        self.erased.check_type()
     }
 }
 
@@ -282,64 +205,12 @@ impl<V> fmt::Debug for Codec<V> {
     }
 }
 
-/// A serializer with the type it serializes fixed, which makes it a trait object.
-trait ErasedSerializer<V>: Send + Sync {
-    fn name(&self) -> &str;
-    fn fingerprint(&self) -> Fingerprint;
-    fn serialize(&self, value: &V, out: &mut Vec<u8>) -> Result<Flags, BoxError>;
-    fn deserialize(&self, payload: &[u8], flags: Flags) -> Result<V, BoxError>;
-}
-
-struct Typed<S> {
-    serializer: S,
-    node: String,
-    fingerprint: OnceLock<Fingerprint>,
-}
-
-impl<S: Serializer, V: Serialize + DeserializeOwned> ErasedSerializer<V> for Typed<S> {
-    fn name(&self) -> &str {
-        self.serializer.name()
-    }
-
-    fn fingerprint(&self) -> Fingerprint {
-        *self
-            .fingerprint
-            .get_or_init(|| Fingerprint::of::<V>(self.serializer.name(), &self.node))
-    }
-
-    fn serialize(&self, value: &V, out: &mut Vec<u8>) -> Result<Flags, BoxError> {
-        self.serializer.serialize(value, out)
-    }
-
-    fn deserialize(&self, payload: &[u8], flags: Flags) -> Result<V, BoxError> {
-        self.serializer.deserialize(payload, flags)
-    }
-}
-
-/// Runs code of the user's; a panic comes back as its message.
-///
-/// Unwind safety: what the closures may leave half done is a buffer or a value that is dropped here, unseen.
-fn caught<R>(run: impl FnOnce() -> R) -> Result<R, String> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| panic_message(&*panic))
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no message").to_owned()
-}
-
-/// How often each byte occurs.
-fn counted(bytes: &[u8]) -> [usize; 256] {
-    let mut counts = [0; 256];
-    for &byte in bytes {
-        counts[usize::from(byte)] += 1;
-    }
-    counts
-}
-
+#[cfg(test)]
+#[cfg(feature = "full")]
+mod bounds_tests;
+#[cfg(test)]
+#[cfg(feature = "full")]
+mod round_trip_tests;
 #[cfg(test)]
 #[cfg(any(feature = "bincode", feature = "msgpack", feature = "json"))]
 mod tests;

@@ -9,6 +9,8 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 
+use self::shape::Shape;
+
 /// A 64-bit digest of a value type's serde shape, the serializer's name and the node's identity.
 ///
 /// The shape is what the type asks of a serde deserializer: names of structs, fields, enums and variants, in order, and the
@@ -29,13 +31,7 @@ impl Fingerprint {
     /// The fingerprint of `V` as `serializer` writes it for `node`.
     #[must_use]
     pub fn of<V: DeserializeOwned>(serializer: &str, node: &str) -> Self {
-        let shape = shape::describe::<V>();
-        let mut hash = Fnv1a::new();
-        for part in [serializer, node, &shape] {
-            hash.write(&(part.len() as u64).to_le_bytes());
-            hash.write(part.as_bytes());
-        }
-        Self(hash.0)
+        Traced::of::<V>(serializer, node).fingerprint
     }
 
     /// The fingerprint with this number, as read from an envelope.
@@ -48,6 +44,39 @@ impl Fingerprint {
     #[must_use]
     pub const fn as_u64(self) -> u64 {
         self.0
+    }
+}
+
+/// What was learnt of a type by tracing its shape.
+pub(crate) struct Traced {
+    pub(crate) fingerprint: Fingerprint,
+    /// The name of the first type within it, or its own, that finds out what it is while it is read.
+    pub(crate) found_out: Option<&'static str>,
+    /// The names of the fields of each struct in it, in order.
+    structs: Vec<&'static [&'static str]>,
+}
+
+impl Traced {
+    pub(crate) fn of<V: DeserializeOwned>(serializer: &str, node: &str) -> Self {
+        let shape = Shape::of::<V>();
+        let mut hash = Fnv1a::new();
+        for part in [serializer, node, &shape.text()] {
+            hash.write(&(part.len() as u64).to_le_bytes());
+            hash.write(part.as_bytes());
+        }
+        Self {
+            fingerprint: Fingerprint(hash.0),
+            found_out: shape.found_out(),
+            structs: shape.structs(),
+        }
+    }
+
+    /// Whether a struct within the type reads these fields, in this order.
+    pub(crate) fn has_struct(&self, fields: &[&str]) -> bool {
+        self.structs.iter().any(|names| {
+            let mut names = names.iter();
+            fields.iter().all(|field| names.any(|name| name == field))
+        })
     }
 }
 

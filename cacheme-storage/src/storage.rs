@@ -13,6 +13,7 @@ use crate::{LocalStorage, RemoteStorage, Result};
 pub struct Storage {
     kind: StorageKind,
     timeout: Duration,
+    largest_value: usize,
     bus: bool,
 }
 
@@ -26,8 +27,8 @@ pub(crate) enum StorageKind {
 impl Storage {
     /// A storage by its URL. Nothing is reached yet: that happens when it is registered.
     ///
-    /// Every remote storage takes the option `timeout` (see [`with_timeout`](Self::with_timeout)), and every one with a bus
-    /// the option `bus` (see [`with_bus`](Self::with_bus)).
+    /// Every remote storage takes the options `timeout` (see [`with_timeout`](Self::with_timeout)) and `largest_value` (see
+    /// [`with_largest_value`](Self::with_largest_value)), and every one with a bus the option `bus` (see [`with_bus`](Self::with_bus)).
     ///
     /// # Errors
     ///
@@ -36,7 +37,11 @@ impl Storage {
     pub fn open(url: &str) -> Result<Self> {
         let mut url = StorageUrl::parse(url)?;
         let timeout = url.take_duration("timeout")?.unwrap_or(Self::DEFAULT_TIMEOUT);
+        let largest_value = url.take_size("largest_value")?;
         let mut storage = Self::by_scheme(&mut url)?.with_timeout(timeout);
+        if let Some(largest_value) = largest_value {
+            storage = storage.with_largest_value(largest_value);
+        }
         if storage.has_bus()
             && let Some(bus) = url.take("bus", "`true` or `false`")?
         {
@@ -78,6 +83,7 @@ impl Storage {
         Self {
             kind: StorageKind::Local(Arc::new(storage)),
             timeout: Self::DEFAULT_TIMEOUT,
+            largest_value: Self::DEFAULT_LARGEST_VALUE,
             bus: true,
         }
     }
@@ -90,6 +96,7 @@ impl Storage {
         Self {
             kind: StorageKind::Remote(Arc::new(Combined::new(storage))),
             timeout: Self::DEFAULT_TIMEOUT,
+            largest_value: Self::DEFAULT_LARGEST_VALUE,
             bus: true,
         }
         .with_timeout(Self::DEFAULT_TIMEOUT)
@@ -111,6 +118,25 @@ impl Storage {
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// The bytes that a value may take in a remote storage when nothing else is said: 256 MiB.
+    pub const DEFAULT_LARGEST_VALUE: usize = 256 << 20;
+
+    /// Bounds the bytes of a value in a remote storage, before and after compression.
+    ///
+    /// A larger value goes to its caller and is not stored; one that is found there is not read. The bound also keeps what
+    /// others write into the storage from taking more than about four times as much memory when it is read (64 MiB at the least).
+    #[must_use]
+    pub fn with_largest_value(mut self, bytes: usize) -> Self {
+        self.largest_value = bytes;
+        self
+    }
+
+    /// The bound of [`with_largest_value`](Self::with_largest_value).
+    #[must_use]
+    pub fn largest_value(&self) -> usize {
+        self.largest_value
     }
 
     /// Whether processes tell each other over this storage what they change, where it can

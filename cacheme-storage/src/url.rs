@@ -121,6 +121,25 @@ impl StorageUrl {
         })
     }
 
+    /// Takes the option `name` as a number of bytes such as `1048576`, `512KiB` or `64MiB`, which is not zero.
+    pub(crate) fn take_size(&mut self, name: &'static str) -> Result<Option<usize>> {
+        self.take_with(name, "a number of bytes such as `1048576` or `64MiB`", |text| {
+            let (digits, unit) = text.split_at(
+                text.find(|sign: char| !sign.is_ascii_digit())
+                    .unwrap_or(text.len()),
+            );
+            let shift = match unit {
+                "" | "B" => 0,
+                "KiB" => 10,
+                "MiB" => 20,
+                "GiB" => 30,
+                _ => return None,
+            };
+            let bytes = digits.parse::<usize>().ok()?.checked_mul(1 << shift)?;
+            (bytes > 0).then_some(bytes)
+        })
+    }
+
     /// Takes the option `name`, read by `parse`.
     pub(crate) fn take_with<T>(
         &mut self,

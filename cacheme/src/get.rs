@@ -362,7 +362,7 @@ impl<N: Node> Kind<N> {
                 return true;
             };
             // What does not decode is found again with its lease, and counted then.
-            let found = found.map(|bytes| self.decode_at(&bytes, now_ms));
+            let found = found.map(|bytes| self.decode_at(remote.largest_value, &bytes, now_ms));
             let Some(Ok(Some((value, _)))) = found else {
                 return true;
             };

@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use cacheme_storage::{Chain, Storage};
+use cacheme_storage::{Chain, CodecError, Storage};
 use parking_lot::{Mutex, RwLock};
 
 use crate::bus::Bus;
@@ -13,6 +13,7 @@ use crate::kinds::KindTable;
 use crate::kinds::derived::derived;
 use crate::node::Node;
 use crate::policy::NodeInfo;
+use crate::private::NodeRegistration;
 use crate::stats::NodeStats;
 
 /// Storages by name, and the nodes that use them. Cheap to clone; clones are the same instance.
@@ -158,7 +159,7 @@ impl Cacheme {
     /// # Errors
     ///
     /// [`Error::Check`] with every mistake: storages that are not registered, nodes that would share entries, remote
-    /// tiers without serializer, policies that cannot work.
+    /// tiers without serializer or with one that cannot read the node's values, policies that cannot work.
     pub fn check(&self) -> Result<()> {
         let nodes = self.nodes();
         // A kind that meets another one is never made.
@@ -175,11 +176,40 @@ impl Cacheme {
                 }
             }
         }
+        found.extend(self.unreadable());
         if found.is_empty() {
             Ok(())
         } else {
             Err(Error::Check(found))
         }
+    }
+
+    /// Nodes with a remote tier whose serializer cannot read values of their type.
+    fn unreadable(&self) -> Vec<Error> {
+        let is_remote = |tier: &crate::policy::Tier| {
+            let known = self.storage(&tier.storage);
+            known.is_some_and(|known| known.storage.as_remote().is_some())
+        };
+        let mut found: Vec<Error> = Vec::new();
+        let mut look = |info: &NodeInfo, check: &dyn Fn() -> std::result::Result<(), CodecError>| {
+            // Tracing a type takes its time.
+            if !info.tiers.iter().any(is_remote) {
+                return;
+            }
+            if let Err(why) = check() {
+                found.push(Error::Policy {
+                    node: info.name.to_string(),
+                    reason: Chain(&why).to_string(),
+                });
+            }
+        };
+        for node in inventory::iter::<NodeRegistration> {
+            look(&node.info(), &|| node.check_serializer());
+        }
+        for kind in self.inner.kinds.others() {
+            look(kind.info(), &|| kind.check_serializer());
+        }
+        found
     }
 
     /// What nodes of type `N` have done in this instance, or nothing if none was used. For a type with several kinds

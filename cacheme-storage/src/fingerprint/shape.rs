@@ -36,8 +36,39 @@ const MAX_DEPTH: usize = 32;
 /// Samples that a type may reject at one place; as many as the longest list has.
 const SAMPLES: usize = STRINGS.len();
 
-/// The shape of `V` as text. Equal for equal shapes, and only for these as far as serde tells.
-pub(super) fn describe<V: DeserializeOwned>() -> String {
+/// The shape of a type, as far as serde tells.
+pub(super) struct Shape(Node);
+
+impl Shape {
+    pub(super) fn of<V: DeserializeOwned>() -> Self {
+        let mut root = trace::<V>();
+        if !root.settled {
+            root.opaque = true;
+        }
+        Self(root)
+    }
+
+    /// Equal for equal shapes, and only for these.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        self.0.describe(&mut text);
+        text
+    }
+
+    /// The names of the fields of each struct, in order.
+    pub(super) fn structs(&self) -> Vec<&'static [&'static str]> {
+        let mut structs = Vec::new();
+        self.0.collect_structs(&mut structs);
+        structs
+    }
+
+    /// The name of the first type that asks the data what it is.
+    pub(super) fn found_out(&self) -> Option<&'static str> {
+        self.0.found_out()
+    }
+}
+
+fn trace<V: DeserializeOwned>() -> Node {
     let mut root = Node::default();
     let mut tracer = Tracer {
         visits_left: MAX_VISITS,
@@ -56,12 +87,7 @@ pub(super) fn describe<V: DeserializeOwned>() -> String {
             break;
         }
     }
-    if !root.settled {
-        root.opaque = true;
-    }
-    let mut text = String::new();
-    root.describe(&mut text);
-    text
+    root
 }
 
 /// What stands in the text for a type that serde does not describe.
@@ -98,11 +124,26 @@ pub(super) enum Kind {
     Recursion,
 }
 
+/// Whether a type asks the data what it is, which not every format can tell.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum AsksData {
+    #[default]
+    No,
+    /// For its own value.
+    ForItself,
+    /// For the name of a field, on behalf of the struct around it.
+    ForAField,
+}
+
 /// A place in the shape of the type, and what the passes so far have found out about it.
 #[derive(Default)]
 pub(super) struct Node {
     /// What the type asked for here; empty until it was visited.
     token: String,
+    /// The names of the fields of a struct.
+    pub(super) fields: &'static [&'static str],
+    /// Whether it asked the data what it is.
+    pub(super) asks_data: AsksData,
     kind: Kind,
     pub(super) children: Vec<Node>,
     type_id: TypeId,
@@ -170,6 +211,25 @@ impl Node {
             }
             Kind::Named | Kind::Ordered => {}
         }
+    }
+
+    fn collect_structs(&self, structs: &mut Vec<&'static [&'static str]>) {
+        if self.kind == Kind::Named && !structs.contains(&self.fields) {
+            structs.push(self.fields);
+        }
+        self.children
+            .iter()
+            .for_each(|child| child.collect_structs(structs));
+    }
+
+    fn found_out(&self) -> Option<&'static str> {
+        if self.asks_data == AsksData::ForItself {
+            return Some(self.type_id.name);
+        }
+        self.children.iter().find_map(|child| match child.asks_data {
+            AsksData::ForAField => Some(self.type_id.name),
+            _ => child.found_out(),
+        })
     }
 
     fn describe(&self, text: &mut String) {

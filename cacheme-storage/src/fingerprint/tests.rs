@@ -4,14 +4,14 @@ use std::num::NonZeroU32;
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
-use super::{Fingerprint, shape};
+use super::{Fingerprint, Shape};
 
 fn of<V: DeserializeOwned>() -> Fingerprint {
     Fingerprint::of::<V>("serializer", "node")
 }
 
 fn text<V: DeserializeOwned>() -> String {
-    shape::describe::<V>()
+    Shape::of::<V>().text()
 }
 
 /// Declares types of the same name in modules of their own, so that names differ in nothing but the module.

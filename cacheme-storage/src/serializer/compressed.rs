@@ -25,6 +25,18 @@ impl<S: Serializer> Serializer for Compressed<S> {
         self.0.name()
     }
 
+    fn is_self_describing(&self) -> bool {
+        self.0.is_self_describing()
+    }
+
+    fn plain_len(&self, payload: &[u8], flags: Flags) -> usize {
+        if !flags.contains(Flags::COMPRESSED) {
+            return self.0.plain_len(payload, flags);
+        }
+        let length = payload.first_chunk().copied().map_or(0, u32::from_le_bytes);
+        usize::try_from(length).unwrap_or(usize::MAX)
+    }
+
     fn serialize<T: Serialize + ?Sized>(&self, value: &T, out: &mut Vec<u8>) -> Result<Flags, BoxError> {
         let start = out.len();
         let flags = self.0.serialize(value, out)?;

@@ -5,8 +5,9 @@ use crate::{BoxError, Flags, Serializer};
 
 /// JSON: reads back every shape that serde describes, and people can read it. Larger and slower than the binary ones.
 ///
-/// Keys of maps must be strings or numbers; `NaN` and the infinities become `null`, which is an error when a float is
-/// read and `None` when an `Option` is.
+/// All floats come back bit for bit but `NaN` and the infinities, which JSON does not have. Keys of maps must be strings, characters,
+/// numbers, `bool`s or variants without content. `Some(None)` and `Some(())` are `null` like `None`. A [`Codec`](crate::Codec)
+/// refuses values that hold what JSON does not keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Json;
 
@@ -16,8 +17,14 @@ impl Serializer for Json {
     }
 
     fn serialize<T: Serialize + ?Sized>(&self, value: &T, out: &mut Vec<u8>) -> Result<Flags, BoxError> {
-        serde_json::to_writer(out, value)?;
-        Ok(Flags::NONE)
+        match serde_json::to_writer(out, value) {
+            Ok(()) => Ok(Flags::NONE),
+            // The format's own refusal: those of the value's `Serialize` are errors of data.
+            Err(error) if error.is_syntax() => {
+                Err(format!("{error}; `serializer = MsgPack` takes keys of any type").into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn deserialize<T: DeserializeOwned>(&self, payload: &[u8], flags: Flags) -> Result<T, BoxError> {

@@ -30,6 +30,9 @@ pub use self::msgpack::MsgPack;
 ///
 /// A serializer that is named in a macro (`serializer = MySerializer`) is made with [`Default`].
 ///
+/// A [`Codec`](crate::Codec) hands it values that count their depth and size while they are written and read, and finds out
+/// whether they come back as they were. So a serializer of your own has to bound nothing, and may be as forgetful as its format is.
+///
 /// ```
 /// use cacheme_storage::{BoxError, Flags, Serializer};
 /// use serde::{Serialize, de::DeserializeOwned};
@@ -58,6 +61,23 @@ pub trait Serializer: Send + Sync + 'static {
     /// The name of the format: part of the [`Fingerprint`](crate::Fingerprint), so payloads of one name are never read
     /// by a serializer of another. Change it when the bytes change their meaning.
     fn name(&self) -> &str;
+
+    /// Whether the bytes tell which types and fields they hold, as JSON, MessagePack and CBOR do; `true` unless told otherwise.
+    ///
+    /// Say `false` for a format that only the type itself can read (bincode, postcard, borsh). `check` of the `cacheme` crate then
+    /// names nodes whose types cannot do that, and a value that leaves out a field (`skip_serializing_if`) is refused at once.
+    fn is_self_describing(&self) -> bool {
+        true
+    }
+
+    /// How many bytes of its format a payload stands for: more than its own where it is compressed.
+    ///
+    /// Asked before the payload is read. A value whose payload claims more than a value may take is not read, and neither
+    /// is one with far more elements than these bytes. A serializer that compresses answers this from what it wrote, without decompressing.
+    fn plain_len(&self, payload: &[u8], flags: Flags) -> usize {
+        let _ = flags;
+        payload.len()
+    }
 
     /// Appends the bytes of `value` to `out` and says how they are to be read. Never touches what `out` holds already.
     ///

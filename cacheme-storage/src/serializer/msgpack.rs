@@ -6,6 +6,9 @@ use crate::{BoxError, Flags, Serializer};
 /// MessagePack with named fields: reads back untagged enums, flattened structs and skipped fields, which [`Bincode`]
 /// cannot, and is smaller and faster than JSON.
 ///
+/// Floats are kept bit for bit, and keys of maps are of any type. `Some(None)` and `Some(())` are `nil` like `None`, and a
+/// [`Codec`](crate::Codec) refuses values that hold them.
+///
 /// [`Bincode`]: https://docs.rs/cacheme-storage/latest/cacheme_storage/struct.Bincode.html
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MsgPack;

@@ -27,7 +27,7 @@ fn wrong_urls_are_refused_with_what_to_write() {
         ("local://lru?size=-1", "`size` must be a number of entries"),
         (
             "local://lru?size=10&sise=1",
-            "unknown option `sise`; known are: size, timeout",
+            "unknown option `sise`; known are: largest_value, size, timeout",
         ),
         ("local://lru?size=10&size=11", "`size` is given twice"),
         ("local://lru?size", "has no value"),
