@@ -11,7 +11,8 @@ pub struct LocalEntry {
     pub value: LocalValue,
     /// How long it may live from now on; `None` is for ever.
     pub ttl: Option<Duration>,
-    /// What it weighs against the capacity of a weighted storage. A counted storage ignores it.
+    /// What it weighs against the capacity of a weighted storage, on its way in. A counted storage ignores it; no storage need give it
+    /// back.
     pub weight: u32,
 }
 

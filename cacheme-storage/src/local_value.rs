@@ -1,6 +1,6 @@
 //! Values without their type.
 //!
-//! Unsafe, because a value of up to two words lies in place of a pointer to it: an `Arc` that is cached, which is what a value
+//! Unsafe, because a value of up to three words lies in place of a pointer to it: an `Arc` that is cached, which is what a value
 //! asked for often should be, is then found without another cache miss. An `Arc<dyn Any>` puts a box around every value. What
 //! makes it sound is kept in this file alone: **`data` holds what `vtable` was made for**, from [`LocalValue::new`], which
 //! writes both, to `drop`.
@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 /// A value as a local storage keeps it: without its type, and cheap to clone where its own type is.
 ///
-/// Values of at most two words (an `Arc`, a number) are kept in place and cloned as they are; all others are shared by their
-/// clones.
+/// Values of at most three words (an `Arc`, a number, each with another word beside it) are kept in place and cloned as they are; all
+/// others are shared by their clones.
 ///
 /// ```
 /// use cacheme_storage::LocalValue;
@@ -29,8 +29,8 @@ pub struct LocalValue {
     data: Data,
 }
 
-/// Two words, of anything that fits.
-type Data = MaybeUninit<[*const (); 2]>;
+/// Three words, of anything that fits.
+type Data = MaybeUninit<[*const (); 3]>;
 
 /// What is done to values of one type.
 struct Vtable {
@@ -167,7 +167,8 @@ mod tests {
         comes_back(7u8);
         comes_back((7u64, 8u64));
         comes_back(u128::MAX);
-        comes_back((1u64, 2u64, 3u8));
+        comes_back((1u64, 2u64, 3u64));
+        comes_back((1u64, 2u64, 3u64, 4u8));
         comes_back(Wide(1));
         comes_back(Wider(2));
         comes_back(String::from("text"));
@@ -218,6 +219,6 @@ mod tests {
 
     #[test]
     fn it_is_as_small_as_it_says() {
-        assert_eq!(size_of::<Option<LocalValue>>(), 24);
+        assert_eq!(size_of::<Option<LocalValue>>(), 32);
     }
 }

@@ -141,7 +141,7 @@ impl Bus {
             let lost = self.listen_once().await;
             if self.state.send_replace(State::Lost) == State::Joined {
                 pause = FIRST_PAUSE;
-                self.distrust_in_background().await;
+                self.distrust();
             }
             self.trouble(&lost);
             tokio::time::sleep(jittered(pause)).await;
@@ -207,16 +207,6 @@ impl Bus {
     /// Drops whatever was held that others may have changed.
     fn distrust(&self) {
         self.kinds().for_each(|kind| kind.distrust(self));
-    }
-
-    /// The same where there may be much to drop.
-    async fn distrust_in_background(self: &Arc<Self>) {
-        let bus = Arc::clone(self);
-        if let Err(error) = tokio::task::spawn_blocking(move || bus.distrust()).await
-            && let Ok(panic) = error.try_into_panic()
-        {
-            std::panic::resume_unwind(panic);
-        }
     }
 
     fn trouble(&self, error: &Error) {

@@ -12,6 +12,7 @@ use std::fmt;
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
@@ -21,6 +22,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use self::sync::Mutex;
+use crate::sequence;
 
 /// A full key, for those who keep it.
 pub(crate) type FullKey = Arc<[u8]>;
@@ -107,6 +109,8 @@ pub(crate) struct Flight<T> {
     key: SmallVec<[u8; 64]>,
     /// Which bulk call began it, 0 for none: keys that it names again are no other callers.
     call: u64,
+    /// When what it does [began](crate::sequence).
+    began: AtomicU64,
     work: Work,
     fence: Fence,
     /// Raised with `fence`, or alone: then what the flight brings is kept out of local tiers only.
@@ -158,6 +162,7 @@ impl<T> Flight<T> {
         Arc::new(Self {
             key: SmallVec::from_slice(key),
             call,
+            began: AtomicU64::new(sequence::now()),
             work: Work::Load,
             fence: Fence::new(),
             local_fence: Fence::new(),
@@ -184,6 +189,7 @@ impl<T> Flight<T> {
         self.key.clear();
         self.key.extend_from_slice(key);
         self.call = call;
+        self.began = AtomicU64::new(sequence::now());
         self.work = Work::Load;
         (self.fence, self.local_fence, self.parted) = (Fence::new(), Fence::new(), Fence::new());
         self.loaded_by = LoadedBy::default();
@@ -263,7 +269,13 @@ impl<T> Flight<T> {
 
     /// Takes note that what it waited for is over.
     pub(crate) fn begin(&self) {
+        self.began.store(sequence::now(), Ordering::Relaxed);
         self.state.lock().waits_for = None;
+    }
+
+    /// When what it does [began](crate::sequence).
+    pub(crate) fn began(&self) -> u64 {
+        self.began.load(Ordering::Relaxed)
     }
 
     /// Resolves when the flight ends.

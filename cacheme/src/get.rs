@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 use crate::flight::{self, Done, End, FullKey, Joined};
 use crate::instance::Cacheme;
 use crate::key::KeyWriter;
-use crate::kind::{Kind, Outcome, SharedFlight, Stored, TierStorage};
+use crate::kind::{Kind, Outcome, SharedFlight, TierStorage};
 use crate::load::Load;
 use crate::memoize::Failure;
 use crate::node::Node;
@@ -162,7 +162,7 @@ impl Cacheme {
         {
             let mut found = None;
             local.read(key, &mut |value| {
-                found = value.downcast_ref::<Stored<N>>().map(|stored| stored.0.clone());
+                found = kind.held(value).cloned();
             });
             if let Some(value) = found {
                 tier.counters.hits.add_one();

@@ -4,7 +4,7 @@ use std::any::TypeId;
 use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::bus::Bus;
@@ -20,6 +20,7 @@ use crate::not_stored::NotStored;
 use crate::owed::Owed;
 use crate::policy::{NodeInfo, Policy};
 use crate::releases::Releases;
+use crate::sequence;
 use crate::shards::Shards;
 use crate::stats::{NodeCounters, NodeStats, TierCounters, count};
 use cacheme_storage::{
@@ -56,6 +57,8 @@ pub(crate) struct Kind<N: Node> {
     value_log: LogLimiter,
     /// Loads that failed.
     load_log: LogLimiter,
+    /// What began no later counts as absent from local tiers.
+    mark: AtomicU64,
     /// `prefix:`, with which every full key starts.
     pub(crate) start: Box<str>,
     /// `:version`, with which every full key ends.
@@ -96,11 +99,18 @@ pub(crate) struct RemoteTier {
 const DOORKEEPER_FALSE_POSITIVES: f64 = 0.01;
 
 /// A value as local tiers keep it: typed by its node, so that no other kind takes it for its own.
-pub(crate) struct Stored<N: Node>(pub(crate) N::Value);
+struct Stored<N: Node> {
+    value: N::Value,
+    /// When what brought it [began](crate::sequence).
+    began: u64,
+}
 
 impl<N: Node> Clone for Stored<N> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self {
+            value: self.value.clone(),
+            began: self.began,
+        }
     }
 }
 
@@ -172,6 +182,8 @@ impl<N: Node> Kind<N> {
             counters: NodeCounters::default(),
             value_log: LogLimiter::default(),
             load_log: LogLimiter::default(),
+            // Copies that an earlier kind of this name and type left behind were not told of changes since.
+            mark: AtomicU64::new(sequence::mark()),
             start,
             end,
         })
@@ -192,10 +204,24 @@ impl<N: Node> Kind<N> {
         key.literal(&self.end);
     }
 
-    /// The value on its way into a local tier.
-    pub(crate) fn local_entry(&self, value: N::Value, ttl: Option<Duration>) -> LocalEntry {
+    /// The value on its way into a local tier; what brought it [began](crate::sequence) then.
+    pub(crate) fn local_entry(&self, value: N::Value, ttl: Option<Duration>, began: u64) -> LocalEntry {
         let weight = self.weigh.map_or(1, |weigh| weigh(&value));
-        LocalEntry::new(LocalValue::new(Stored::<N>(value)), ttl).with_weight(weight)
+        LocalEntry::new(LocalValue::new(Stored::<N> { value, began }), ttl).with_weight(weight)
+    }
+
+    /// What a local tier holds, if it is a value of this kind that counts.
+    #[inline]
+    pub(crate) fn held<'v>(&self, value: &'v LocalValue) -> Option<&'v N::Value> {
+        let stored = value.downcast_ref::<Stored<N>>()?;
+        (stored.began > self.mark.load(Ordering::Relaxed)).then_some(&stored.value)
+    }
+
+    /// Drops everything that local tiers hold of this kind, or will be given by flights that have begun already.
+    ///
+    /// No storage is searched: from now on these copies count as absent, and the policy of the storage evicts them.
+    pub(crate) fn drop_held(&self) {
+        self.mark.fetch_max(sequence::mark(), Ordering::SeqCst);
     }
 
     /// How long `value` may live whatever the tiers say: as its loader says, and no longer than the node's `negative_ttl` if

@@ -86,6 +86,7 @@ mod owed;
 mod policy;
 mod private;
 mod releases;
+mod sequence;
 mod shards;
 mod stats;
 mod telling;

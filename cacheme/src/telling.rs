@@ -74,11 +74,7 @@ impl<N: Node> Kind<N> {
         {
             return;
         }
+        self.drop_held();
         self.flights.part_all(self.is_guarded());
-        for tier in self.tiers.iter().rev() {
-            if let TierStorage::Local(local) = &tier.storage {
-                local.clear();
-            }
-        }
     }
 }

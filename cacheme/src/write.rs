@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::flight::{self, End, Flight, FullKey, Work};
 use crate::get::{LED_IN_VAIN, wait};
 use crate::instance::Cacheme;
-use crate::kind::{Kind, Outcome, RemoteTier, Stored, Tier, TierStorage};
+use crate::kind::{Kind, Outcome, RemoteTier, Tier, TierStorage};
 use crate::load::Load;
 use crate::node::Node;
 use crate::not_stored::NotStored;
@@ -198,10 +198,7 @@ impl Cacheme {
             let value = match &tier.storage {
                 TierStorage::Local(local) => {
                     let value = local.get(key);
-                    value
-                        .as_ref()
-                        .and_then(|value| value.downcast_ref::<Stored<N>>())
-                        .map(|stored| stored.0.clone())
+                    value.as_ref().and_then(|value| kind.held(value)).cloned()
                 }
                 TierStorage::Remote(_) if tier.owed.contains(key) => None,
                 TierStorage::Remote(remote) => {
@@ -348,7 +345,7 @@ async fn set<N: Node>(
         let ttl = ttl.map(|ttl| shortened(ttl, spread).saturating_sub(since.elapsed()));
         match &tier.storage {
             TierStorage::Local(local) => {
-                let entry = kind.local_entry(value.clone(), ttl);
+                let entry = kind.local_entry(value.clone(), ttl, lead.flight().began());
                 match insert(&**local, &key, entry, lead.flight().local_fence()) {
                     Ok(()) => count(&tier.counters.fills, 1),
                     Err(reason) => {

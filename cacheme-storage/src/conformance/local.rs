@@ -97,7 +97,6 @@ fn a_value_comes_back_as_itself(storage: &Subject) -> Outcome {
     ensure!(found.is_some(), "entry answers nothing where get answers");
     let Some(found) = found else { return Ok(()) };
     ensure!(is_it(&found.value), "entry answers another value than was stored");
-    ensure_eq!(found.weight, 3, "weight");
     let left = found.ttl.unwrap_or(Duration::MAX);
     ensure!(
         left <= ttl && left + PATIENCE > ttl,
@@ -259,7 +258,6 @@ fn raise_then_remove_leaves_nothing(storage: &Subject) -> Outcome {
 }
 
 /// Calls the storage back when it is dropped, as a value may that is a cache itself.
-#[derive(Clone)]
 struct CallsBack {
     storage: Weak<dyn LocalStorage>,
     drops: Arc<AtomicUsize>,
@@ -278,9 +276,12 @@ impl Drop for CallsBack {
 
 fn values_may_call_the_storage_when_dropped(storage: &Subject) -> Outcome {
     let drops = Arc::new(AtomicUsize::new(0));
-    let value = || CallsBack {
-        storage: Arc::downgrade(storage),
-        drops: Arc::clone(&drops),
+    // Shared: the drop of a clone would get, and drop, another clone without end.
+    let value = || {
+        Arc::new(CallsBack {
+            storage: Arc::downgrade(storage),
+            drops: Arc::clone(&drops),
+        })
     };
     let fence = Fence::new();
     storage.insert(b"a", entry(value(), None), &fence);

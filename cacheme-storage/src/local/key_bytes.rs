@@ -1,45 +1,32 @@
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
+use std::num::NonZeroU8;
 
 /// The bytes of a full key, in place if they are few: most keys are, and comparing them then costs no second cache miss.
 ///
-/// With them goes what the entry weighs, for which there is room here: five words, which with the three of a
-/// [`LocalValue`](crate::LocalValue) make a cache line.
+/// Four words, which with the four of a [`LocalValue`](crate::LocalValue) make a cache line.
 pub(crate) enum KeyBytes {
     Short {
-        len: u8,
+        /// One more than the length: 0 says that it is the other variant, so that nothing else need.
+        len_and_one: NonZeroU8,
         bytes: [u8; SHORT],
-        weight: u32,
     },
-    Long {
-        bytes: Box<[u8]>,
-        weight: u32,
-    },
+    Long(Box<[u8]>),
 }
 
-/// What fits beside the variant, the length and the weight in five words.
-const SHORT: usize = 34;
+/// What fits beside the length in four words.
+const SHORT: usize = 31;
 
 impl KeyBytes {
-    pub(crate) fn new(key: &[u8], weight: u32) -> Self {
+    pub(crate) fn new(key: &[u8]) -> Self {
         if key.len() > SHORT {
-            return Self::Long {
-                bytes: key.into(),
-                weight,
-            };
+            return Self::Long(key.into());
         }
         let mut bytes = [0; SHORT];
         bytes[..key.len()].copy_from_slice(key);
         Self::Short {
-            len: key.len() as u8,
+            len_and_one: NonZeroU8::MIN.saturating_add(key.len() as u8),
             bytes,
-            weight,
-        }
-    }
-
-    pub(crate) fn weight(&self) -> u32 {
-        match self {
-            Self::Short { weight, .. } | Self::Long { weight, .. } => *weight,
         }
     }
 }
@@ -48,8 +35,8 @@ impl Borrow<[u8]> for KeyBytes {
     #[inline]
     fn borrow(&self) -> &[u8] {
         match self {
-            Self::Short { len, bytes, .. } => &bytes[..usize::from(*len)],
-            Self::Long { bytes, .. } => bytes,
+            Self::Short { len_and_one, bytes } => &bytes[..usize::from(len_and_one.get()) - 1],
+            Self::Long(bytes) => bytes,
         }
     }
 }
@@ -79,9 +66,8 @@ mod tests {
     fn keys_of_every_length_come_back() {
         for len in 0..100usize {
             let bytes: Vec<u8> = (0..len).map(|at| at as u8).collect();
-            let key = KeyBytes::new(&bytes, len as u32 * 3);
+            let key = KeyBytes::new(&bytes);
             assert_eq!(Borrow::<[u8]>::borrow(&key), &*bytes);
-            assert_eq!(key.weight(), len as u32 * 3);
             assert_eq!(matches!(key, KeyBytes::Short { .. }), len <= SHORT);
         }
         assert_eq!(size_of::<(KeyBytes, crate::LocalValue)>(), 64);

@@ -129,20 +129,8 @@ impl<K: Hash + Eq, V> Lru<K, V> {
         K: Borrow<Q>,
         V: Clone,
     {
-        self.read_entry(key, |_, value| value.clone())
-    }
-
-    /// What `see` makes of the entry under `key`, and the life it has left.
-    pub(crate) fn read_entry<Q: Hash + Eq + ?Sized, R>(
-        &self,
-        key: &Q,
-        see: impl FnOnce(&K, &V) -> R,
-    ) -> Option<(R, Option<Duration>)>
-    where
-        K: Borrow<Q>,
-    {
-        let (seen, deadline) = self.find(key, |key, value, deadline| (see(key, value), deadline))?;
-        Some((seen, self.clock.left(deadline)))
+        let (value, deadline) = self.find(key, |_, value, deadline| (value.clone(), deadline))?;
+        Some((value, self.clock.left(deadline)))
     }
 
     fn find<Q: Hash + Eq + ?Sized, R>(&self, key: &Q, see: impl FnOnce(&K, &V, u64) -> R) -> Option<R>
@@ -194,11 +182,22 @@ impl<K: Hash + Eq, V> Lru<K, V> {
         ttl: Option<Duration>,
         admit: impl FnOnce() -> bool,
     ) -> bool {
+        let weigher = self.weigher.as_ref();
+        let weight = weigher.map_or(1, |weigh| weigh(&key, &value));
+        self.insert_weighing(weight, key, value, ttl, admit)
+    }
+
+    /// [`insert_if`](Self::insert_if) for an entry of this weight. A cache that counts its entries ignores the weight.
+    pub(crate) fn insert_weighing(
+        &self,
+        weight: u32,
+        key: K,
+        value: V,
+        ttl: Option<Duration>,
+        admit: impl FnOnce() -> bool,
+    ) -> bool {
         let hash = self.hash(&key);
-        let weight = self
-            .weigher
-            .as_ref()
-            .map_or(1, |weigh| weigh(&key, &value).max(1));
+        let weight = if self.weigher.is_some() { weight.max(1) } else { 1 };
         let deadline = self.clock.deadline(ttl);
         let mut leavers = Leavers::new();
         // Kept outside, so that an entry that is not stored is dropped after the lock.

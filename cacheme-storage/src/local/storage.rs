@@ -48,9 +48,9 @@ macro_rules! on {
     };
 }
 
-/// What an entry weighs is for its writer to say.
-fn weigh(key: &KeyBytes, _: &LocalValue) -> u32 {
-    key.weight()
+/// Stands for a weigher, so that the cache asks for weights. The writer of each entry gives its weight.
+fn weigh(_: &KeyBytes, _: &LocalValue) -> u32 {
+    1
 }
 
 /// Builds a [`LocalCache`].
@@ -170,15 +170,14 @@ impl LocalStorage for LocalCache {
     }
 
     fn entry(&self, key: &[u8]) -> Option<LocalEntry> {
-        let entry = |key: &KeyBytes, value: &LocalValue| (value.clone(), key.weight());
-        let ((value, weight), ttl) = on!(&self.cache, cache => cache.read_entry(key, entry))?;
-        Some(LocalEntry::new(value, ttl).with_weight(weight))
+        let (value, ttl) = on!(&self.cache, cache => cache.entry(key))?;
+        Some(LocalEntry::new(value, ttl))
     }
 
     fn insert(&self, key: &[u8], entry: LocalEntry, fence: &Fence) -> bool {
-        let key = KeyBytes::new(key, entry.weight);
-        let down = || !fence.is_raised();
-        on!(&self.cache, cache => cache.insert_if(key, entry.value, entry.ttl, down))
+        let LocalEntry { value, ttl, weight } = entry;
+        let (key, down) = (KeyBytes::new(key), || !fence.is_raised());
+        on!(&self.cache, cache => cache.insert_weighing(weight, key, value, ttl, down))
     }
 
     fn remove(&self, key: &[u8]) -> bool {

@@ -96,20 +96,8 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
         K: Borrow<Q>,
         V: Clone,
     {
-        self.read_entry(key, |_, value| value.clone())
-    }
-
-    /// What `see` makes of the entry under `key`, and the life it has left.
-    pub(crate) fn read_entry<Q: Hash + Eq + ?Sized, R>(
-        &self,
-        key: &Q,
-        see: impl FnOnce(&K, &V) -> R,
-    ) -> Option<(R, Option<Duration>)>
-    where
-        K: Borrow<Q>,
-    {
-        let (seen, deadline) = self.find(key, |(key, value), deadline| (see(key, value), deadline))?;
-        Some((seen, self.inner.clock.left(deadline)))
+        let (value, deadline) = self.find(key, |(_, value), deadline| (value.clone(), deadline))?;
+        Some((value, self.inner.clock.left(deadline)))
     }
 
     #[inline]
@@ -190,13 +178,24 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
         ttl: Option<Duration>,
         admit: impl FnOnce() -> bool,
     ) -> bool {
+        let weigher = self.inner.weigher.as_ref();
+        let weight = weigher.map_or(1, |weigh| weigh(&key, &value));
+        self.insert_weighing(weight, key, value, ttl, admit)
+    }
+
+    /// [`insert_if`](Self::insert_if) for an entry of this weight. A cache that counts its entries ignores the weight.
+    pub(crate) fn insert_weighing(
+        &self,
+        weight: u32,
+        key: K,
+        value: V,
+        ttl: Option<Duration>,
+        admit: impl FnOnce() -> bool,
+    ) -> bool {
         let inner = &*self.inner;
         let hash = inner.hasher.hash_one(&key);
         // An entry without weight would never have to go.
-        let weight = inner
-            .weigher
-            .as_ref()
-            .map_or(1, |weigh| weigh(&key, &value).max(1));
+        let weight = if inner.weigher.is_some() { weight.max(1) } else { 1 };
         // Nobody asks for the time where nothing expires.
         let now = ttl.map_or(0, |_| inner.clock.now());
         let terms = Terms {

@@ -185,15 +185,15 @@ impl<N: Node> Batch<N> {
     fn store_local(&self, landings: &mut [Landing<N::Value>], tier: &Tier, local: &dyn LocalStorage) {
         for landing in landings {
             let item = &self.items[landing.item];
-            let fence = self.flight(landing.item).local_fence();
+            let flight = self.flight(landing.item);
             let ttl = landing.ttl(tier);
             let refused = landing.refused.or_else(|| {
                 if ttl == Some(Duration::ZERO) {
                     return Some(NotStored::LifeOver);
                 }
                 let store = |landing: &Landing<N::Value>| {
-                    let entry = self.kind.local_entry(landing.value.clone(), ttl);
-                    insert(local, item.key(), entry, fence)
+                    let entry = self.kind.local_entry(landing.value.clone(), ttl, flight.began());
+                    insert(local, item.key(), entry, flight.local_fence())
                 };
                 self.run(landing, store).and_then(|stored| stored).err()
             });

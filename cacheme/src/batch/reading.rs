@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::landing::{Found, Landing, Origin};
 use super::{Batch, Items};
-use crate::kind::{RemoteTier, Stored, Tier, TierStorage};
+use crate::kind::{RemoteTier, Tier, TierStorage};
 use crate::node::Node;
 use crate::stats::count;
 
@@ -68,15 +68,13 @@ impl<N: Node> Batch<N> {
         for &item in items {
             let since = Instant::now();
             let entry = local.entry(self.key(item));
-            let stored = entry
-                .as_ref()
-                .and_then(|entry| entry.value.downcast_ref::<Stored<N>>());
-            match (stored, &entry) {
-                (Some(stored), Some(entry)) => {
+            let held = entry.as_ref().and_then(|entry| self.kind.held(&entry.value));
+            match (held, &entry) {
+                (Some(value), Some(entry)) => {
                     tier.counters.hits.add_one();
                     found.push(Landing {
                         item,
-                        value: stored.0.clone(),
+                        value: value.clone(),
                         life: entry.ttl,
                         since,
                         refused: None,

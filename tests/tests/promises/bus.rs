@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use cacheme::{Cacheme, Error, LoadContext, Node, Storage};
+use cacheme::{Bincode, Cacheme, DynamicKind, Error, LoadContext, Node, Policy, Storage};
 use cacheme_storage::RemoteStorage as _;
 use tests::{MemoryRemote, Operation, Trouble};
 use tracing::Level;
 
 use crate::fences::{At, Caller, Change, STEPS, Then, call, change, hold};
 use crate::told::Told;
-use crate::world::{Bulk, Item, NoSource, RemoteItem, SECOND, Source, World, settle, timed};
+use crate::world::{Bulk, Item, LocalItem, NoSource, RemoteItem, SECOND, Source, World, settle, timed};
 
 /// How long a lost connection is away at most, when the server is there.
 const AWAY: Duration = Duration::from_millis(100);
@@ -328,8 +328,7 @@ async fn c3_after_a_lost_connection_nothing_is_trusted_that_was_held() {
     let back = ours.remote.hold_before(Operation::Listen);
     let also_back = ours.remote.hold_before(Operation::Listen);
     ours.remote.cut_bus();
-    // Dropping takes a thread of its own, before which no time passes.
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    settle().await;
     theirs.cacheme.get(&node).await.unwrap();
     let hits = theirs.cacheme.stats::<Item>().tiers[1].hits;
     assert_eq!(hits, 1, "what was held is gone");
@@ -346,6 +345,70 @@ async fn c3_after_a_lost_connection_nothing_is_trusted_that_was_held() {
     settle().await;
     assert_eq!(ours.remote.listeners(), 2);
     assert_eq!(theirs.cacheme.get(&node).await.unwrap(), new, "what was missed");
+}
+
+/// Whatever is asked, what was held is not what is answered.
+#[tokio::test(start_paused = true)]
+async fn c3_no_call_answers_with_what_was_held_before_the_connection_was_lost() {
+    for call in ["get", "get_all", "get_with", "peek"] {
+        let (ours, theirs, source) = pair().await;
+        let nodes = [Item::new(1, &source), Item::new(2, &source)];
+        assert_eq!(theirs.cacheme.get_all(&nodes).await.unwrap(), [1_000, 2_000]);
+        let back = [(); 2].map(|()| ours.remote.hold_before(Operation::Listen));
+        ours.remote.cut_bus();
+        source.bump();
+        // Nobody hears of it.
+        ours.cacheme.invalidate_all(&nodes).await.unwrap();
+        settle().await;
+        match call {
+            "get" => assert_eq!(theirs.cacheme.get(&nodes[0]).await.unwrap(), 1_001),
+            "get_all" => assert_eq!(theirs.cacheme.get_all(&nodes).await.unwrap(), [1_001, 2_001]),
+            "get_with" => {
+                let load = || async { source.load(1).await };
+                assert_eq!(theirs.cacheme.get_with(&nodes[0], load).await.unwrap(), 1_001);
+            }
+            _ => assert_eq!(theirs.cacheme.peek(&nodes[0]).await.unwrap(), None),
+        }
+        // What came since is held as ever.
+        let value = theirs.cacheme.get(&nodes[0]).await.unwrap();
+        ours.remote.take_calls();
+        assert_eq!(theirs.cacheme.get(&nodes[0]).await.unwrap(), value);
+        assert_eq!(ours.remote.take_calls(), [], "{call}");
+        back.iter().for_each(|back| back.open());
+    }
+}
+
+/// Copies that no bus tells of, or another one, are none the worse for it.
+#[tokio::test(start_paused = true)]
+async fn c3_a_lost_connection_concerns_those_only_who_are_told_over_it() {
+    let (world, source) = (World::over(MemoryRemote::with_bus()).await, Source::default());
+    let other = MemoryRemote::with_bus();
+    let storage = Storage::remote(other.clone());
+    world.cacheme.register_storage("other", storage).await.unwrap();
+    let told_elsewhere = DynamicKind::new(
+        Policy::<u64>::new("bus-elsewhere", "")
+            .tier("local", Some(60 * SECOND))
+            .tier("other", Some(60 * SECOND))
+            .serializer(Bincode),
+    );
+    let elsewhere = told_elsewhere.unwrap().node(&1);
+    let (node, local) = (Item::new(1, &source), LocalItem::new(1, &source));
+    world.cacheme.set(&elsewhere, 7).await.unwrap();
+    world.cacheme.get(&node).await.unwrap();
+    world.cacheme.get(&local).await.unwrap();
+    for _ in 0..3 {
+        world.remote.cut_bus();
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(world.remote.listeners(), 1);
+        source.bump();
+        assert_eq!(world.cacheme.get(&local).await.unwrap(), 1_000, "it is in memory");
+        other.take_calls();
+        assert_eq!(world.cacheme.peek(&elsewhere).await.unwrap(), Some(7));
+        assert_eq!(other.take_calls(), [], "it is in memory");
+        world.remote.take_calls();
+        world.cacheme.get(&node).await.unwrap();
+        assert_ne!(world.remote.take_calls(), [], "this one is not");
+    }
 }
 
 #[tokio::test(start_paused = true)]
