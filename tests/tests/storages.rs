@@ -30,6 +30,8 @@ mod mongodb;
 mod mongodb_servers;
 #[path = "storages/mysql.rs"]
 mod mysql;
+#[path = "storages/names.rs"]
+mod names;
 #[path = "storages/neighbours.rs"]
 mod neighbours;
 #[path = "storages/other_mongodb.rs"]

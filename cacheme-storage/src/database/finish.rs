@@ -25,6 +25,7 @@ impl<F: Future<Output: Send> + Send + 'static> Finish<F> {
     }
 
     /// Drops what is left of it.
+    #[cfg(feature = "_server")]
     pub(crate) fn abandon(&mut self) {
         self.work = None;
     }

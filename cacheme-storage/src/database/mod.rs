@@ -8,7 +8,6 @@ mod connections;
 mod deadline;
 #[cfg(feature = "_server")]
 mod drive;
-#[cfg(feature = "_server")]
 mod finish;
 #[cfg(feature = "_server")]
 mod foreign;
@@ -42,7 +41,7 @@ mod table_options;
 #[cfg(feature = "_server")]
 mod trouble;
 mod ttl;
-#[cfg(feature = "_server")]
+#[cfg(any(feature = "_server", feature = "mongodb"))]
 mod turns;
 mod upkeep;
 
@@ -50,6 +49,8 @@ pub(crate) use crate::gate::{Gate, Pass};
 #[cfg(feature = "_server")]
 pub(crate) use connections::{Dial, DriverError, Made, Terms};
 pub(crate) use deadline::{deadline_millis, too_late};
+#[cfg(any(feature = "sqlite", feature = "mongodb"))]
+pub(crate) use finish::Finish;
 #[cfg(feature = "_server")]
 pub(crate) use host::host_and_port;
 pub(crate) use keys::KeySet;
@@ -84,8 +85,10 @@ pub(crate) use table_options::{TableOptions, table_setters};
 #[cfg(feature = "_server")]
 pub(crate) use trouble::Trouble;
 pub(crate) use ttl::{LEASE_LIMIT_MS, millis, ttl_millis};
+#[cfg(feature = "mongodb")]
+pub(crate) use turns::{Entered, NoTurn, Turn, Turns};
 pub(crate) use upkeep::{Upkeep, UpkeepTask};
 
 /// How long a server that is past its time limit may be silent until it is taken for lost.
-#[cfg(feature = "_server")]
+#[cfg(any(feature = "_server", feature = "mongodb"))]
 pub(crate) const LET_GO: std::time::Duration = std::time::Duration::from_secs(5);

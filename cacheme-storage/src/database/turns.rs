@@ -96,6 +96,11 @@ impl<T, E> Turns<T, E> {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
     /// How long callers wait at most.
     pub(crate) fn wait_at_most(&self, limit: Duration) {
         let hurry = u64::try_from(limit.as_millis() / 4).unwrap_or(u64::MAX);
@@ -130,36 +135,8 @@ impl<T, E> Turns<T, E> {
         })
     }
 
-    /// Takes the thing that nobody has used for the longest time.
-    pub(crate) fn oldest(self: &Arc<Self>) -> Option<(Turn<T, E>, T)> {
-        let mut state = self.state.lock();
-        if state.free.is_empty() {
-            return None;
-        }
-        let thing = state.free.remove(0);
-        Some((self.turn(), thing))
-    }
-
-    /// Takes all things that wait for a caller.
-    pub(crate) fn all_free(self: &Arc<Self>) -> Vec<(Turn<T, E>, T)> {
-        let free = std::mem::take(&mut self.state.lock().free);
-        free.into_iter().map(|thing| (self.turn(), thing)).collect()
-    }
-
-    /// Sends all waiters away.
-    pub(crate) fn fail(&self, error: &E)
-    where
-        E: Clone,
-    {
-        let waiting = std::mem::take(&mut self.state.lock().waiting);
-        for waiter in waiting.into_values() {
-            // One that has gone away meanwhile needs no answer.
-            let _ = waiter.given.send(Err(error.clone()));
-        }
-    }
-
-    /// Lets nobody in any more, and waits until all turns are back. Gives the things that waited for a caller.
-    pub(crate) async fn close(self: &Arc<Self>) -> Vec<T> {
+    /// Lets nobody in any more. Gives the things that waited for a caller.
+    pub(crate) fn refuse(&self) -> Vec<T> {
         let (free, waiting) = {
             let mut state = self.state.lock();
             state.closed = true;
@@ -168,14 +145,7 @@ impl<T, E> Turns<T, E> {
             (free, std::mem::take(&mut state.waiting))
         };
         drop(waiting);
-        loop {
-            let mut back = std::pin::pin!(self.back.notified());
-            back.as_mut().enable();
-            if self.state.lock().spare == self.most {
-                return free;
-            }
-            back.await;
-        }
+        free
     }
 
     fn turn(self: &Arc<Self>) -> Turn<T, E> {
@@ -215,6 +185,51 @@ impl<T, E> Turns<T, E> {
     }
 }
 
+/// What is asked for where the things are connections to a database server.
+#[cfg(feature = "_server")]
+impl<T, E> Turns<T, E> {
+    /// Takes the thing that nobody has used for the longest time.
+    pub(crate) fn oldest(self: &Arc<Self>) -> Option<(Turn<T, E>, T)> {
+        let mut state = self.state.lock();
+        if state.free.is_empty() {
+            return None;
+        }
+        let thing = state.free.remove(0);
+        Some((self.turn(), thing))
+    }
+
+    /// Takes all things that wait for a caller.
+    pub(crate) fn all_free(self: &Arc<Self>) -> Vec<(Turn<T, E>, T)> {
+        let free = std::mem::take(&mut self.state.lock().free);
+        free.into_iter().map(|thing| (self.turn(), thing)).collect()
+    }
+
+    /// Sends all waiters away.
+    pub(crate) fn fail(&self, error: &E)
+    where
+        E: Clone,
+    {
+        let waiting = std::mem::take(&mut self.state.lock().waiting);
+        for waiter in waiting.into_values() {
+            // One that has gone away meanwhile needs no answer.
+            let _ = waiter.given.send(Err(error.clone()));
+        }
+    }
+
+    /// Lets nobody in any more, and waits until all turns are back. Gives the things that waited for a caller.
+    pub(crate) async fn close(self: &Arc<Self>) -> Vec<T> {
+        let free = self.refuse();
+        loop {
+            let mut back = std::pin::pin!(self.back.notified());
+            back.as_mut().enable();
+            if self.state.lock().spare == self.most {
+                return free;
+            }
+            back.await;
+        }
+    }
+}
+
 impl<T, E> State<T, E> {
     fn next(&mut self, hurry_ms: u64) -> Option<Waiting<T, E>> {
         let (_, oldest) = self.waiting.first_key_value()?;
@@ -228,6 +243,7 @@ impl<T, E> State<T, E> {
     }
 }
 
+#[cfg(feature = "_server")]
 impl<T, E> Turn<T, E> {
     /// Ends the turn and leaves a thing to the next caller.
     pub(crate) fn leave(mut self, thing: T) {
@@ -281,7 +297,7 @@ impl<T, E> Drop for Ticket<T, E> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "_server"))]
 mod tests {
     use super::*;
 

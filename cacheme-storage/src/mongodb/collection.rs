@@ -8,6 +8,7 @@ use mongodb::{Client, Collection};
 use crate::{Error, Result};
 
 use super::Inner;
+use super::connection::Turn;
 use super::entries::Row;
 use super::fault::Trouble;
 
@@ -125,10 +126,13 @@ impl Inner {
     ///
     /// The command is made when its turn has come: it holds a copy of the values that it carries.
     pub(super) async fn write(&self, make: impl Fn() -> Document) -> Result<Document> {
-        self.command(|client| {
+        self.command(|turn| {
             let mut command = make();
-            if let Some(concern) = client.write_concern().and_then(written) {
+            if let Some(concern) = turn.client.write_concern().and_then(written) {
                 command.insert("writeConcern", concern);
+            }
+            if let Some(limit) = turn.limit {
+                command.insert("maxTimeMS", i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));
             }
             command
         })
@@ -136,13 +140,14 @@ impl Inner {
     }
 
     /// Runs a command, several times if need be: what ours do the second time is what they did the first time.
-    async fn command(&self, make: impl Fn(&Client) -> Document) -> Result<Document> {
+    async fn command(&self, make: impl Fn(&Turn) -> Document) -> Result<Document> {
         let mut left = REPEATS;
         loop {
             let sent = async {
                 let turn = self.connector.turn().await?;
                 let database = turn.client.database(&self.database);
-                turn.run(database.run_command(make(&turn.client))).await
+                let command = make(&turn);
+                turn.run(async move { database.run_command(command).await }).await
             };
             match sent.await {
                 Ok(answer) => match self.refusal(&answer) {

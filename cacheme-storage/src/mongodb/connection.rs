@@ -1,6 +1,7 @@
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
@@ -9,14 +10,20 @@ use mongodb::error::{Error, ErrorKind};
 use mongodb::event::EventHandler;
 use mongodb::options::ClientOptions;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
-use tokio::time::timeout;
+use tokio::sync::oneshot;
 
 use super::fault::is_not_primary;
 use super::health::{Health, PAUSE};
+use crate::database::{Entered, Finish, LET_GO, NoTurn, Turns};
 
 /// How the server is reached.
-pub(super) enum Connector {
+pub(super) struct Connector {
+    clients: Clients,
+    /// How long the server may be at a command; 0 if nobody said so.
+    limit_ms: AtomicU64,
+}
+
+enum Clients {
     Own(Box<Own>),
     /// Given to us by the application, and so not ours to close.
     Foreign(Client),
@@ -25,11 +32,12 @@ pub(super) enum Connector {
 pub(super) struct Own {
     options: ClientOptions,
     /// As many as there may be connections: the driver would let callers wait for one without end.
-    turns: Semaphore,
-    connections: u32,
+    turns: Arc<CommandTurns>,
     patience: Duration,
     client: Mutex<Option<Living>>,
 }
+
+type CommandTurns = Turns<(), Infallible>;
 
 /// A client and the runtime that its tasks live in.
 struct Living {
@@ -42,83 +50,121 @@ struct Living {
 }
 
 /// The right to send a command.
-pub(super) struct Turn<'c> {
+pub(super) struct Turn {
     pub(super) client: Client,
-    /// Not of an application's client, which tells its events to the application.
-    health: Option<Arc<Health>>,
-    _turn: Option<SemaphorePermit<'c>>,
+    /// How long the server may be at the command, if that is known.
+    pub(super) limit: Option<Duration>,
+    own: Option<OwnTurn>,
 }
 
-impl Turn<'_> {
+/// Not for an application's client, which tells its events to the application and bounds its connections itself.
+struct OwnTurn {
+    health: Arc<Health>,
+    turn: crate::database::Turn<(), Infallible>,
+}
+
+impl Turn {
     /// Runs a command, for as long as there may be a server that does it.
-    pub(super) async fn run<T>(
-        &self,
-        command: impl IntoFuture<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let command = command.into_future();
-        let Some(health) = &self.health else {
+    ///
+    /// # Cancel safety
+    ///
+    /// The server goes on with a command that its caller gave up, and the driver opens another connection for the next. So a task
+    /// of its own waits for the answer, for a while, and the command keeps its turn as long.
+    pub(super) async fn run<T, C>(self, command: C) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        C: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let Some(OwnTurn { health, turn }) = self.own else {
             return command.await;
         };
-        let done = match select(std::pin::pin!(command), std::pin::pin!(health.ends())).await {
-            Either::Left((done, _)) => done,
-            Either::Right((error, _)) => Err(error),
+        let let_go = LET_GO + self.limit.unwrap_or_default();
+        let work = async move {
+            let done = run_while_up(command, &health).await;
+            drop(turn);
+            done
         };
-        if let Err(error) = &done {
-            health.see_error(error);
-            if is_not_primary(error) {
-                health.see_no_primary();
-            }
-        }
-        done
+        Finish::new(work, let_go).await
     }
+}
+
+async fn run_while_up<T>(
+    command: impl Future<Output = Result<T, Error>>,
+    health: &Health,
+) -> Result<T, Error> {
+    let done = match select(std::pin::pin!(command), std::pin::pin!(health.ends())).await {
+        Either::Left((done, _)) => done,
+        Either::Right((error, _)) => Err(error),
+    };
+    if let Err(error) = &done {
+        health.see_error(error);
+        if is_not_primary(error) {
+            health.see_no_primary();
+        }
+    }
+    done
 }
 
 impl Connector {
     pub(super) fn own(options: ClientOptions, connections: u32, patience: Duration) -> Self {
-        Self::Own(Box::new(Own {
+        Self::new(Clients::Own(Box::new(Own {
             options,
-            turns: Semaphore::new(usize::try_from(connections).unwrap_or(Semaphore::MAX_PERMITS)),
-            connections,
+            turns: Arc::new(Turns::new(usize::try_from(connections).unwrap_or(usize::MAX))),
             patience,
             client: Mutex::default(),
-        }))
+        })))
     }
 
     pub(super) fn foreign(client: Client) -> Self {
-        Self::Foreign(client)
+        Self::new(Clients::Foreign(client))
+    }
+
+    fn new(clients: Clients) -> Self {
+        Self {
+            clients,
+            limit_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// Says how long callers wait for a command.
+    pub(super) fn set_limit(&self, limit: Duration) {
+        let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1);
+        self.limit_ms.store(millis, Ordering::Relaxed);
+        if let Clients::Own(own) = &self.clients {
+            own.turns.wait_at_most(limit.min(own.patience));
+        }
+    }
+
+    fn limit(&self) -> Option<Duration> {
+        let millis = self.limit_ms.load(Ordering::Relaxed);
+        (millis > 0).then(|| Duration::from_millis(millis))
     }
 
     /// How many commands run at once.
     pub(super) fn width(&self) -> usize {
-        match self {
-            Self::Own(own) => usize::try_from(own.connections).unwrap_or(usize::MAX),
-            Self::Foreign(_) => usize::MAX,
+        match &self.clients {
+            Clients::Own(own) => own.turns.most(),
+            Clients::Foreign(_) => usize::MAX,
         }
     }
 
     /// A turn to send a command; waits for others, but not for ever.
-    pub(super) async fn turn(&self) -> Result<Turn<'_>, Error> {
-        match self {
-            Self::Foreign(client) => Ok(Turn {
+    pub(super) async fn turn(&self) -> Result<Turn, Error> {
+        let limit = self.limit();
+        match &self.clients {
+            Clients::Foreign(client) => Ok(Turn {
                 client: client.clone(),
-                health: None,
-                _turn: None,
+                limit,
+                own: None,
             }),
-            Self::Own(own) => {
-                let turn = match timeout(own.patience, own.turns.acquire()).await {
-                    Ok(Ok(turn)) => turn,
-                    Ok(Err(_)) => return Err(ErrorKind::Shutdown.into()),
-                    Err(_) => {
-                        let busy = "timed out while waiting for one of the connections, which are all in use";
-                        return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, busy).into());
-                    }
-                };
+            Clients::Own(own) => {
+                let turn = own.turn().await?;
                 let (client, health) = own.client()?;
                 health.pass(&client)?;
                 Ok(Turn {
                     client,
-                    health: Some(health),
-                    _turn: Some(turn),
+                    limit,
+                    own: Some(OwnTurn { health, turn }),
                 })
             }
         }
@@ -126,10 +172,10 @@ impl Connector {
 
     /// Closes the connections, unless the client is the application's.
     pub(super) async fn close(&self) {
-        let Self::Own(own) = self else {
+        let Clients::Own(own) = &self.clients else {
             return;
         };
-        own.turns.close();
+        own.turns.refuse();
         let living = own.client.lock().take();
         if let Some(living) = living
             && living.is_alive.load(Ordering::Acquire)
@@ -140,6 +186,23 @@ impl Connector {
 }
 
 impl Own {
+    async fn turn(&self) -> Result<crate::database::Turn<(), Infallible>, Error> {
+        let waiting = match self.turns.enter(true) {
+            Entered::Free(turn, ()) | Entered::Spare(turn) => return Ok(turn),
+            Entered::Wait(waiting) => waiting,
+            Entered::Closed => return Err(ErrorKind::Shutdown.into()),
+        };
+        match waiting.wait(self.patience).await {
+            Ok((turn, _)) => Ok(turn),
+            Err(NoTurn::TimedOut) => {
+                let busy = "timed out while waiting for one of the connections, which are all in use";
+                Err(std::io::Error::new(std::io::ErrorKind::TimedOut, busy).into())
+            }
+            Err(NoTurn::Closed) => Err(ErrorKind::Shutdown.into()),
+            Err(NoTurn::Failed(never)) => match never {},
+        }
+    }
+
     /// The client and what is known of its servers. It is made anew when the runtime of the one before is gone: that would wait for
     /// tasks that are gone as well.
     fn client(&self) -> Result<(Client, Arc<Health>), Error> {
@@ -197,9 +260,9 @@ impl Drop for Watch {
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The driver's options would print the password.
-        f.write_str(match self {
-            Self::Own(_) => "Own",
-            Self::Foreign(_) => "Foreign",
+        f.write_str(match &self.clients {
+            Clients::Own(_) => "Own",
+            Clients::Foreign(_) => "Foreign",
         })
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, RawBson, doc};
+use mongodb::options::FindOptions;
 use serde::Deserialize;
 
 use crate::database::{KeySet, PieceLimits, after_prefix, side_by_side, ttl_millis};
@@ -100,17 +101,22 @@ impl Inner {
                 [key] => doc! { "_id": text(key) },
                 _ => doc! { "_id": { "$in": texts(keys) } },
             };
-            let rows_of_keys = self.rows(&turn.client);
-            let mut find = rows_of_keys
-                .find(wanted)
+            let options = FindOptions::builder()
                 // All in the first answer, and one more, so that the server knows that it was all.
-                .batch_size(u32::try_from(keys.len() + 1).unwrap_or(u32::MAX));
-            if let Some(fields) = fields.clone() {
-                find = find.projection(fields);
-            }
-            let mut found = turn.run(find).await?;
-            while turn.run(found.advance()).await? {
-                let row = found.deserialize_current()?;
+                .batch_size(u32::try_from(keys.len() + 1).unwrap_or(u32::MAX))
+                .max_time(turn.limit)
+                .projection(fields.clone())
+                .build();
+            let collection = self.rows(&turn.client);
+            let find = async move {
+                let mut rows = Vec::new();
+                let mut found = collection.find(wanted).with_options(options).await?;
+                while found.advance().await? {
+                    rows.push(found.deserialize_current()?);
+                }
+                Ok(rows)
+            };
+            for row in turn.run(find).await? {
                 let RawBson::String(name) = &row.key else {
                     continue;
                 };

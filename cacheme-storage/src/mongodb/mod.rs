@@ -10,6 +10,7 @@ mod health;
 mod leases;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use builder::MongoDbBuilder;
 
@@ -109,11 +110,16 @@ impl MongoDb {
     }
 }
 
-remote_storage!(MongoDb);
+remote_storage!(MongoDb, with limit);
 
 impl Inner {
     fn now_ms(&self) -> u64 {
         self.clock.now_ms()
+    }
+
+    /// Bounds commands at the server as callers bound them.
+    fn set_timeout(&self, timeout: Duration) {
+        self.connector.set_limit(timeout);
     }
 
     /// Closes the connections that are our own.

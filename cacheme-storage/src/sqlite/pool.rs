@@ -9,11 +9,12 @@ use parking_lot::Mutex;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Sqlite as Driver, SqliteConnection, SqlitePool};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::fault::Trouble;
 use super::file::{DatabaseFile, Inode, Moved, OpenFile};
+use crate::database::Finish;
 
 /// How often a file is opened again that was replaced while it was opened.
 const OPENINGS: usize = 5;
@@ -35,7 +36,7 @@ pub(super) struct Connections {
     file: Option<DatabaseFile>,
     most: u32,
     /// A turn for each connection that there may be; in the order of asking.
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     /// The one that came back last goes first: it has seen the newest statements.
     idle: Mutex<Vec<Open>>,
     patience: Duration,
@@ -70,8 +71,8 @@ pub(super) struct Taken<'p> {
 enum Lent<'p> {
     Own {
         open: Open,
-        turn: SemaphorePermit<'p>,
-        connections: &'p Arc<Connections>,
+        turn: OwnedSemaphorePermit,
+        connections: Arc<Connections>,
     },
     Foreign {
         connection: PoolConnection<Driver>,
@@ -90,7 +91,9 @@ impl Pool {
             options,
             file,
             most,
-            turns: Semaphore::new(usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS)),
+            turns: Arc::new(Semaphore::new(
+                usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS),
+            )),
             idle: Mutex::default(),
             patience,
         }))
@@ -115,28 +118,23 @@ impl Pool {
 
     /// A connection. Waits for others to give theirs back, but not for ever.
     pub(super) async fn take(&self) -> Result<Taken<'_>, Trouble> {
-        let lent = match self {
+        match self {
             Self::Own(connections) => {
                 let turn = connections.turn().await?;
                 let idle = connections.idle.lock().pop();
-                let open = match idle {
-                    Some(idle) => idle,
-                    // Boxed: to connect takes kilobytes of space, which every statement would carry around.
-                    None => Box::pin(connections.open()).await?,
-                };
-                Lent::Own {
-                    open,
-                    turn,
-                    connections,
+                match idle {
+                    Some(open) => Ok(Taken::own(open, turn, Arc::clone(connections))),
+                    None => connections.take_new(turn).await,
                 }
             }
-            Self::Foreign(from) => Lent::Foreign {
-                // Boxed for the same reason.
-                connection: Box::pin(from.pool.acquire()).await?,
-                from,
-            },
-        };
-        Ok(Taken { lent: Some(lent) })
+            Self::Foreign(from) => {
+                // Boxed: to connect takes kilobytes of space, which every statement would carry around.
+                let connection = Box::pin(from.pool.acquire()).await?;
+                Ok(Taken {
+                    lent: Some(Lent::Foreign { connection, from }),
+                })
+            }
+        }
     }
 
     /// Closes our own connections that nobody uses at the moment. Those in use are looked at when they come back.
@@ -156,11 +154,11 @@ impl Pool {
 }
 
 impl Connections {
-    async fn turn(&self) -> sqlx::Result<SemaphorePermit<'_>> {
-        match self.turns.try_acquire() {
+    async fn turn(&self) -> sqlx::Result<OwnedSemaphorePermit> {
+        match Arc::clone(&self.turns).try_acquire_owned() {
             Ok(turn) => Ok(turn),
             // Boxed, since mostly there is one to spare.
-            Err(_) => match Box::pin(timeout(self.patience, self.turns.acquire())).await {
+            Err(_) => match Box::pin(timeout(self.patience, Arc::clone(&self.turns).acquire_owned())).await {
                 Ok(Ok(turn)) => Ok(turn),
                 Ok(Err(_)) => Err(sqlx::Error::PoolClosed),
                 Err(_) => Err(sqlx::Error::PoolTimedOut),
@@ -168,7 +166,17 @@ impl Connections {
         }
     }
 
-    /// A new connection.
+    /// A new connection. It is opened to the end even if its caller leaves in the middle, since its thread lives as long: it keeps
+    /// its turn, and goes to the next caller.
+    async fn take_new(self: &Arc<Self>, turn: OwnedSemaphorePermit) -> Result<Taken<'static>, Trouble> {
+        let connections = Arc::clone(self);
+        let open = async move {
+            let open = connections.open().await?;
+            Ok(Taken::own(open, turn, connections))
+        };
+        Finish::new(open, self.patience.saturating_mul(2)).await
+    }
+
     async fn open(&self) -> Result<Open, Trouble> {
         let Some(file) = &self.file else {
             let connection = self.options.connect().await?;
@@ -276,6 +284,18 @@ impl Foreign {
     }
 }
 
+impl Taken<'static> {
+    fn own(open: Open, turn: OwnedSemaphorePermit, connections: Arc<Connections>) -> Self {
+        Self {
+            lent: Some(Lent::Own {
+                open,
+                turn,
+                connections,
+            }),
+        }
+    }
+}
+
 impl Taken<'_> {
     pub(super) fn connection(&mut self) -> &mut SqliteConnection {
         match self.lent.as_mut().expect("it is used before it ends") {
@@ -341,30 +361,13 @@ impl Drop for Taken<'_> {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        turn.forget();
-        let mut busy = Busy {
-            open: Some(open),
-            connections: Arc::clone(connections),
-        };
         runtime.spawn(async move {
-            if let Some(mut open) = busy.open.take()
-                && open.connection.ping().await.is_ok()
-            {
-                busy.connections.idle.lock().push(open);
+            // A runtime that ends before the connection answers drops it together with its turn.
+            let (mut open, _turn) = (open, turn);
+            if open.connection.ping().await.is_ok() {
+                connections.idle.lock().push(open);
             }
         });
-    }
-}
-
-/// A connection whose turn ends when this is dropped, be it by a runtime that ends before the connection answers.
-struct Busy {
-    open: Option<Open>,
-    connections: Arc<Connections>,
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.connections.turns.add_permits(1);
     }
 }
 

@@ -294,8 +294,7 @@ fn urls_say_what_is_wrong() {
     assert!(wrong("sqlite://a.db?table=a.b").contains("option `table` must be a table name"));
     assert!(wrong("sqlite://a.db?create=maybe").contains("option `create` must be `true` or `false`"));
     assert!(wrong("sqlite://a.db?connections=0").contains("option `connections` must be a number from 1 on"));
-    let known =
-        "acquire_timeout, busy_timeout, connections, corrupt, create, purge, synchronous, table, timeout";
+    let known = "acquire_timeout, busy_timeout, connections, corrupt, create, largest_value, purge, synchronous, table, timeout";
     assert!(wrong("sqlite://a.db?size=1").contains(known));
     assert!(wrong("sqlite://joe:secret@a.db").contains("SQLite has no users"));
     assert!(!wrong("sqlite://joe:secret@a.db").contains("secret"));

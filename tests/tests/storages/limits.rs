@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use cacheme_storage::Storage;
 use sqlx::{MySqlPool, PgPool};
-use tests::{Proxy, Server, free_port, mariadb, postgres};
+use tests::{Proxy, Server, free_port, mariadb, mongodb, postgres};
 
 use super::service::{Square, hits, recovers, start};
 use super::{entry, open};
@@ -125,6 +125,44 @@ async fn t6_a_locked_mariadb_never_has_more_sessions_than_asked_for() {
     let server = mariadb();
     let (administrator, url) = mariadb_with_user(&server).await;
     has_no_more_sessions_than_asked_for(administrator, &url).await;
+}
+
+/// The driver opens another connection for each command that is given up, and a server that is silent learns of no end: so what is
+/// given up keeps its turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn t6_a_silent_mongodb_never_has_more_connections_than_asked_for() {
+    let server = mongodb();
+    let proxy = Proxy::to(server.port());
+    let url = format!(
+        "mongodb://127.0.0.1:{}/test?directConnection=true&connections=5",
+        proxy.port()
+    );
+    let storage = Storage::open(&url).unwrap().with_timeout(TIMEOUT);
+    let (cacheme, registered) = start("limits", storage).await;
+    registered.unwrap();
+    cacheme.get(&Square { number: 2 }).await.unwrap();
+    let before = proxy.traffic().connections;
+    proxy.stall();
+    let begin = Instant::now();
+    let mut number = 0;
+    while begin.elapsed() < LOCKED {
+        for _ in 0..20 {
+            let (cacheme, caller) = (cacheme.clone(), number);
+            number += 1;
+            tokio::spawn(async move { cacheme.get(&Square { number: caller }).await });
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let made = proxy.traffic().connections - before;
+    proxy.resume();
+    let well = Instant::now();
+    recovers(&cacheme, 2).await;
+    assert!(
+        well.elapsed() < Duration::from_secs(2),
+        "not used again for {:?}",
+        well.elapsed()
+    );
+    assert!(made <= 5, "{made} connections");
 }
 
 /// A service whose user may have two sessions goes on with those.

@@ -436,7 +436,10 @@ fn mistakes_in_the_url_name_themselves() {
         ("redis://h:port", "has no number for a port"),
         ("redis://", "names no host"),
         ("redis://a,b", "`redis+cluster://`"),
-        ("redis://h?tls=1", "unknown option `tls`; known are: bus, timeout"),
+        (
+            "redis://h?tls=1",
+            "unknown option `tls`; known are: bus, largest_value, timeout",
+        ),
         (
             "rediss://h?ca=/nowhere",
             "option `ca` must be the path of a readable PEM file",

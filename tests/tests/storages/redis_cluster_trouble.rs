@@ -117,8 +117,11 @@ async fn goes_on_serving(cluster: &mut RedisCluster, trouble: Trouble) {
     assert_eq!(*keys, lost.len(), "{trouble:?}: {error}");
     let (hits, _) = read_all(&cacheme, &nodes).await;
     assert_eq!(hits, 0, "{trouble:?}: all was removed");
-    let (hits, _) = read_all(&cacheme, &nodes).await;
-    assert_eq!(hits, living.len() as u64, "{trouble:?}: what could be filled was");
+    // A busy machine may take longer for a fill than callers wait.
+    eventually("what could be filled was", async || {
+        read_all(&cacheme, &nodes).await.0 == living.len() as u64
+    })
+    .await;
 
     trouble.end(cluster, place);
     eventually("what was lost is served again", async || {

@@ -9,41 +9,47 @@ use crate::{entry, open};
 
 /// For each scheme a URL that works, and all its options.
 const SCHEMES: [(&str, &str); 15] = [
-    ("local://tlfu?size=10", "size, timeout, weight"),
-    ("local://lru?size=10", "size, timeout, weight"),
-    ("redis://h", "bus, timeout"),
-    ("rediss://h", "bus, ca, timeout"),
-    ("redis+unix:///run/redis.sock?db=1", "bus, db, timeout"),
-    ("redis+cluster://a,b", "bus, timeout"),
-    ("rediss+cluster://a,b", "bus, ca, timeout"),
-    ("redis+sentinel://a,b?master=m", "bus, master, timeout"),
-    ("rediss+sentinel://a,b?master=m", "bus, ca, master, timeout"),
+    ("local://tlfu?size=10", "largest_value, size, timeout, weight"),
+    ("local://lru?size=10", "largest_value, size, timeout, weight"),
+    ("redis://h", "bus, largest_value, timeout"),
+    ("rediss://h", "bus, ca, largest_value, timeout"),
+    (
+        "redis+unix:///run/redis.sock?db=1",
+        "bus, db, largest_value, timeout",
+    ),
+    ("redis+cluster://a,b", "bus, largest_value, timeout"),
+    ("rediss+cluster://a,b", "bus, ca, largest_value, timeout"),
+    (
+        "redis+sentinel://a,b?master=m",
+        "bus, largest_value, master, timeout",
+    ),
+    (
+        "rediss+sentinel://a,b?master=m",
+        "bus, ca, largest_value, master, timeout",
+    ),
     (
         "postgres://h/app",
-        "acquire_timeout, bus, connections, create, purge, socket, sslmode, sslrootcert, table, timeout",
+        "acquire_timeout, bus, connections, create, largest_value, purge, socket, sslmode, sslrootcert, table, timeout",
     ),
     (
         "postgresql://h/app",
-        "acquire_timeout, bus, connections, create, purge, socket, sslmode, sslrootcert, table, timeout",
+        "acquire_timeout, bus, connections, create, largest_value, purge, socket, sslmode, sslrootcert, table, timeout",
     ),
     (
         "mongodb://h/app",
-        "acquire_timeout, appName, authMechanism, authMechanismProperties, authSource, ca, cert, collection, \
-         connectTimeoutMS, connections, create, directConnection, heartbeatFrequencyMS, journal, key, loadBalanced, \
-         localThresholdMS, maxIdleTimeMS, minPoolSize, replicaSet, serverSelectionTimeoutMS, timeout, tls, \
-         tlsAllowInvalidCertificates, tlsCAFile, tlsCertificateKeyFile, w, wTimeoutMS",
+        "acquire_timeout, appName, authMechanism, authMechanismProperties, authSource, ca, cert, collection, connectTimeoutMS, connections, create, directConnection, heartbeatFrequencyMS, journal, key, largest_value, loadBalanced, localThresholdMS, maxIdleTimeMS, minPoolSize, replicaSet, serverSelectionTimeoutMS, timeout, tls, tlsAllowInvalidCertificates, tlsCAFile, tlsCertificateKeyFile, w, wTimeoutMS",
     ),
     (
         "mysql://h/app",
-        "acquire_timeout, connections, create, purge, socket, sslca, sslmode, table, timeout",
+        "acquire_timeout, connections, create, largest_value, purge, socket, sslca, sslmode, table, timeout",
     ),
     (
         "mariadb://h/app",
-        "acquire_timeout, connections, create, purge, socket, sslca, sslmode, table, timeout",
+        "acquire_timeout, connections, create, largest_value, purge, socket, sslca, sslmode, table, timeout",
     ),
     (
         "sqlite://cache.db",
-        "acquire_timeout, busy_timeout, connections, corrupt, create, purge, synchronous, table, timeout",
+        "acquire_timeout, busy_timeout, connections, corrupt, create, largest_value, purge, synchronous, table, timeout",
     ),
 ];
 
