@@ -77,7 +77,6 @@ pub(crate) struct Made<C> {
 pub(crate) struct Connections<D: Dial> {
     dial: D,
     turns: Arc<Turns<Idle<D::Connection>, DriverError>>,
-    most: u32,
     patience: Duration,
     /// How long callers wait for a statement, in milliseconds; 0 if that is not known.
     limit_ms: AtomicU64,
@@ -126,7 +125,6 @@ impl<D: Dial> Connections<D> {
         Arc::new(Self {
             dial,
             turns: Arc::new(turns),
-            most,
             patience,
             limit_ms: AtomicU64::new(0),
             backoff: Mutex::new(Backoff::Well),
@@ -143,8 +141,8 @@ impl<D: Dial> Connections<D> {
     }
 
     /// How many connections there may be.
-    pub(crate) fn most(&self) -> u32 {
-        self.most
+    pub(crate) fn most(&self) -> usize {
+        self.turns.most()
     }
 
     /// How long callers wait for a statement.
@@ -383,7 +381,7 @@ impl<D: Dial> fmt::Debug for Connections<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // How they are made would show the password.
         f.debug_struct("Connections")
-            .field("most", &self.most)
+            .field("most", &self.turns.most())
             .finish_non_exhaustive()
     }
 }

@@ -124,11 +124,10 @@ impl<DB: ServerKind> ServerPool<DB> {
 
     /// How many statements run at once.
     pub(crate) fn width(&self) -> usize {
-        let connections = match self {
+        match self {
             Self::Own(connections) => connections.most(),
-            Self::Foreign(foreign) => foreign.most(),
-        };
-        usize::try_from(connections).unwrap_or(usize::MAX)
+            Self::Foreign(foreign) => usize::try_from(foreign.most()).unwrap_or(usize::MAX),
+        }
     }
 
     /// Waits for statements under way and closes the connections, unless the pool is the application's.
