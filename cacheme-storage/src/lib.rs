@@ -57,6 +57,8 @@ mod serializer;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod storage;
+#[cfg(any(feature = "redis", feature = "_server", feature = "mongodb"))]
+mod tls;
 #[cfg_attr(
     not(feature = "full"),
     allow(dead_code, reason = "each storage reads other parts of its URL")

@@ -10,6 +10,10 @@ use percent_encoding::percent_decode_str;
 
 use crate::{Error, Result};
 
+/// Where a password is among the options.
+const ENCODE_SECRET: &str =
+    "percent-encode signs that belong to a password: `&` is `%26`, `=` is `%3D`, `%` is `%25`";
+
 /// A storage URL in parts. Options are taken one by one; what is left over at the end is a mistake.
 pub(crate) struct StorageUrl {
     scheme: String,
@@ -19,6 +23,8 @@ pub(crate) struct StorageUrl {
     path: String,
     options: Vec<(String, String)>,
     known: Vec<&'static str>,
+    /// A password is among the options, and what is not understood may be a part of it.
+    has_secret: bool,
 }
 
 impl StorageUrl {
@@ -61,11 +67,15 @@ impl StorageUrl {
             Some((user, password)) => (Some(decode(user)?), Some(decode(password)?)),
             None => (None, None),
         };
+        let has_secret = query.contains("password");
         let mut options = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair
-                .split_once('=')
-                .ok_or_else(|| unsafe_url(format!("option `{pair}` has no value; write `{pair}=…`")))?;
+            let (name, value) = pair.split_once('=').ok_or_else(|| {
+                unsafe_url(match has_secret {
+                    true => format!("has an option without a value; {ENCODE_SECRET}"),
+                    false => format!("option `{pair}` has no value; write `{pair}=…`"),
+                })
+            })?;
             options.push((decode(name)?, decode(value)?));
         }
         Ok(Self {
@@ -76,6 +86,7 @@ impl StorageUrl {
             path: decode(path)?,
             options,
             known: Vec::new(),
+            has_secret,
         })
     }
 
@@ -105,6 +116,11 @@ impl StorageUrl {
     pub(crate) fn location(&self) -> String {
         let hosts: Vec<_> = self.hosts.split(',').map(shown).collect();
         format!("{}://{}{}", self.scheme, hosts.join(","), self.path)
+    }
+
+    /// Whether the option `name` is given and not taken. It is not known for that.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.options.iter().any(|(option, _)| option == name)
     }
 
     /// Takes the option `name`; `what` says what it must be ("a number of entries").
@@ -168,10 +184,11 @@ impl StorageUrl {
             Some((name, _)) => {
                 let mut known = self.known.clone();
                 known.sort_unstable();
-                Err(self.error(format!(
-                    "unknown option `{name}`; known are: {}",
-                    known.join(", ")
-                )))
+                let known = known.join(", ");
+                Err(self.error(match self.has_secret {
+                    true => format!("has an unknown option; {ENCODE_SECRET}; known are: {known}"),
+                    false => format!("unknown option `{name}`; known are: {known}"),
+                }))
             }
         }
     }
@@ -279,6 +296,7 @@ mod tests {
             "password=sEcReT host=x ://",
             "sEcReT@host",
             "ann:sEcReT@host://",
+            "redis://h?sentinel_password=a&sEcReT",
         ] {
             let shown = match StorageUrl::parse(url) {
                 Ok(url) => format!("{url:?} {} {:?}", url.error("x"), url.error("x")),
@@ -286,6 +304,13 @@ mod tests {
             };
             assert!(!shown.contains("sEcReT"), "{url}: {shown}");
         }
+        let mut url = StorageUrl::parse("redis://h?sentinel_password=a&sEcReT=b").unwrap();
+        let _: Option<String> = url.take("sentinel_password", "a password").unwrap();
+        let shown = url.finish().unwrap_err().to_string();
+        assert!(
+            !shown.contains("sEcReT") && shown.contains("`&` is `%26`"),
+            "{shown}"
+        );
         for (hosts, location) in [
             ("[::1]:6379", "[::1]:6379"),
             ("[::1]", "[::1]"),

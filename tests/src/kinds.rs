@@ -244,7 +244,8 @@ pub fn pgbouncer(of: &Server, mode: &'static str, connections: u32, settings: &s
 const NO_NATIVE_AIO: &str = "--innodb-use-native-aio=0";
 
 /// A MariaDB server of our own, with the user `root`, no password, and the database `test`. When there are files
-/// `cert.pem` and `key.pem` in its folder, it speaks TLS as well from its next start on.
+/// `cert.pem` and `key.pem` in its folder, it speaks TLS as well from its next start on; with a `client-ca.pem` besides, it knows
+/// certificates of clients by that authority.
 pub fn mariadb() -> Server {
     Server::start(Program {
         prepare: Some(Box::new(|_, dir| {
@@ -282,6 +283,9 @@ pub fn mariadb() -> Server {
             ];
             if dir.join("cert.pem").exists() {
                 command.extend([option("ssl-cert", "cert.pem"), option("ssl-key", "key.pem")]);
+            }
+            if dir.join("client-ca.pem").exists() {
+                command.push(option("ssl-ca", "client-ca.pem"));
             }
             command
         }),

@@ -4,6 +4,8 @@
 
 #[path = "storages/bus.rs"]
 mod bus;
+#[path = "storages/certificates.rs"]
+mod certificates;
 #[path = "storages/clock.rs"]
 mod clock;
 #[path = "storages/closing.rs"]
@@ -78,6 +80,10 @@ mod sqlite_killed;
 mod sqlite_other;
 #[path = "storages/tls.rs"]
 mod tls;
+#[path = "storages/tls_files.rs"]
+mod tls_files;
+#[path = "storages/tls_trouble.rs"]
+mod tls_trouble;
 #[path = "storages/traffic.rs"]
 mod traffic;
 #[path = "storages/urls.rs"]

@@ -67,7 +67,7 @@ pub(crate) use remote::remote_storage;
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub(crate) use repeat::repeat;
 #[cfg(feature = "_server")]
-pub(crate) use server::{Server, ServerKind};
+pub(crate) use server::{Server, ServerKind, tls_setters};
 #[cfg(feature = "_server")]
 pub(crate) use server_pool::{ServerConnection, ServerPool};
 #[cfg(any(feature = "_server", feature = "mongodb"))]

@@ -2,6 +2,9 @@ use std::fmt;
 
 use sqlx::{Connection, Database, Pool};
 
+use crate::tls::Credentials;
+use crate::{Error, Result};
+
 use super::connections::{Connections, Dial};
 use super::foreign::Foreign;
 use super::{Protocol, ServerConnection, ServerPool, TableOptions};
@@ -27,6 +30,9 @@ pub(crate) trait ServerKind: Database {
 
     /// Where the options lead, without secrets.
     fn location(options: &Options<Self>) -> String;
+
+    /// The options with these certificates, and TLS that looks at who answers.
+    fn with_credentials(options: Options<Self>, credentials: Credentials) -> Options<Self>;
 }
 
 impl<DB: ServerKind> Server<DB> {
@@ -40,6 +46,31 @@ impl<DB: ServerKind> Server<DB> {
 
     pub(crate) fn location(&self) -> String {
         self.ask(DB::location)
+    }
+
+    /// The same server, over TLS with these certificates if there are any.
+    pub(crate) fn secured_by(self, credentials: Credentials) -> Result<Self> {
+        if credentials.is_empty() {
+            return Ok(self);
+        }
+        let refused = |reason: String| Error::Config {
+            storage: self.location(),
+            reason,
+        };
+        if !cfg!(feature = "tls") {
+            return Err(refused("TLS needs the feature `tls`".into()));
+        }
+        credentials.check().map_err(refused)?;
+        match self {
+            Self::Options(options) => {
+                let options = DB::with_credentials(*options, credentials);
+                Ok(Self::Options(Box::new(options)))
+            }
+            Self::Pool(_) => Err(refused(
+                "a pool of the application has its own certificates: leave out `tls_authorities` and `tls_certificate`"
+                    .into(),
+            )),
+        }
     }
 
     /// The connections, made as `dial` says. Nothing is reached yet.
@@ -77,3 +108,24 @@ impl<DB: ServerKind> fmt::Debug for Server<DB> {
         f.debug_tuple(kind).field(&self.location()).finish()
     }
 }
+
+/// The setters of a builder whose field `credentials` is [`Credentials`], inside its `impl`, each with its documentation.
+macro_rules! tls_setters {
+    ($(#[$authorities:meta])* authorities, $(#[$certificate:meta])* certificate $(,)?) => {
+        $(#[$authorities])*
+        pub fn tls_authorities(mut self, pem: impl Into<Vec<u8>>) -> Self {
+            self.credentials.authorities = Some(pem.into());
+            self
+        }
+
+        $(#[$certificate])*
+        pub fn tls_certificate(mut self, cert: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+            self.credentials.client = Some($crate::tls::ClientPem {
+                cert: cert.into(),
+                key: key.into(),
+            });
+            self
+        }
+    };
+}
+pub(crate) use tls_setters;

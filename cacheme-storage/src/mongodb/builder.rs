@@ -8,10 +8,10 @@ use mongodb::options::{Acknowledgment, ClientOptions, ConnectionString};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::database::{Gate, Ready, UpkeepTask};
+use crate::tls::{DriversNames, TlsFiles};
 use crate::url::StorageUrl;
 use crate::{Error, Result, ServerClock};
 
-use super::certificates::Certificates;
 use super::connection::Connector;
 use super::{Inner, MongoDb};
 
@@ -40,6 +40,13 @@ const DRIVER_OPTIONS: [(&str, &str); 18] = [
     ("w", "a number of members, `majority` or a tag"),
     ("wTimeoutMS", "a number of milliseconds"),
 ];
+
+/// The driver's names for certificates.
+const DRIVERS_NAMES: DriversNames = DriversNames {
+    ca: "tlsCAFile",
+    cert: "tlsCertificateKeyFile",
+    key: None,
+};
 
 /// How often the driver looks how a server is, unless told otherwise: that bounds how long a server that came back is not used.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -256,9 +263,14 @@ fn driver_options(url: &mut StorageUrl) -> Result<ClientOptions> {
     }
     // The database is named by the path, and is where the user is known unless `authSource` says otherwise.
     text += &format!("{}/{}?", url.hosts(), encode(url.path().trim_start_matches('/')));
-    let certificates = Certificates::take(url)?;
+    let files = TlsFiles::take(url, Some(DRIVERS_NAMES))?;
     for (name, what) in DRIVER_OPTIONS {
         if let Some(value) = url.take::<String>(name, what)? {
+            if name == "tls" && value == "false" && files.any() {
+                return Err(
+                    url.error("options `ca` and `cert` are of no use with `tls=false`; leave that out")
+                );
+            }
             // One by one, so that the message names the option and not its value.
             let option = format!("{name}={}", encode(&value));
             // Mechanisms ask for a user, for a password, or for none.
@@ -269,8 +281,10 @@ fn driver_options(url: &mut StorageUrl) -> Result<ClientOptions> {
             text += &format!("{option}&");
         }
     }
-    for (name, file) in certificates.options() {
-        text += &format!("{name}={}&", encode(file));
+    let ca = files.ca.iter().map(|ca| (DRIVERS_NAMES.ca, ca));
+    let client = files.client.iter().map(|(cert, _)| (DRIVERS_NAMES.cert, cert));
+    for (name, file) in ca.chain(client) {
+        text += &format!("{name}={}&", encode(&file.path));
     }
     let refused = |error: mongodb::error::Error| url.error(error.kind.to_string());
     let parsed = ConnectionString::parse(text.trim_end_matches(['&', '?'])).map_err(refused)?;

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::fault::is_not_primary;
 use super::health::{Health, PAUSE};
+use super::speech::Speech;
 use crate::database::{Entered, Finish, LET_GO, NoTurn, Turns};
 
 /// How the server is reached.
@@ -96,13 +97,14 @@ async fn run_while_up<T>(
         Either::Left((done, _)) => done,
         Either::Right((error, _)) => Err(error),
     };
-    if let Err(error) = &done {
-        health.see_error(error);
-        if is_not_primary(error) {
-            health.see_no_primary();
-        }
+    let Err(error) = done else {
+        return done;
+    };
+    health.see_error(&error);
+    if is_not_primary(&error) {
+        health.see_no_primary();
     }
-    done
+    Err(health.explain(error).await)
 }
 
 impl Connector {
@@ -224,7 +226,8 @@ impl Own {
             let _ = end.await;
             drop(watch);
         });
-        let health = Arc::new(Health::new());
+        let health = Arc::new(Health::new(Speech::of(&self.options)));
+        tokio::spawn(Health::look_at_silence(Arc::downgrade(&health)));
         let mut options = self.options.clone();
         let told = Arc::clone(&health);
         options.sdam_event_handler = Some(EventHandler::callback(move |event| told.see(event)));

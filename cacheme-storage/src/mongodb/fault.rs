@@ -1,5 +1,6 @@
 use mongodb::error::{Error as DriverError, ErrorKind, RETRYABLE_WRITE_ERROR};
 
+use crate::tls::explained;
 use crate::{Error, Result};
 
 use super::Inner;
@@ -50,25 +51,14 @@ impl Inner {
                 reason: error.kind.to_string(),
             };
         }
-        if format!("{error:?}").contains("CaUsedAsEndEntity") {
-            // What TLS says of it does not tell what to do.
-            let cure = format!(
-                "{error}: the server shows the certificate of an authority itself (self-signed, perhaps); make one for the \
-                 server that the authority signs, and name the authority with `ca`"
-            );
-            return Error::Unreachable {
-                storage,
-                source: cure.into(),
-            };
-        }
         match Trouble::of(&error) {
             Trouble::Passing if !matches!(&*error.kind, ErrorKind::Command(_)) => Error::Unreachable {
                 storage,
-                source: error.into(),
+                source: explained(error.into()),
             },
             Trouble::Unreachable => Error::Unreachable {
                 storage,
-                source: error.into(),
+                source: explained(error.into()),
             },
             Trouble::Passing | Trouble::Refusal => Error::Refused {
                 storage,

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use mongodb::Client;
@@ -16,9 +16,15 @@ use mongodb::event::sdam::SdamEvent;
 use mongodb::options::ServerAddress;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::speech::{Speech, is_silence};
 
 /// The pause between two attempts at what was refused.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long servers may be silent at the greeting of TLS until they are asked in the clear whether they speak that.
+const TLS_PATIENCE: Duration = Duration::from_millis(250);
 
 /// What is known of the servers of a client.
 #[derive(Debug)]
@@ -27,6 +33,9 @@ pub(super) struct Health {
     standing: watch::Sender<Standing>,
     /// A login that the server refused.
     login: Mutex<Option<Refused>>,
+    speech: Speech,
+    /// When the servers were last asked what they speak.
+    asked_at: Mutex<Option<Instant>>,
 }
 
 /// What a monitor saw of one server.
@@ -38,6 +47,8 @@ enum Seen {
     /// A secondary, say.
     NoPrimary,
     Failed(Error),
+    /// It speaks TLS and we do not, or the other way round. The driver only sees that it is silent, or breaks off.
+    OtherSpeech(Error),
 }
 
 /// Whether a call may go to the driver.
@@ -58,8 +69,10 @@ struct Refused {
 }
 
 impl Health {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(speech: Speech) -> Self {
         Self {
+            speech,
+            asked_at: Mutex::default(),
             servers: Mutex::default(),
             standing: watch::Sender::new(Standing::Unknown),
             login: Mutex::default(),
@@ -79,7 +92,7 @@ impl Health {
                         | ServerType::RsPrimary
                         | ServerType::LoadBalancer => Seen::Writable,
                         ServerType::Unknown => match servers.get(address) {
-                            Some(Seen::Failed(error)) => Seen::Failed(error.clone()),
+                            Some(seen @ (Seen::Failed(_) | Seen::OtherSpeech(_))) => seen.clone(),
                             _ => Seen::Nothing,
                         },
                         _ => Seen::NoPrimary,
@@ -92,6 +105,10 @@ impl Health {
                 let seen = match servers.get(&failed.server_address) {
                     // The driver looks again at once: its connection may have been at fault.
                     Some(Seen::Writable) => Seen::Nothing,
+                    // Nothing new.
+                    Some(seen @ Seen::OtherSpeech(_)) if self.speech.explains(&failed.failure) => {
+                        seen.clone()
+                    }
                     _ => Seen::Failed(failed.failure),
                 };
                 servers.insert(failed.server_address, seen);
@@ -156,6 +173,51 @@ impl Health {
         }
     }
 
+    /// Finds out whether servers that are silent at first speak no TLS: they take its greeting for the head of a long message, and wait
+    /// for the rest.
+    pub(super) async fn look_at_silence(health: Weak<Self>) {
+        sleep(TLS_PATIENCE).await;
+        if let Some(health) = health.upgrade()
+            && health.speech.is_tls()
+            && matches!(*health.standing.borrow(), Standing::Unknown)
+        {
+            health.look_at_speech().await;
+        }
+    }
+
+    /// The error, or that the servers speak TLS and we do not.
+    pub(super) async fn explain(&self, error: Error) -> Error {
+        if self.speech.is_tls() || !self.speech.explains(&error) {
+            return error;
+        }
+        {
+            let mut asked_at = self.asked_at.lock();
+            if asked_at.is_some_and(|asked_at| asked_at.elapsed() < PAUSE) {
+                return error;
+            }
+            *asked_at = Some(Instant::now());
+        }
+        self.look_at_speech().await.unwrap_or(error)
+    }
+
+    /// Asks the servers what they speak, and takes note of those that speak something else than we do.
+    async fn look_at_speech(&self) -> Option<Error> {
+        let mut found = None;
+        for address in self.speech.addresses() {
+            if let Some(error) = self.speech.is_other_at(address).await {
+                let seen = Seen::OtherSpeech(error.clone());
+                let standing = {
+                    let mut servers = self.servers.lock();
+                    servers.insert(address.clone(), seen);
+                    standing(&servers)
+                };
+                self.standing.send_replace(standing);
+                found = Some(error);
+            }
+        }
+        found
+    }
+
     fn see_refused_login(&self, error: &Error) {
         *self.login.lock() = Some(Refused {
             error: error.clone(),
@@ -172,7 +234,7 @@ fn standing(servers: &HashMap<ServerAddress, Seen>) -> Standing {
         return Standing::Unknown;
     }
     let failed = servers.values().find_map(|seen| match seen {
-        Seen::Failed(error) => Some(error.clone()),
+        Seen::Failed(error) | Seen::OtherSpeech(error) => Some(error.clone()),
         _ => None,
     });
     let some_answer = servers.values().any(|seen| matches!(seen, Seen::NoPrimary));
@@ -190,10 +252,6 @@ fn why_not(standing: &Standing) -> Option<Error> {
             Some(io::Error::other("no server that answers is the primary, which alone takes writes").into())
         }
     }
-}
-
-fn is_silence(error: &Error) -> bool {
-    matches!(&*error.kind, ErrorKind::Io(error) if error.kind() == io::ErrorKind::TimedOut)
 }
 
 fn is_login(error: &Error) -> bool {

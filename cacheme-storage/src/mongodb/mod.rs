@@ -1,13 +1,13 @@
 //! MongoDB: entries in a collection.
 
 mod builder;
-mod certificates;
 mod collection;
 mod connection;
 mod entries;
 mod fault;
 mod health;
 mod leases;
+mod speech;
 
 use std::sync::Arc;
 use std::time::Duration;

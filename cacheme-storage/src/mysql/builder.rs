@@ -8,8 +8,9 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 
 use crate::database::{
     Gate, Protocol, Ready, Server, ServerKind, TableName, TableOptions, UpkeepTask, host_and_port,
-    table_setters,
+    table_setters, tls_setters,
 };
+use crate::tls::{Credentials, DriversNames, Mode, TlsFiles};
 use crate::url::StorageUrl;
 use crate::{Error, Result, ServerClock};
 
@@ -24,6 +25,7 @@ use super::{Inner, MySql};
 pub struct MySqlBuilder {
     server: Server<sqlx::MySql>,
     options: TableOptions,
+    credentials: Credentials,
 }
 
 impl MySqlBuilder {
@@ -31,6 +33,7 @@ impl MySqlBuilder {
         Self {
             server: Server::Options(Box::default()),
             options: TableOptions::new(10),
+            credentials: Credentials::default(),
         }
     }
 
@@ -53,15 +56,22 @@ impl MySqlBuilder {
         if !database.is_empty() {
             server = server.database(database);
         }
-        if let Some(socket) = url.take::<PathBuf>("socket", "the path of a socket")? {
-            server = server.socket(socket);
-        }
+        let socket = url.take::<PathBuf>("socket", "the path of a socket")?;
+        let files = TlsFiles::take(url, Some(MYSQL_NAMES))?;
         let modes = "`disabled`, `preferred`, `required`, `verify_ca` or `verify_identity`";
-        if let Some(mode) = url.take::<MySqlSslMode>("sslmode", modes)? {
+        let mode = url.take::<MySqlSslMode>("sslmode", modes)?;
+        files.check_mode(url, mode.map(strength), "verify_identity", socket.is_some())?;
+        if let Some(mode) = mode.or(files.any().then_some(MySqlSslMode::VerifyIdentity)) {
             server = server.ssl_mode(mode);
         }
-        if let Some(file) = url.take::<PathBuf>("sslca", "a file")? {
-            server = server.ssl_ca(file);
+        if let Some(ca) = files.ca {
+            server = server.ssl_ca(ca.path);
+        }
+        if let Some((cert, key)) = files.client {
+            server = server.ssl_client_cert(cert.path).ssl_client_key(key.path);
+        }
+        if let Some(socket) = socket {
+            server = server.socket(socket);
         }
         let mut builder = Self::new().options(server);
         builder.options.take(url, true)?;
@@ -81,6 +91,29 @@ impl MySqlBuilder {
         self
     }
 
+    tls_setters! {
+        /// Speaks TLS with a server whose certificate one of these authorities signed, or a well-known one: certificates as PEM. The
+        /// server's name is looked at too, unless the options say `VerifyCa`. Needs the feature `tls`.
+        authorities,
+        /// Shows the server this certificate of ours, with its key: both as PEM. Speaks TLS, and looks at who answers as
+        /// [`tls_authorities`](Self::tls_authorities) does. Needs the feature `tls`.
+        ///
+        /// ```no_run
+        /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+        /// use cacheme_storage::MySql;
+        /// use sqlx::mysql::MySqlConnectOptions;
+        ///
+        /// let storage = MySql::builder()
+        ///     .options(MySqlConnectOptions::new().host("db.example").username("app").database("app"))
+        ///     .tls_authorities(std::fs::read("ca.pem")?)
+        ///     .tls_certificate(std::fs::read("cert.pem")?, std::fs::read("key.pem")?)
+        ///     .build()?;
+        /// # Ok(())
+        /// # }
+        /// ```
+        certificate,
+    }
+
     table_setters! {
         /// The name of the table, `table` or `database.table`, each of at most 48 bytes, as it is: quotes are put around it.
         table,
@@ -94,7 +127,8 @@ impl MySqlBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if the name of the table cannot be one, or if nothing names its database.
+    /// [`Error::Config`] if the name of the table cannot be one, if nothing names its database, or for certificates that
+    /// cannot be used.
     pub fn build(self) -> Result<MySql> {
         let location = self.server.location();
         let config = |reason: String| Error::Config {
@@ -111,7 +145,10 @@ impl MySqlBuilder {
         }
         // Each length of a list is a statement of its own, up to a point.
         let dial = |server: MySqlConnectOptions| MySqlDial::new(server.statement_cache_capacity(256));
-        let pool = self.server.open(&self.options, dial);
+        let pool = self
+            .server
+            .secured_by(self.credentials)?
+            .open(&self.options, dial);
         Ok(MySql {
             inner: Arc::new(Inner {
                 location,
@@ -125,6 +162,21 @@ impl MySqlBuilder {
                 upkeep: UpkeepTask::new(self.options.purge_every),
             }),
         })
+    }
+}
+
+/// As MySQL's own programs have it.
+const MYSQL_NAMES: DriversNames = DriversNames {
+    ca: "sslca",
+    cert: "sslcert",
+    key: Some("sslkey"),
+};
+
+fn strength(mode: MySqlSslMode) -> Mode {
+    match mode {
+        MySqlSslMode::Disabled | MySqlSslMode::Preferred => Mode::MayBePlain,
+        MySqlSslMode::Required => Mode::Unchecked,
+        MySqlSslMode::VerifyCa | MySqlSslMode::VerifyIdentity => Mode::Checked,
     }
 }
 
@@ -142,5 +194,20 @@ impl ServerKind for sqlx::MySql {
             Some(socket) => format!("mysql:///{database} at {}", socket.display()),
             None => format!("mysql://{}:{}/{database}", options.get_host(), options.get_port()),
         }
+    }
+
+    fn with_credentials(mut options: MySqlConnectOptions, credentials: Credentials) -> MySqlConnectOptions {
+        if strength(options.get_ssl_mode()) != Mode::Checked {
+            options = options.ssl_mode(MySqlSslMode::VerifyIdentity);
+        }
+        if let Some(authorities) = credentials.authorities {
+            options = options.ssl_ca_from_pem(authorities);
+        }
+        if let Some(client) = credentials.client {
+            options = options
+                .ssl_client_cert_from_pem(client.cert)
+                .ssl_client_key_from_pem(client.key);
+        }
+        options
     }
 }

@@ -1,6 +1,7 @@
 use sqlx::mysql::MySqlDatabaseError;
 
 use crate::database::{DriverError, Trouble};
+use crate::tls::explained;
 use crate::{Error, Result};
 
 use super::Inner;
@@ -28,12 +29,12 @@ impl Inner {
         match Trouble::of(&error) {
             Trouble::DeadConnection | Trouble::Unreachable => Error::Unreachable {
                 storage,
-                source: error.into(),
+                source: explained(error.into()),
             },
             Trouble::TimedOut if let Some(after) = self.pool.limit() => Error::Timeout { storage, after },
             _ => Error::Refused {
                 storage,
-                source: error.into(),
+                source: explained(error.into()),
             },
         }
     }

@@ -39,11 +39,14 @@ use table::Table;
 /// | `acquire_timeout` | how long a call waits for a connection when all are in use | `2s` |
 /// | `purge` | time between two collections of expired rows | `30s` |
 /// | `socket` | path of a Unix socket to use in place of host and port | – |
-/// | `sslmode` | `disabled`, `preferred`, `required`, `verify_ca` or `verify_identity` | `preferred` |
-/// | `sslca` | file with the certificate that the server's must be signed with | well-known ones |
+/// | `sslmode` | `disabled`, `preferred`, `required`, `verify_ca` or `verify_identity` | `preferred`; `verify_identity` with `ca` or `cert` |
+/// | `ca` or `sslca` | PEM file with authorities to trust besides the well-known ones | – |
+/// | `cert` or `sslcert` | PEM file with our certificate, for servers that ask for one, and its key unless `key` has that | – |
+/// | `key` or `sslkey` | PEM file with the key of `cert` | `cert` |
 /// | `timeout` | see [`Storage::with_timeout`](crate::Storage::with_timeout) | `500ms` |
 ///
-/// The modes from `required` on need the feature `tls`; without it, `preferred` connects in the clear. From version 8
+/// The modes from `required` on need the feature `tls`; without it, `preferred` connects in the clear. A mode that would leave
+/// certificates unused is refused. From version 8
 /// on, MySQL takes passwords over TLS or a socket only, unless told otherwise.
 ///
 /// # Table

@@ -7,8 +7,9 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::database::{
     Gate, Protocol, Ready, Server, ServerKind, TableName, TableOptions, UpkeepTask, host_and_port,
-    table_setters,
+    table_setters, tls_setters,
 };
+use crate::tls::{Credentials, DriversNames, Mode, TlsFiles};
 use crate::url::StorageUrl;
 use crate::{Error, Result, ServerClock};
 
@@ -23,6 +24,7 @@ use super::{Inner, Postgres};
 pub struct PostgresBuilder {
     server: Server<sqlx::Postgres>,
     options: TableOptions,
+    credentials: Credentials,
 }
 
 impl PostgresBuilder {
@@ -30,6 +32,7 @@ impl PostgresBuilder {
         Self {
             server: Server::Options(Box::default()),
             options: TableOptions::new(10),
+            credentials: Credentials::default(),
         }
     }
 
@@ -52,15 +55,22 @@ impl PostgresBuilder {
         if !database.is_empty() {
             server = server.database(database);
         }
-        if let Some(socket) = url.take::<PathBuf>("socket", "a directory")? {
-            server = server.socket(socket);
-        }
+        let socket = url.take::<PathBuf>("socket", "a directory")?;
+        let files = TlsFiles::take(url, Some(PG_NAMES))?;
         let modes = "`disable`, `allow`, `prefer`, `require`, `verify-ca` or `verify-full`";
-        if let Some(mode) = url.take::<PgSslMode>("sslmode", modes)? {
+        let mode = url.take::<PgSslMode>("sslmode", modes)?;
+        files.check_mode(url, mode.map(strength), "verify-full", socket.is_some())?;
+        if let Some(mode) = mode.or(files.any().then_some(PgSslMode::VerifyFull)) {
             server = server.ssl_mode(mode);
         }
-        if let Some(file) = url.take::<PathBuf>("sslrootcert", "a file")? {
-            server = server.ssl_root_cert(file);
+        if let Some(ca) = files.ca {
+            server = server.ssl_root_cert(ca.path);
+        }
+        if let Some((cert, key)) = files.client {
+            server = server.ssl_client_cert(cert.path).ssl_client_key(key.path);
+        }
+        if let Some(socket) = socket {
+            server = server.socket(socket);
         }
         let mut builder = Self::new().options(server);
         builder.options.take(url, true)?;
@@ -80,6 +90,29 @@ impl PostgresBuilder {
         self
     }
 
+    tls_setters! {
+        /// Speaks TLS with a server whose certificate one of these authorities signed, or a well-known one: certificates as PEM. The
+        /// server's name is looked at too, unless the options say `VerifyCa`. Needs the feature `tls`.
+        authorities,
+        /// Shows the server this certificate of ours, with its key: both as PEM. Speaks TLS, and looks at who answers as
+        /// [`tls_authorities`](Self::tls_authorities) does. Needs the feature `tls`.
+        ///
+        /// ```no_run
+        /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+        /// use cacheme_storage::Postgres;
+        /// use sqlx::postgres::PgConnectOptions;
+        ///
+        /// let storage = Postgres::builder()
+        ///     .options(PgConnectOptions::new().host("db.example").username("app").database("app"))
+        ///     .tls_authorities(std::fs::read("ca.pem")?)
+        ///     .tls_certificate(std::fs::read("cert.pem")?, std::fs::read("key.pem")?)
+        ///     .build()?;
+        /// # Ok(())
+        /// # }
+        /// ```
+        certificate,
+    }
+
     table_setters! {
         /// The name of the table, `table` or `schema.table`, each of at most 48 bytes, as it is: quotes are put around it.
         table,
@@ -93,7 +126,7 @@ impl PostgresBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if the name of the table cannot be one.
+    /// [`Error::Config`] if the name of the table cannot be one, or for certificates that cannot be used.
     pub fn build(self) -> Result<Postgres> {
         let location = self.server.location();
         let Some(table) = TableName::parse(&self.options.table, true) else {
@@ -102,7 +135,10 @@ impl PostgresBuilder {
                 reason: format!("`table` must be {}", TableName::SYNTAX),
             });
         };
-        let pool = self.server.open(&self.options, PgDial::new);
+        let pool = self
+            .server
+            .secured_by(self.credentials)?
+            .open(&self.options, PgDial::new);
         Ok(Postgres {
             inner: Arc::new(Inner {
                 location,
@@ -116,6 +152,21 @@ impl PostgresBuilder {
                 upkeep: UpkeepTask::new(self.options.purge_every),
             }),
         })
+    }
+}
+
+/// As PostgreSQL's own programs have it.
+const PG_NAMES: DriversNames = DriversNames {
+    ca: "sslrootcert",
+    cert: "sslcert",
+    key: Some("sslkey"),
+};
+
+fn strength(mode: PgSslMode) -> Mode {
+    match mode {
+        PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer => Mode::MayBePlain,
+        PgSslMode::Require => Mode::Unchecked,
+        PgSslMode::VerifyCa | PgSslMode::VerifyFull => Mode::Checked,
     }
 }
 
@@ -137,5 +188,20 @@ impl ServerKind for sqlx::Postgres {
                 options.get_port()
             ),
         }
+    }
+
+    fn with_credentials(mut options: PgConnectOptions, credentials: Credentials) -> PgConnectOptions {
+        if strength(options.get_ssl_mode()) != Mode::Checked {
+            options = options.ssl_mode(PgSslMode::VerifyFull);
+        }
+        if let Some(authorities) = credentials.authorities {
+            options = options.ssl_root_cert_from_pem(authorities);
+        }
+        if let Some(client) = credentials.client {
+            options = options
+                .ssl_client_cert_from_pem(client.cert)
+                .ssl_client_key_from_pem(client.key);
+        }
+        options
     }
 }

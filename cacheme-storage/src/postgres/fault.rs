@@ -1,4 +1,5 @@
 use crate::database::{DriverError, Trouble};
+use crate::tls::explained;
 use crate::{Error, Result};
 
 use super::Inner;
@@ -10,7 +11,7 @@ impl Inner {
         match Trouble::of(&error) {
             Trouble::DeadConnection | Trouble::Unreachable => Error::Unreachable {
                 storage,
-                source: error.into(),
+                source: explained(error.into()),
             },
             Trouble::TimedOut if let Some(after) = self.pool.limit() => Error::Timeout { storage, after },
             _ => {
@@ -25,7 +26,7 @@ impl Inner {
                 }
                 Error::Refused {
                     storage,
-                    source: error.into(),
+                    source: explained(error.into()),
                 }
             }
         }

@@ -44,12 +44,15 @@ use table::Table;
 /// | `acquire_timeout` | how long a call waits for a connection when all are in use | `2s` |
 /// | `purge` | time between two collections of expired rows | `30s` |
 /// | `socket` | directory of a Unix socket to use in place of host and port | – |
-/// | `sslmode` | `disable`, `allow`, `prefer`, `require`, `verify-ca` or `verify-full` | `prefer` |
-/// | `sslrootcert` | file with the certificate that the server's must be signed with | well-known ones |
+/// | `sslmode` | `disable`, `allow`, `prefer`, `require`, `verify-ca` or `verify-full` | `prefer`; `verify-full` with `ca` or `cert` |
+/// | `ca` or `sslrootcert` | PEM file with authorities to trust besides the well-known ones | – |
+/// | `cert` or `sslcert` | PEM file with our certificate, for servers that ask for one, and its key unless `key` has that | – |
+/// | `key` or `sslkey` | PEM file with the key of `cert` | `cert` |
 /// | `timeout` | see [`Storage::with_timeout`](crate::Storage::with_timeout) | `500ms` |
 /// | `bus` | see [`Storage::with_bus`](crate::Storage::with_bus) | `true` |
 ///
-/// The modes from `require` on need the feature `tls`; without it, `prefer` connects in the clear.
+/// The modes from `require` on need the feature `tls`; without it, `prefer` connects in the clear. A mode that would leave certificates
+/// unused is refused.
 ///
 /// # Table
 ///

@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use redis::Client;
 use redis::aio::{ConnectionManager, MultiplexedConnection};
+use redis::{Client, RedisConnectionInfo};
 
 use super::Redis;
 use super::bus::Channel;
@@ -16,6 +16,7 @@ use super::facts::Facts;
 use super::link::Link;
 use super::sentinel::Sentinels;
 use super::servers::Servers;
+use crate::tls::{ClientPem, TlsFiles};
 use crate::url::StorageUrl;
 use crate::{Error, Result};
 
@@ -35,6 +36,7 @@ const SENTINEL_PORT: u16 = 26379;
 ///
 /// let redis = Redis::builder()
 ///     .sentinels([("sentinel-1", 26379), ("sentinel-2", 26379)], "main")
+///     .sentinel_password("another secret")
 ///     .user("app")
 ///     .password("secret")
 ///     .build()?;
@@ -44,6 +46,7 @@ const SENTINEL_PORT: u16 = 26379;
 pub struct RedisBuilder {
     place: Place,
     access: Access,
+    sentinel_login: RedisConnectionInfo,
 }
 
 enum Place {
@@ -61,6 +64,7 @@ impl RedisBuilder {
         Self {
             place: Place::Server("localhost".into(), PORT),
             access: Access::default(),
+            sentinel_login: RedisConnectionInfo::default(),
         }
     }
 
@@ -83,7 +87,8 @@ impl RedisBuilder {
     }
 
     /// The master of a group, by the sentinels that watch it and the name that they have for it. After a fail-over the
-    /// new master is found.
+    /// new master is found. Sentinels that these name are asked as well from then on, so that one after the other may be
+    /// replaced.
     pub fn sentinels<H: Into<String>>(
         mut self,
         sentinels: impl IntoIterator<Item = (H, u16)>,
@@ -112,6 +117,19 @@ impl RedisBuilder {
     /// [`client`](Self::client).
     pub fn manager(mut self, manager: ConnectionManager) -> Self {
         self.place = Place::Manager(manager);
+        self
+    }
+
+    /// The user to log in as at sentinels, with [`sentinel_password`](Self::sentinel_password). They are apart from
+    /// [`user`](Self::user) and [`password`](Self::password), which are for the servers.
+    pub fn sentinel_user(mut self, user: impl AsRef<str>) -> Self {
+        self.sentinel_login = self.sentinel_login.set_username(user);
+        self
+    }
+
+    /// The password to log in with at sentinels (their `requirepass`); without one, they are asked without a login.
+    pub fn sentinel_password(mut self, password: impl AsRef<str>) -> Self {
+        self.sentinel_login = self.sentinel_login.set_password(password);
         self
     }
 
@@ -145,6 +163,28 @@ impl RedisBuilder {
         self
     }
 
+    /// Speaks TLS, and shows servers and sentinels this certificate of ours, with its key: both as PEM. Needs the feature `tls`.
+    ///
+    /// ```no_run
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use cacheme_storage::Redis;
+    ///
+    /// let redis = Redis::builder()
+    ///     .server("redis.example", 6379)
+    ///     .tls_authorities(std::fs::read("ca.pem")?)
+    ///     .tls_certificate(std::fs::read("cert.pem")?, std::fs::read("key.pem")?)
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn tls_certificate(mut self, cert: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.access.tls.get_or_insert_default().client = Some(ClientPem {
+            cert: cert.into(),
+            key: key.into(),
+        });
+        self
+    }
+
     /// The storage. Nothing is reached yet.
     ///
     /// # Errors
@@ -160,6 +200,19 @@ impl RedisBuilder {
                 reason: reason.into(),
             })
         };
+        if let Some(credentials) = &self.access.tls
+            && let Err(why) = credentials.check()
+        {
+            return refuse(&why);
+        }
+        let sentinel_user = self.sentinel_login.username().is_some();
+        let sentinel_password = self.sentinel_login.password().is_some();
+        if !matches!(self.place, Place::Sentinels(..)) && (sentinel_user || sentinel_password) {
+            return refuse("names no sentinels, which a user or a password for sentinels is for");
+        }
+        if sentinel_user && !sentinel_password {
+            return refuse("has a user for sentinels and no password; give `sentinel_password` too");
+        }
         let facts = Arc::new(Facts::new(!matches!(self.place, Place::Cluster(_))));
         let channel = self.channel();
         let access = self.access;
@@ -174,7 +227,7 @@ impl RedisBuilder {
             Place::UnixSocket(path) => access.unix_socket(&path).map(Connector::Client),
             Place::Sentinels(sentinels, _) if sentinels.is_empty() => return refuse("no sentinel is named"),
             Place::Sentinels(sentinels, master) => {
-                Sentinels::new(&sentinels, master, access).map(Connector::Sentinels)
+                Sentinels::new(&sentinels, master, self.sentinel_login, access).map(Connector::Sentinels)
             }
             Place::Client(client) => Ok(Connector::Client(client)),
             Place::Connection(connection) => Ok(Connector::Given(connection)),
@@ -225,12 +278,20 @@ impl RedisBuilder {
         };
         let kind = kind.to_owned();
         if tls {
-            let read = |path: &str| std::fs::read(path).ok();
-            let authorities = url.take_with("ca", "the path of a readable PEM file", read)?;
-            builder = match authorities {
-                Some(pem) => builder.tls_authorities(pem),
-                None => builder.tls(),
+            let files = TlsFiles::take(url, None)?;
+            builder = builder.tls();
+            if let Some(ca) = files.ca {
+                builder = builder.tls_authorities(ca.pem);
+            }
+            if let Some((cert, key)) = files.client {
+                builder = builder.tls_certificate(cert.pem, key.pem);
+            }
+        } else if let Some(option) = ["ca", "cert", "key"].into_iter().find(|option| url.has(option)) {
+            let cure = match kind.as_str() {
+                "redis+unix" => "TLS goes over TCP, not a unix socket".into(),
+                plain => format!("write `{}://`", plain.replacen("redis", "rediss", 1)),
             };
+            return Err(url.error(format!("option `{option}` is for TLS; {cure}")));
         }
         if kind == "redis+unix" {
             let database = url.take::<u32>("db", "the number of a database")?;
@@ -254,6 +315,12 @@ impl RedisBuilder {
                     .ok_or_else(|| {
                         url.error("needs the name that the sentinels have for the master: `?master=…`")
                     })?;
+                if let Some(user) = url.take::<String>("sentinel_user", "the name of a user")? {
+                    builder = builder.sentinel_user(user);
+                }
+                if let Some(password) = url.take::<String>("sentinel_password", "a password")? {
+                    builder = builder.sentinel_password(password);
+                }
                 Ok(builder.sentinels(hosts(url, SENTINEL_PORT)?, master))
             }
             _ => match hosts(url, PORT)?.as_slice() {

@@ -1,19 +1,25 @@
 //! How a server is reached.
 
+use std::io;
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use redis::aio::{ConnectionLike, ConnectionManager, MultiplexedConnection};
 use redis::io::tcp::{TcpSettings, socket2};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
-    RedisConnectionInfo, RedisResult, Value,
+    RedisConnectionInfo, RedisError, RedisResult, Value,
 };
 
 use super::sentinel::Sentinels;
+use crate::tls::{Credentials, SPEAKS_NO_TLS, SPEAKS_TLS, answers, speaks_tls};
 
 /// How long a server may take to accept a connection and greet.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// How long a server may be at the greeting of TLS until it is asked in the clear whether it speaks that.
+const TLS_PATIENCE: Duration = Duration::from_millis(250);
 /// How long data may stay unacknowledged by the other machine's kernel before the connection counts as broken.
 const ACKNOWLEDGE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -111,21 +117,48 @@ pub(super) async fn connect(client: &Client, limit: Duration) -> RedisResult<Mul
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(limit))
         .set_response_timeout(None);
-    client.get_multiplexed_async_connection_with_config(&config).await
+    let connecting = client.get_multiplexed_async_connection_with_config(&config);
+    match client.get_connection_info().addr() {
+        ConnectionAddr::TcpTls { host, port, .. } => {
+            match select(pin!(connecting), pin!(answers_in_the_clear(host, *port))).await {
+                Either::Left((connected, _)) => connected,
+                Either::Right(_) => Err(io::Error::other(SPEAKS_NO_TLS).into()),
+            }
+        }
+        ConnectionAddr::Tcp(host, port) => match connecting.await {
+            Err(error) if is_cut_off(&error) && speaks_tls(host, *port).await => {
+                Err(io::Error::other(format!("{SPEAKS_TLS}; write `rediss`")).into())
+            }
+            connected => connected,
+        },
+        _ => connecting.await,
+    }
+}
+
+/// Waits until a server that is slow to greet is found to answer in the clear; for ever if it does not.
+///
+/// It takes the greeting of TLS for the beginning of a command, and waits for the rest.
+async fn answers_in_the_clear(host: &str, port: u16) {
+    tokio::time::sleep(TLS_PATIENCE).await;
+    // To a server that wants a password, an error is the answer.
+    let is_redis = |answer: &[u8]| matches!(answer, [b'+' | b'-', ..]);
+    if !answers(host, port, b"PING\r\n", is_redis).await {
+        std::future::pending().await
+    }
+}
+
+/// Whether the server accepted the connection, and broke it off or said something else.
+fn is_cut_off(error: &RedisError) -> bool {
+    let is_broken = error.is_connection_dropped() && !error.is_connection_refusal();
+    is_broken || error.kind() == redis::ErrorKind::Parse
 }
 
 /// What all servers of a storage have in common: who we are to them, and whether we speak TLS.
 #[derive(Clone, Default)]
 pub(super) struct Access {
     pub(super) login: RedisConnectionInfo,
-    pub(super) tls: Option<Tls>,
-}
-
-/// TLS, and what to trust.
-#[derive(Clone, Default)]
-pub(super) struct Tls {
-    /// Certificates of authorities as PEM, in place of the usual ones.
-    pub(super) authorities: Option<Vec<u8>>,
+    /// What we trust in place of the usual authorities, and who we are, where we speak TLS.
+    pub(super) tls: Option<Credentials>,
 }
 
 impl Access {
@@ -157,7 +190,7 @@ impl Access {
     }
 
     #[cfg(feature = "tls")]
-    fn open_tls(&self, host: &str, port: u16, tls: &Tls) -> RedisResult<Client> {
+    fn open_tls(&self, host: &str, port: u16, tls: &Credentials) -> RedisResult<Client> {
         // rustls takes what the application chose; only where it chose nothing, and other crates brought more than
         // one, would it not know which to take.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -168,14 +201,17 @@ impl Access {
             tls_params: None,
         };
         let certificates = redis::TlsCertificates {
-            client_tls: None,
+            client_tls: tls.client.as_ref().map(|client| redis::ClientTlsConfig {
+                client_cert: client.cert.clone(),
+                client_key: client.key.clone(),
+            }),
             root_cert: tls.authorities.clone(),
         };
         Client::build_with_tls(self.info(address)?, certificates)
     }
 
     #[cfg(not(feature = "tls"))]
-    fn open_tls(&self, _: &str, _: u16, _: &Tls) -> RedisResult<Client> {
+    fn open_tls(&self, _: &str, _: u16, _: &Credentials) -> RedisResult<Client> {
         Err((
             redis::ErrorKind::InvalidClientConfig,
             "TLS needs the feature `tls`",

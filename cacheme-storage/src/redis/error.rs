@@ -3,6 +3,7 @@
 use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind, Value};
 
 use crate::Error;
+use crate::tls::explained;
 
 /// How a server that answers says that it takes no writes at the moment, or none from us: full, a replica, cannot save,
 /// too few replicas, a user who may only read. Reads may still work.
@@ -65,7 +66,7 @@ pub(super) fn translate(location: &str, error: RedisError) -> Error {
             | ServerErrorKind::Ask,
         ) => Error::Unreachable {
             storage,
-            source: error.into(),
+            source: explained(error.into()),
         },
         _ => Error::Refused {
             storage,

@@ -92,12 +92,13 @@ async fn nothing_shows_a_password() {
         format!("rediss+cluster://ann:sEcReT@127.0.0.1:{r}"),
         format!("redis+sentinel://ann:sEcReT@127.0.0.1:{r},127.0.0.1:1/0?master=main"),
         format!("rediss+sentinel://ann:sEcReT@127.0.0.1:{r}?master=main"),
+        format!("redis+sentinel://127.0.0.1:{r}?master=main&sentinel_user=ann&sentinel_password=sEcReT"),
         format!("postgres://poor:wrong-sEcReT@127.0.0.1:{p}/postgres"),
         format!("postgresql://poor:sEcReT@127.0.0.1:{p}/other"),
         format!("postgres://poor:sEcReT@127.0.0.1:{p}/postgres"),
         format!("postgres://poor:sEcReT@127.0.0.1:{p}/postgres?create=false"),
         format!("postgres://poor:sEcReT@127.0.0.1:{p}/postgres?sslmode=require"),
-        format!("postgres://poor:sEcReT@127.0.0.1:{p}/postgres?sslrootcert=/nowhere&sslmode=verify-full"),
+        format!("postgres://poor:sEcReT@127.0.0.1:{p}/postgres?sslmode=verify-full"),
         format!("postgres://poor:sEcReT@127.0.0.1:{r}/postgres"),
         "postgres://poor:sEcReT@127.0.0.1:1/postgres".into(),
         "postgres://poor:sEcReT@host.invalid/postgres".into(),
@@ -105,7 +106,7 @@ async fn nothing_shows_a_password() {
         format!("mysql://ann:wrong-sEcReT@127.0.0.1:{m}/test"),
         format!("mariadb://poor:sEcReT@127.0.0.1:{m}/test"),
         format!("mysql://ann:right-sEcReT@127.0.0.1:{m}/other"),
-        format!("mysql://ann:right-sEcReT@127.0.0.1:{m}/test?sslmode=verify_ca&sslca=/nowhere"),
+        format!("mysql://ann:right-sEcReT@127.0.0.1:{m}/test?sslmode=verify_ca"),
         format!("mysql://ann:sEcReT@127.0.0.1:{r}/test"),
         "mysql://ann:sEcReT@127.0.0.1:1/test".into(),
         "mysql://ann:sEcReT@/test?socket=/nowhere".into(),
@@ -162,8 +163,11 @@ async fn nothing_shows_a_password() {
             "ann:%FFsEcReT@h",
             "ann:sEcReT@h:port/db",
             "ann:sEcReT@h/not-a-number",
+            "h?sentinel_password=a&sEcReT",
+            "h?sentinel_password=a&sEcReT=b",
+            "h?sentinel_pasword=sEcReT",
         ] {
-            if scheme == "sqlite" && !rest.contains('@') {
+            if scheme == "sqlite" && !rest.contains(['@', '?']) {
                 // The name of a file.
                 continue;
             }
@@ -179,6 +183,10 @@ async fn nothing_shows_a_password() {
     let manager = client.get_connection_manager().await.unwrap();
     for builder in [
         Redis::builder().server("h", 1).user("ann").password(SECRET),
+        Redis::builder()
+            .sentinels([("h", 1)], "m")
+            .sentinel_user("ann")
+            .sentinel_password(SECRET),
         Redis::builder().client(client),
         Redis::builder().manager(manager),
     ] {

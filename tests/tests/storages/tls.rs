@@ -2,41 +2,28 @@
 
 use std::fs;
 
-use cacheme_storage::Chain;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use cacheme_storage::{Chain, MySql, RemoteStorage, conformance};
+use sqlx::mysql::MySqlConnectOptions;
 use tests::{Server, mariadb, mongodb_on_disk};
 
-use super::redis_tls::certificates;
+use super::certificates::Certificates;
 use super::{entry, open};
 
 /// Starts the server again with a certificate for `localhost`; the options of a URL that trusts it, or another authority.
 fn with_certificate(server: &mut Server, option: &str) -> (String, String) {
-    let made = certificates();
-    for file in ["cert.pem", "key.pem", "ca.pem"] {
-        fs::copy(made.dir.path().join(file), server.dir().join(file)).unwrap();
-    }
-    let other = certificates();
-    fs::copy(other.dir.path().join("ca.pem"), server.dir().join("other.pem")).unwrap();
-    server.restart();
+    serve(server, &Certificates::make());
+    let other = Certificates::make();
+    fs::copy(other.path("ca.pem"), server.dir().join("other.pem")).unwrap();
     let trusting = |file: &str| format!("{option}={}", server.dir().join(file).display());
     (trusting("ca.pem"), trusting("other.pem"))
 }
 
-/// An authority, and a client's certificate by it with its key.
-fn client_certificate() -> (String, String) {
-    let named = |name: &str| {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params
-    };
-    let key = KeyPair::generate().unwrap();
-    let mut authority = named("an authority for clients");
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let its_own = authority.self_signed(&key).unwrap().pem();
-    let issuer = Issuer::new(authority, key);
-    let key = KeyPair::generate().unwrap();
-    let client = named("a client").signed_by(&key, &issuer).unwrap();
-    (its_own, client.pem() + &key.serialize_pem())
+/// Starts the server again with these certificates.
+pub(super) fn serve(server: &mut Server, made: &Certificates) {
+    for file in ["cert.pem", "key.pem", "ca.pem"] {
+        fs::copy(made.path(file), server.dir().join(file)).unwrap();
+    }
+    server.restart();
 }
 
 async fn works(url: &str) {
@@ -59,7 +46,10 @@ async fn mysql_over_tls_checks_who_answers() {
     let at = |host: &str, mode: &str, ca: &str| {
         format!("mysql://root@{host}:{}/test?sslmode={mode}&{ca}", server.port())
     };
-    for mode in ["preferred", "required", "verify_ca", "verify_identity"] {
+    for mode in ["preferred", "required"] {
+        works(&at("localhost", mode, "")).await;
+    }
+    for mode in ["verify_ca", "verify_identity"] {
         works(&at("localhost", mode, &trusted)).await;
     }
     works(&at("127.0.0.1", "verify_ca", &trusted)).await;
@@ -81,6 +71,41 @@ async fn mysql_over_tls_checks_who_answers() {
     let strict = |mode: &str| format!("mysql://strict@127.0.0.1:{}/test?sslmode={mode}", server.port());
     works(&strict("required")).await;
     is_refused(&strict("disabled"), "Access denied").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t1_mysql_over_mutual_tls_conforms() {
+    let (mut server, certificates) = (mariadb(), Certificates::make());
+    fs::copy(certificates.path("ca.pem"), server.dir().join("client-ca.pem")).unwrap();
+    serve(&mut server, &certificates);
+    let pool = sqlx::MySqlPool::connect(&super::mysql::url(&server, ""))
+        .await
+        .unwrap();
+    super::mysql::run(
+        &pool,
+        "CREATE USER known@'127.0.0.1' REQUIRE X509; GRANT ALL ON test.* TO known@'127.0.0.1'",
+    )
+    .await;
+    let port = server.port();
+    let url = |options: &str| format!("mysql://known@localhost:{port}/test?{options}");
+    let (ca, both) = (certificates.path("ca.pem"), certificates.path("both.pem"));
+    is_refused(&url(&format!("ca={ca}")), "Access denied").await;
+    for options in [
+        format!("ca={ca}&cert={both}"),
+        format!("sslca={ca}&sslcert={both}&sslkey={both}&sslmode=verify_ca"),
+        format!("cert={both}&sslmode=required"),
+    ] {
+        works(&url(&options)).await;
+    }
+    let options = MySqlConnectOptions::new().host("localhost").port(port);
+    let options = options.username("known").database("test");
+    let read = |file: &str| fs::read(certificates.path(file)).unwrap();
+    let built = MySql::builder()
+        .options(options)
+        .tls_authorities(&*certificates.authority)
+        .tls_certificate(read("client.pem"), read("client-key.pem"));
+    built.build().unwrap().connect().await.unwrap();
+    conformance::remote(open(&url(&certificates.mutual()))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,9 +136,9 @@ async fn mongodb_over_tls_checks_who_answers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn mongodb_asks_for_the_certificate_of_its_client() {
     let mut server = mongodb_on_disk();
-    let (authority, certificate) = client_certificate();
-    fs::write(server.dir().join("client-ca.pem"), authority).unwrap();
-    fs::write(server.dir().join("both.pem"), certificate).unwrap();
+    let clients = Certificates::make();
+    fs::copy(clients.path("ca.pem"), server.dir().join("client-ca.pem")).unwrap();
+    fs::copy(clients.path("both.pem"), server.dir().join("both.pem")).unwrap();
     with_certificate(&mut server, "tlsCAFile");
     let file = |name: &str| server.dir().join(name).display().to_string();
     let at = |options: &str| {
@@ -138,48 +163,13 @@ async fn mongodb_asks_for_the_certificate_of_its_client() {
     };
     for options in [
         format!("cert={}", file("cert.pem")),
-        format!("cert={}", file("key.pem")),
+        format!("tlsCertificateKeyFile={}", file("cert.pem")),
         format!("cert={}&key={}", file("both.pem"), file("key.pem")),
     ] {
         let said = wrong(&options);
         assert!(
-            said.contains("both from one file (`cat cert.pem key.pem > both.pem`)"),
+            said.contains("both in one file (`cat cert.pem key.pem > both.pem`)"),
             "{said}"
         );
-    }
-    let no_certificate = format!("mongodb://h/test?ca={}", file("key.pem"));
-    let said = cacheme_storage::Storage::open(&no_certificate)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        said.contains("option `ca` must be the path of a PEM file with a certificate"),
-        "{said}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn t1_mongodb_says_what_is_wrong_with_tls() {
-    let mut server = mongodb_on_disk();
-    let file = |name: &str| server.dir().join(name);
-    let key = KeyPair::generate().unwrap();
-    let mut its_own_authority = CertificateParams::new(vec!["localhost".into()]).unwrap();
-    its_own_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let certificate = its_own_authority.self_signed(&key).unwrap().pem();
-    fs::write(file("ca.pem"), &certificate).unwrap();
-    let at = |name: &str, port: u16| {
-        let ca = file("ca.pem").display().to_string();
-        format!(
-            "mongodb://localhost:{port}/test?directConnection=true&acquire_timeout=10s&timeout=1m&{name}={ca}"
-        )
-    };
-    let port = server.port();
-    // Nobody speaks TLS there yet.
-    let (ours, the_drivers) = (at("ca", port), at("tlsCAFile", port));
-    is_refused(&ours, "cannot be reached").await;
-    fs::write(file("cert.pem"), &certificate).unwrap();
-    fs::write(file("key.pem"), key.serialize_pem()).unwrap();
-    server.restart();
-    for url in [ours, the_drivers] {
-        is_refused(&url, "make one for the server that the authority signs").await;
     }
 }

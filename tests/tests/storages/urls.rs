@@ -12,28 +12,33 @@ const SCHEMES: [(&str, &str); 15] = [
     ("local://tlfu?size=10", "largest_value, size, timeout, weight"),
     ("local://lru?size=10", "largest_value, size, timeout, weight"),
     ("redis://h", "bus, largest_value, timeout"),
-    ("rediss://h", "bus, ca, largest_value, timeout"),
+    ("rediss://h", "bus, ca, cert, key, largest_value, timeout"),
     (
         "redis+unix:///run/redis.sock?db=1",
         "bus, db, largest_value, timeout",
     ),
     ("redis+cluster://a,b", "bus, largest_value, timeout"),
-    ("rediss+cluster://a,b", "bus, ca, largest_value, timeout"),
+    (
+        "rediss+cluster://a,b",
+        "bus, ca, cert, key, largest_value, timeout",
+    ),
     (
         "redis+sentinel://a,b?master=m",
-        "bus, largest_value, master, timeout",
+        "bus, largest_value, master, sentinel_password, sentinel_user, timeout",
     ),
     (
         "rediss+sentinel://a,b?master=m",
-        "bus, ca, largest_value, master, timeout",
+        "bus, ca, cert, key, largest_value, master, sentinel_password, sentinel_user, timeout",
     ),
     (
         "postgres://h/app",
-        "acquire_timeout, bus, connections, create, largest_value, purge, socket, sslmode, sslrootcert, table, timeout",
+        "acquire_timeout, bus, ca, cert, connections, create, key, largest_value, purge, socket, sslcert, sslkey, sslmode, \
+         sslrootcert, table, timeout",
     ),
     (
         "postgresql://h/app",
-        "acquire_timeout, bus, connections, create, largest_value, purge, socket, sslmode, sslrootcert, table, timeout",
+        "acquire_timeout, bus, ca, cert, connections, create, key, largest_value, purge, socket, sslcert, sslkey, sslmode, \
+         sslrootcert, table, timeout",
     ),
     (
         "mongodb://h/app",
@@ -41,11 +46,13 @@ const SCHEMES: [(&str, &str); 15] = [
     ),
     (
         "mysql://h/app",
-        "acquire_timeout, connections, create, largest_value, purge, socket, sslca, sslmode, table, timeout",
+        "acquire_timeout, ca, cert, connections, create, key, largest_value, purge, socket, sslca, sslcert, sslkey, sslmode, \
+         table, timeout",
     ),
     (
         "mariadb://h/app",
-        "acquire_timeout, connections, create, largest_value, purge, socket, sslca, sslmode, table, timeout",
+        "acquire_timeout, ca, cert, connections, create, key, largest_value, purge, socket, sslca, sslcert, sslkey, sslmode, \
+         table, timeout",
     ),
     (
         "sqlite://cache.db",
