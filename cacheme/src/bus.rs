@@ -199,7 +199,7 @@ impl Bus {
             .kinds
             .upgrade()
             .iter()
-            .flat_map(|kinds| kinds.iter().cloned())
+            .flat_map(|kinds| kinds.iter())
             .collect();
         kinds.into_iter()
     }

@@ -1,22 +1,67 @@
+//! Kinds of nodes that are named at run time, and when they go away.
+//!
+//! ```text
+//! handle or node ─────▶ Handle ──────▶ Kind, one in each instance ──────▶ Definition: the name is taken
+//!                         ▲             ▲          ▲
+//!                         └╌╌╌ weak ╌╌╌╌┴╌╌ instance         work in the background
+//! ```
+//!
+//! A load, or a removal that is tried again, has the `Kind` that it works for. A kind that is made anew meanwhile has the same definition, and
+//! finds that very `Kind` in the instance: flights can be fenced, and what is owed is known. Once nobody has the `Kind` any more, the
+//! instance forgets it. Once nobody has the definition any more, its name is free. A handle keeps no instance, and an instance that
+//! is dropped takes its kinds out of all handles.
+
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Weak};
 
 use cacheme_storage::Codec;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::key::{KeyPart, KeyWriter};
+use crate::kinds::held::HeldKinds;
 use crate::node::Node;
 use crate::policy::{NodeInfo, Policy};
 
 /// A kind of node named at run time. The same name is the same kind, in the whole process.
+///
+/// # When it goes away
+///
+/// A kind lives as long as a handle or a node of it, and as long as a load, or a removal that is tried again, is under way for it. Then its
+/// name is free for another policy, and [`nodes`](crate::Cacheme::nodes) and [`stats`](crate::Cacheme::stats) no longer know it. Values in
+/// remote tiers stay. Copies in local tiers count as absent from then on, and give their place to other values: the process would not
+/// have heard of changes by other processes. Its counters begin at zero when it is made anew. So keep the handle of a kind that is
+/// used again.
+///
+/// **Limit:** removals that are still to be tried when their runtime ends are forgotten with the last handle.
+///
+/// ```
+/// use cacheme::{Cacheme, DynamicKind, Policy};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cacheme::Error> {
+/// let cacheme = Cacheme::builder().build()?;
+/// let rates = DynamicKind::new(Policy::<f64>::new("rates", ""))?;
+/// assert_eq!(cacheme.get_with(&rates.node("EUR"), || async { 1.09 }).await, 1.09);
+/// drop(rates);
+/// let other_policy = Policy::<String>::new("rates", "").version("v2");
+/// assert!(DynamicKind::new(other_policy).is_ok(), "the name is free");
+/// # Ok(()) }
+/// ```
 pub struct DynamicKind<V> {
-    inner: Arc<Inner<V>>,
+    handle: Arc<Handle<V>>,
 }
 
-struct Inner<V> {
+/// What all clones of a handle, and its nodes, share.
+struct Handle<V> {
+    definition: Arc<Definition<V>>,
+    kinds: Arc<HeldKinds>,
+}
+
+/// What a name stands for, as long as anybody uses it.
+struct Definition<V> {
     id: u64,
     info: NodeInfo,
     codec: Option<Codec<V>>,
@@ -30,14 +75,28 @@ pub struct DynamicNode<V> {
     key: Arc<str>,
 }
 
-static KINDS: LazyLock<Mutex<HashMap<String, Box<dyn Any + Send>>>> = LazyLock::new(Mutex::default);
+/// The names that are taken, and by what.
+static NAMES: LazyLock<Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>> = LazyLock::new(Mutex::default);
+
+impl<V> Drop for Definition<V> {
+    /// Takes the lock of the names: no definition may be dropped under it.
+    fn drop(&mut self) {
+        let mut names = NAMES.lock();
+        let name = &*self.info.name;
+        // Somebody may have taken the name since nobody had us any more.
+        if names.get(name).is_some_and(|taken| taken.strong_count() == 0) {
+            names.remove(name);
+        }
+    }
+}
 
 impl<V: Clone + Send + Sync + 'static> DynamicKind<V> {
     /// The kind with this policy; its name is the policy's.
     ///
     /// # Errors
     ///
-    /// [`Error::Policy`] if there is a kind of that name with another policy or value type.
+    /// [`Error::Policy`] if there is a kind of that name with another policy or value type, also one whose last handle is gone while
+    /// something is under way for it.
     pub fn new(policy: Policy<V>) -> Result<Self> {
         let Policy {
             mut info,
@@ -49,32 +108,32 @@ impl<V: Clone + Send + Sync + 'static> DynamicKind<V> {
         name.part(&*info.name);
         info.key = format!("{}:{{key}}", name.as_str()).into();
         info.validate()?;
-        let mut kinds = KINDS.lock();
-        if let Some(known) = kinds.get(&*info.name) {
-            let known = known.downcast_ref::<Self>().filter(|known| {
-                let serializer =
-                    |codec: &Option<Codec<V>>| codec.as_ref().map(|codec| codec.serializer().to_owned());
-                known.inner.info == info && serializer(&known.inner.codec) == serializer(&codec)
-            });
-            let different = || Error::Policy {
-                node: info.name.to_string(),
-                reason: "is known already with another policy or value type".into(),
-            };
-            return known.cloned().ok_or_else(different);
-        }
-        let id = kinds.len() as u64 + 1;
-        let name = info.name.to_string();
-        let kind = Self {
-            inner: Arc::new(Inner {
-                id,
+        let mut names = NAMES.lock();
+        let taken = names.get(&*info.name).and_then(Weak::upgrade);
+        let definition = if let Some(taken) = taken {
+            drop(names);
+            same(taken, &info, codec.as_ref())?
+        } else {
+            static NEXT: AtomicU64 = AtomicU64::new(1);
+            let name = info.name.to_string();
+            let definition = Arc::new(Definition {
+                id: NEXT.fetch_add(1, Ordering::Relaxed),
                 info,
                 codec,
                 is_absent,
                 weigh,
-            }),
+            });
+            let taken: Weak<Definition<V>> = Arc::downgrade(&definition);
+            names.insert(name, taken);
+            definition
         };
-        kinds.insert(name, Box::new(kind.clone()));
-        Ok(kind)
+        let handle = Handle {
+            definition,
+            kinds: Arc::default(),
+        };
+        Ok(Self {
+            handle: Arc::new(handle),
+        })
     }
 
     /// The node of this kind with the key `part`.
@@ -89,23 +148,53 @@ impl<V: Clone + Send + Sync + 'static> DynamicKind<V> {
     }
 }
 
+/// What a name is taken by, if it says the same.
+fn same<V: Send + Sync + 'static>(
+    taken: Arc<dyn Any + Send + Sync>,
+    info: &NodeInfo,
+    codec: Option<&Codec<V>>,
+) -> Result<Arc<Definition<V>>> {
+    let serializer = |codec: Option<&Codec<V>>| codec.map(|codec| codec.serializer().to_owned());
+    let taken = taken.downcast::<Definition<V>>().ok();
+    let same =
+        taken.filter(|taken| taken.info == *info && serializer(taken.codec.as_ref()) == serializer(codec));
+    same.ok_or_else(|| Error::Policy {
+        node: info.name.to_string(),
+        reason: "is known already with another policy or value type".into(),
+    })
+}
+
 impl<V> DynamicKind<V> {
     pub(crate) fn id(&self) -> u64 {
-        self.inner.id
+        self.handle.definition.id
+    }
+
+    /// The kinds that this handle keeps.
+    pub(crate) fn held(&self) -> &Arc<HeldKinds> {
+        &self.handle.kinds
+    }
+}
+
+impl<V: Send + Sync + 'static> DynamicKind<V> {
+    /// What keeps the name taken.
+    pub(crate) fn definition(&self) -> Arc<dyn Any + Send + Sync> {
+        Arc::<Definition<V>>::clone(&self.handle.definition)
     }
 }
 
 impl<V> Clone for DynamicKind<V> {
     fn clone(&self) -> Self {
         Self {
-            inner: Arc::clone(&self.inner),
+            handle: Arc::clone(&self.handle),
         }
     }
 }
 
 impl<V> fmt::Debug for DynamicKind<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("DynamicKind").field(&self.inner.info).finish()
+        f.debug_tuple("DynamicKind")
+            .field(&self.handle.definition.info)
+            .finish()
     }
 }
 
@@ -121,7 +210,7 @@ impl<V> Clone for DynamicNode<V> {
 impl<V> fmt::Debug for DynamicNode<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DynamicNode")
-            .field("kind", &self.kind.inner.info.name)
+            .field("kind", &self.kind.handle.definition.info.name)
             .field("key", &self.key)
             .finish()
     }
@@ -132,15 +221,15 @@ impl<V: Clone + Send + Sync + 'static> Node for DynamicNode<V> {
 
     fn policy(&self) -> Policy<V> {
         Policy {
-            info: self.kind.inner.info.clone(),
-            codec: self.kind.inner.codec.clone(),
-            is_absent: self.kind.inner.is_absent,
-            weigh: self.kind.inner.weigh,
+            info: self.kind.handle.definition.info.clone(),
+            codec: self.kind.handle.definition.codec.clone(),
+            is_absent: self.kind.handle.definition.is_absent,
+            weigh: self.kind.handle.definition.weigh,
         }
     }
 
     fn write_key(&self, key: &mut KeyWriter) {
-        key.part(&*self.kind.inner.info.name);
+        key.part(&*self.kind.handle.definition.info.name);
         key.literal(":");
         key.literal(&self.key);
     }

@@ -28,6 +28,7 @@ use crate::drive::load_and_land;
 use crate::dynamic::{by_kind, is_one_kind};
 use crate::error::{Error, Result};
 use crate::flight::{self, Done, End, FullKey, Joined};
+use crate::found::FoundKind;
 use crate::instance::Cacheme;
 use crate::key::KeyWriter;
 use crate::kind::{Kind, Outcome, SharedFlight, TierStorage};
@@ -40,7 +41,7 @@ use crate::write::KINDS_AT_ONCE;
 /// What a look into the first tier gave.
 pub(crate) enum Looked<'c, N: Node> {
     Hit(N::Value),
-    Missed(&'c Arc<Kind<N>>, FullKey),
+    Missed(FoundKind<'c, N>, FullKey),
 }
 
 impl Cacheme {
@@ -67,7 +68,7 @@ impl Cacheme {
         match self.look(node)? {
             Looked::Hit(value) => Ok(value),
             // Boxed so that a hit does not carry the space of a load.
-            Looked::Missed(kind, key) => Box::pin(self.get_missed(Arc::clone(kind), key, node)).await,
+            Looked::Missed(kind, key) => Box::pin(self.get_missed(kind.into_arc(), key, node)).await,
         }
     }
 
@@ -127,7 +128,7 @@ impl Cacheme {
             values.push(hit);
         }
         if let Some(kind) = kind {
-            Box::pin(self.get_all_missed(Arc::clone(kind), nodes, missed, &mut values)).await?;
+            Box::pin(self.get_all_missed(kind.into_arc(), nodes, missed, &mut values)).await?;
         }
         Ok(values
             .into_iter()
@@ -151,8 +152,9 @@ impl Cacheme {
         &self,
         node: &N,
         key: &mut KeyWriter,
-    ) -> Result<std::result::Result<N::Value, &Arc<Kind<N>>>> {
-        let kind = self.kind_of(node)?;
+    ) -> Result<std::result::Result<N::Value, FoundKind<'_, N>>> {
+        let found_kind = self.kind_of(node)?;
+        let kind: &Kind<N> = &found_kind;
         kind.write_full_key(node, key);
         let key = key.as_bytes();
         // Only the first: what a later tier has is to be put into those before, under a flight, which orders that with
@@ -169,7 +171,7 @@ impl Cacheme {
                 return Ok(Ok(value));
             }
         }
-        Ok(Err(kind))
+        Ok(Err(found_kind))
     }
 
     async fn get_missed<N: Load>(&self, kind: Arc<Kind<N>>, key: FullKey, node: &N) -> Result<N::Value> {

@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -6,13 +7,15 @@ use cacheme_storage::{Chain, CodecError, Storage};
 use parking_lot::{Mutex, RwLock};
 
 use crate::bus::Bus;
+use crate::dynamic::DynamicKind;
 use crate::error::{Error, Result};
+use crate::found::FoundKind;
 use crate::key::KeyWriter;
 use crate::kind::{Kind, around_key};
-use crate::kinds::KindTable;
 use crate::kinds::derived::derived;
+use crate::kinds::{AnyKind, KindTable, Registration};
 use crate::node::Node;
-use crate::policy::NodeInfo;
+use crate::policy::{NodeInfo, Policy};
 use crate::private::NodeRegistration;
 use crate::stats::NodeStats;
 
@@ -216,9 +219,9 @@ impl Cacheme {
     /// ([`DynamicNode`](crate::DynamicNode)), see [`all_stats`](Self::all_stats).
     #[must_use]
     pub fn stats<N: Node>(&self) -> NodeStats {
-        let is_it = |kind: &&Arc<dyn crate::kinds::AnyKind>| {
-            let kind: &dyn std::any::Any = &***kind;
-            kind.is::<Arc<Kind<N>>>()
+        let is_it = |kind: &Arc<dyn AnyKind>| {
+            let kind: &dyn Any = &**kind;
+            kind.is::<Kind<N>>()
         };
         self.inner
             .kinds
@@ -267,26 +270,51 @@ impl Cacheme {
     }
 
     #[inline]
-    pub(crate) fn kind_of<N: Node>(&self, node: &N) -> Result<&Arc<Kind<N>>> {
-        let id = Kind::id(node);
-        let kind = match self.inner.kinds.get(id) {
+    pub(crate) fn kind_of<N: Node>(&self, node: &N) -> Result<FoundKind<'_, N>> {
+        let kinds = &self.inner.kinds;
+        if let Some(dynamic) = node.dynamic_kind() {
+            return match dynamic.held().find::<Kind<N>>(kinds) {
+                Some(kind) => Ok(FoundKind::Held(kind)),
+                None => self.make_dynamic_kind(node, dynamic),
+            };
+        }
+        let kind = match kinds.get(Kind::id(node)) {
             Some(kind) => kind,
             None => self.make_kind(node)?,
         };
-        let kind: &dyn std::any::Any = &**kind;
-        Ok(kind
-            .downcast_ref()
-            .expect("a kind is kept under the type of its node"))
+        Ok(FoundKind::kept(kind))
     }
 
     #[cold]
-    fn make_kind<N: Node>(&self, node: &N) -> Result<&Arc<dyn crate::kinds::AnyKind>> {
+    fn make_kind<N: Node>(&self, node: &N) -> Result<&Arc<dyn AnyKind>> {
         let policy = node.policy();
         let info = policy.info.clone();
-        self.inner.kinds.get_or_make(Kind::id(node), &info, || {
-            let kind = Kind::<N>::new(policy, &self.inner.prefix, |name| self.storage(name))?;
-            Ok(Arc::new(Arc::new(kind)) as Arc<dyn crate::kinds::AnyKind>)
-        })
+        let make = || Ok(Arc::new(self.new_kind::<N>(policy)?) as Arc<dyn AnyKind>);
+        self.inner.kinds.get_or_make(Kind::id(node), &info, make)
+    }
+
+    #[cold]
+    fn make_dynamic_kind<N: Node>(
+        &self,
+        node: &N,
+        dynamic: &DynamicKind<N::Value>,
+    ) -> Result<FoundKind<'_, N>> {
+        let (kinds, id, policy) = (&self.inner.kinds, Kind::id(node), node.policy());
+        let info = policy.info.clone();
+        let kind = kinds.get_or_make_dynamic(id, &info, dynamic.held(), || {
+            let kind = self.new_kind::<N>(policy)?;
+            let registration = Registration::new(kinds, id, dynamic.definition());
+            Ok(Arc::new(kind.registered(registration)) as Arc<dyn AnyKind>)
+        })?;
+        dynamic.held().hold(kinds, &kind);
+        let held = dynamic.held().find::<Kind<N>>(kinds);
+        Ok(FoundKind::Held(
+            held.expect("the handle keeps it as long as the instance lives"),
+        ))
+    }
+
+    fn new_kind<N: Node>(&self, policy: Policy<N::Value>) -> Result<Kind<N>> {
+        Kind::new(policy, &self.inner.prefix, |name| self.storage(name))
     }
 
     pub(crate) fn tell_once(&self, error: &Error) {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::flight::{Flight, FlightTable, FullKey, Joined};
 use crate::instance::Registered;
 use crate::key::KeyWriter;
-use crate::kinds::{AnyKind, KindId};
+use crate::kinds::{AnyKind, KindId, Registration};
 use crate::log_limiter::LogLimiter;
 use crate::memoize::Failure;
 use crate::node::Node;
@@ -63,6 +63,8 @@ pub(crate) struct Kind<N: Node> {
     pub(crate) start: Box<str>,
     /// `:version`, with which every full key ends.
     pub(crate) end: Box<str>,
+    /// For a kind that can go away: what is given up with it.
+    registration: Option<Registration>,
 }
 
 /// A tier with its storage found.
@@ -186,7 +188,14 @@ impl<N: Node> Kind<N> {
             mark: AtomicU64::new(sequence::mark()),
             start,
             end,
+            registration: None,
         })
+    }
+
+    /// Makes it a kind that can go away.
+    pub(crate) fn registered(mut self, registration: Registration) -> Self {
+        self.registration = Some(registration);
+        self
     }
 
     /// `prefix:key:version`, on the stack.
@@ -545,7 +554,7 @@ impl Tier {
     }
 }
 
-impl<N: Node> AnyKind for Arc<Kind<N>> {
+impl<N: Node> AnyKind for Kind<N> {
     fn info(&self) -> &NodeInfo {
         &self.info
     }

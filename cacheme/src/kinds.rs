@@ -1,6 +1,12 @@
-//! Which kinds of nodes an instance has met. Read on every hit, so reading takes no lock; kinds come and never go.
+//! Which kinds of nodes an instance has met.
+//!
+//! The kind of a type is looked for on every hit, so that takes no lock. It comes and never goes. The kind of a
+//! [`DynamicKind`](crate::DynamicKind) belongs to its handles, where it is looked for ([`dynamic`](crate::dynamic)); the instance
+//! knows it as long as it lives.
 
 pub(crate) mod derived;
+mod dynamic;
+pub(crate) mod held;
 mod templates;
 
 use std::any::{Any, TypeId};
@@ -11,9 +17,12 @@ use cacheme_storage::CodecError;
 use parking_lot::Mutex;
 
 use self::derived::derived;
+use self::dynamic::DynamicKinds;
+pub(crate) use self::dynamic::Registration;
+use self::held::HeldKinds;
 use self::templates::Templates;
 use crate::bus::Bus;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::policy::NodeInfo;
 use crate::stats::NodeStats;
 
@@ -46,10 +55,29 @@ type Slot = OnceLock<(KindId, Arc<dyn AnyKind>)>;
 
 #[derive(Default)]
 pub(crate) struct KindTable {
+    /// The kinds of types.
     segments: [OnceLock<Box<[Slot]>>; SEGMENTS],
-    /// The templates of kinds that are not [derived](derived()). Held while a kind is made and put in its place, so that a kind
-    /// is made once.
-    making: Mutex<Templates>,
+    /// Locked while a kind is made and put in its place, so that a kind is made once.
+    making: Mutex<Making>,
+}
+
+#[derive(Default)]
+struct Making {
+    /// The templates of kinds that are not [derived](derived()).
+    templates: Templates,
+    /// The kinds that can go away.
+    dynamic: DynamicKinds,
+}
+
+impl Making {
+    /// Why there can be no kind of this description beside those that there are.
+    fn conflict(&self, id: KindId, info: &NodeInfo) -> Option<Error> {
+        let is_there = |other: KindId| other.dynamic == 0 || self.dynamic.contains(other);
+        derived().conflict(id, info).or_else(|| {
+            let mut met = self.templates.met_by(id, info);
+            met.find(|(other, _)| is_there(*other)).map(|(_, error)| error)
+        })
+    }
 }
 
 impl KindTable {
@@ -79,17 +107,14 @@ impl KindTable {
         info: &NodeInfo,
         make: impl FnOnce() -> Result<Arc<dyn AnyKind>>,
     ) -> Result<&Arc<dyn AnyKind>> {
-        let mut templates = self.making.lock();
+        let mut making = self.making.lock();
         if self.get(id).is_none() {
-            let conflict = derived().conflict(id, info);
-            if let Some(conflict) =
-                conflict.or_else(|| templates.met_by(id, info).next().map(|(_, error)| error))
-            {
+            if let Some(conflict) = making.conflict(id, info) {
                 return Err(conflict);
             }
             let kind = make()?;
             if !derived().contains(id) {
-                templates.add(id, info);
+                making.templates.add(id, info);
             }
             let slots = self.segments.iter().enumerate().flat_map(|(number, segment)| {
                 let slots = FIRST_SEGMENT << number;
@@ -104,20 +129,62 @@ impl KindTable {
         Ok(self.get(id).expect("it was placed just now"))
     }
 
+    /// The kind under `id`, which can go away: `holder` keeps it, and this table only knows it. Made by `make` if it is not there, as
+    /// with [`get_or_make`](Self::get_or_make).
+    ///
+    /// # Errors
+    ///
+    /// As with [`get_or_make`](Self::get_or_make).
+    pub(crate) fn get_or_make_dynamic(
+        &self,
+        id: KindId,
+        info: &NodeInfo,
+        holder: &Arc<HeldKinds>,
+        make: impl FnOnce() -> Result<Arc<dyn AnyKind>>,
+    ) -> Result<Arc<dyn AnyKind>> {
+        let mut making = self.making.lock();
+        if let Some(kind) = making.dynamic.hold(id, holder) {
+            return Ok(kind);
+        }
+        if let Some(conflict) = making.conflict(id, info) {
+            return Err(conflict);
+        }
+        let kind = make()?;
+        // One that has just gone away under this id had the same template.
+        if making.dynamic.add(id, info, &kind, holder) {
+            making.templates.add(id, info);
+        }
+        Ok(kind)
+    }
+
     /// Every kind, in no order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<dyn AnyKind>> {
-        self.entries().map(|(_, kind)| kind)
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Arc<dyn AnyKind>> {
+        let kept = self.entries().map(|(_, kind)| Arc::clone(kind));
+        kept.chain(self.dynamic())
     }
 
     /// Every kind that is not [derived](derived()), in no order.
-    pub(crate) fn others(&self) -> impl Iterator<Item = &Arc<dyn AnyKind>> {
-        let entries = self.entries().filter(|(id, _)| !derived().contains(*id));
-        entries.map(|(_, kind)| kind)
+    pub(crate) fn others(&self) -> impl Iterator<Item = Arc<dyn AnyKind>> {
+        let kept = self.entries().filter(|(id, _)| !derived().contains(*id));
+        kept.map(|(_, kind)| Arc::clone(kind)).chain(self.dynamic())
+    }
+
+    /// Every kind that can go away, in no order.
+    fn dynamic(&self) -> Vec<Arc<dyn AnyKind>> {
+        self.making.lock().dynamic.all()
     }
 
     fn entries(&self) -> impl Iterator<Item = &(KindId, Arc<dyn AnyKind>)> {
         let segments = self.segments.iter().filter_map(OnceLock::get);
         segments.flat_map(|segment| segment.iter()).filter_map(Slot::get)
+    }
+}
+
+impl Drop for KindTable {
+    fn drop(&mut self) {
+        // Handles outlive instances, and what belongs to the instance goes with it.
+        let holders = self.making.get_mut().dynamic.holders();
+        holders.iter().for_each(|holder| holder.let_go(self));
     }
 }
 

@@ -70,6 +70,7 @@ mod dynamic;
 mod error;
 mod facade;
 mod flight;
+mod found;
 mod get;
 mod instance;
 mod key;

@@ -138,7 +138,7 @@ impl Cacheme {
             Ok(Looked::Hit(value)) => R::from_result(Ok(value)),
             Ok(Looked::Missed(kind, key)) => {
                 // Boxed so that a hit does not carry the space of a load.
-                Box::pin(self.get_with_missed(Arc::clone(kind), key, node, load)).await
+                Box::pin(self.get_with_missed(kind.into_arc(), key, node, load)).await
             }
             Err(error) => {
                 // A set-up that cannot work takes caching away, not the answer.

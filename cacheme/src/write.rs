@@ -59,7 +59,7 @@ impl Cacheme {
         let is_local = |tier: &Tier| matches!(tier.storage, TierStorage::Local(_));
         for positions in by_kind(nodes) {
             let kind = match self.kind_of(&nodes[positions[0]]) {
-                Ok(kind) => Arc::clone(kind),
+                Ok(kind) => kind.into_arc(),
                 Err(error) => {
                     unreached.note(error);
                     continue;
@@ -125,7 +125,7 @@ impl Cacheme {
     }
 
     async fn set_for<N: Node>(&self, node: &N, value: N::Value, ttl: Option<Duration>) -> Result<()> {
-        let kind = Arc::clone(self.kind_of(node)?);
+        let kind = self.kind_of(node)?.into_arc();
         let key: FullKey = kind.full_key(node).as_bytes().into();
         detached(set(kind, key, value, ttl)).await
     }
@@ -146,7 +146,7 @@ impl Cacheme {
     ///
     /// As [`get`](Self::get): the load goes on in the background.
     pub async fn refresh<N: Load>(&self, node: &N) -> Result<N::Value> {
-        let kind = Arc::clone(self.kind_of(node)?);
+        let kind = self.kind_of(node)?.into_arc();
         let key: FullKey = kind.full_key(node).as_bytes().into();
         flight::refuse_refresh(kind.flights.id(), &key)?;
         for _ in 0..LED_IN_VAIN {

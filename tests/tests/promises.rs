@@ -10,6 +10,8 @@ mod bus;
 mod circles;
 #[path = "promises/consistency.rs"]
 mod consistency;
+#[path = "promises/dropped_kinds.rs"]
+mod dropped_kinds;
 #[path = "promises/errors.rs"]
 mod errors;
 #[path = "promises/extremes.rs"]

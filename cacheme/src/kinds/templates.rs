@@ -43,6 +43,23 @@ impl Templates {
         });
     }
 
+    /// Removes the template of a kind.
+    pub(crate) fn remove(&mut self, id: KindId, info: &NodeInfo) {
+        let Some(heads) = self.by_version.get_mut(&info.version) else {
+            return;
+        };
+        let head = info.template().head();
+        if let Some(entries) = heads.get_mut(head) {
+            entries.retain(|entry| entry.id != id);
+            if entries.is_empty() {
+                heads.remove(head);
+            }
+        }
+        if heads.is_empty() {
+            self.by_version.remove(&info.version);
+        }
+    }
+
     /// Every kind that can give a key that this one, of another id, can give as well: its id, and what is wrong.
     pub(crate) fn met_by<'t>(
         &'t self,
@@ -138,5 +155,22 @@ mod tests {
         let itself = templates.met_by(id(1), &info("a:b", "a:b", "v1")).count();
         assert_eq!(itself, 1, "only another kind is met");
         assert_eq!(templates.met_by(id(1_000), &info("new", "a:b", "v3")).count(), 0);
+        for (number, key) in (0..).zip(all) {
+            templates.remove(id(number), &info(key, key, "v1"));
+            templates.remove(id(100 + number), &info(key, key, "v2"));
+        }
+        assert!(templates.by_version.is_empty());
+    }
+
+    #[test]
+    fn c4_a_kind_that_is_named_at_run_time_is_compared_with_none_of_thousands() {
+        let mut templates = Templates::default();
+        for number in 0..4_000 {
+            let template = format!("kind-{number}:{{key}}");
+            let info = info(&template, &template, "v1");
+            let compared = templates.candidates("v1", info.template().head()).count();
+            assert_eq!(compared, 0, "{template}");
+            templates.add(id(number), &info);
+        }
     }
 }
