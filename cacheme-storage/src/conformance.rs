@@ -37,6 +37,7 @@
 //!   repeated;
 //! - past its deadline, a request is granted nothing, or leases of one second at most ([`Grant::time`](crate::Grant::time)); past
 //!   it nothing is stolen;
+//! - a call with a value that is too large stores none of its values;
 //! - a ttl of zero stores nothing that stays, and one too long for the server counts as none.
 
 use std::collections::hash_map::RandomState;

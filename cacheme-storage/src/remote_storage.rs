@@ -77,7 +77,8 @@ pub enum Heard<'a> {
 
 /// A storage outside this process: keeps bytes under full keys.
 ///
-/// Every operation is bulk and one round trip, however many keys it has; answers come in the order of the keys. Keys
+/// Every operation is bulk and one round trip, however many keys it has; answers come in the order of the keys. Callers cut
+/// what is large into calls of up to 2 000 keys and 4 MiB of values, each with a time limit of its own. Keys
 /// are any bytes (valid UTF-8 when written by Cacheme) of any length: a storage with a limit shortens longer keys with
 /// [`shorten_key`](crate::shorten_key). The keys of one `get` may come from several callers, whose reads
 /// [`Storage::remote`](crate::Storage::remote) combined. An implementation need not bound its own time: callers drop the future
@@ -125,6 +126,9 @@ pub trait RemoteStorage: Send + Sync + 'static {
     async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>>;
 
     /// Stores all entries in place of whatever is there, values or leases.
+    ///
+    /// [`Error::TooLarge`] says that a value is over the storage's own limit, and that nothing was stored. Callers try again without what is larger
+    /// than the limit that it names. So it is with [`fill`](Self::fill).
     async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()>;
 
     /// Removes whatever is under `keys`, values or leases.

@@ -103,7 +103,7 @@ impl Storage {
     }
 
     /// Bounds every operation of a remote storage; an operation that takes longer counts as trouble. A day is the longest
-    /// bound.
+    /// bound. Operations over many keys go in pieces, each of which has the bound for itself.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         // Callers add and multiply it.

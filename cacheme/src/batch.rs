@@ -11,6 +11,7 @@
 mod landing;
 mod leases;
 mod reading;
+mod writing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,7 @@ use crate::load::Store;
 use crate::memoize::Failure;
 use crate::node::Node;
 use crate::not_stored::NotStored;
+use crate::pieces::MOST;
 use crate::unreached::Report;
 
 /// First and longest pause between two looks at a key that another process loads.
@@ -55,6 +57,12 @@ pub(crate) struct Batch<N: Node> {
     token: LeaseToken,
     /// When it last asked for leases.
     asked: Option<Instant>,
+    /// Where it asked for leases in pieces, when the first of them runs out.
+    runs_out: Option<Instant>,
+    /// How long calls that go in pieces take to come round to all of its keys. Its leases last for longer by that.
+    round: Duration,
+    /// Until when those who wait were told to be patient.
+    patience: Option<Instant>,
     /// What lets its leases last that were granted for less than was asked for.
     early: SmallVec<[Arc<Early>; 1]>,
     /// For a `refresh`, which takes leases away from all that have them and reads nothing: where it had to leave an older value.
@@ -148,6 +156,9 @@ impl<N: Node> Batch<N> {
             begun_in: flight::current(),
             token: unique_token(),
             asked: None,
+            runs_out: None,
+            round: Duration::ZERO,
+            patience: None,
             early: SmallVec::new(),
             refresh: None,
             looked: false,
@@ -242,7 +253,14 @@ impl<N: Node> Batch<N> {
             Some(begun) => begun,
             None => {
                 let now = Instant::now();
-                self.extend_until(now + patience.max(step));
+                // Not for each piece of a large batch: there are as many pieces as thousands of flights.
+                let enough = now + step.max(patience * 3 / 4);
+                let is_large = self.items.len() > MOST;
+                if !is_large || self.patience.is_none_or(|patience| patience < enough) {
+                    let patience = now + patience.max(step);
+                    self.extend_until(patience);
+                    self.patience = Some(patience);
+                }
                 now
             }
         }
@@ -300,6 +318,9 @@ impl<N: Node> Batch<N> {
             begun_in: self.begun_in.clone(),
             token: self.token,
             asked: self.asked,
+            runs_out: self.runs_out,
+            round: self.round,
+            patience: None,
             early: self.early.clone(),
             refresh: self.refresh.clone(),
             looked: self.looked,
@@ -426,10 +447,14 @@ impl<N: Node> Batch<N> {
 
     /// Lets nobody join the flights of `landings` any more.
     fn close(&mut self, landings: &Found<N::Value>) {
+        let (mut first, mut end) = (self.items.len(), 0);
         for landing in landings {
             self.items[landing.item].ends = true;
+            (first, end) = (first.min(landing.item), end.max(landing.item + 1));
         }
-        let ending = self.items.iter_mut().filter_map(|item| {
+        // Of a piece of a large batch these are few.
+        let among = self.items.get_mut(first..end).unwrap_or_default();
+        let ending = among.iter_mut().filter_map(|item| {
             let ends = std::mem::take(&mut item.ends);
             item.lead.as_mut().filter(|_| ends)
         });

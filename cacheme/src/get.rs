@@ -35,6 +35,7 @@ use crate::kind::{Kind, Outcome, SharedFlight, TierStorage};
 use crate::load::Load;
 use crate::memoize::Failure;
 use crate::node::Node;
+use crate::pieces::{Call, Operation, Stopped};
 use crate::stats::count;
 use crate::write::KINDS_AT_ONCE;
 
@@ -76,7 +77,8 @@ impl Cacheme {
     ///
     /// Each tier is asked once for all nodes that the tiers before it did not have; what no tier has is loaded by one
     /// [`Load::load_all`], which is a load for each node unless it is implemented; nodes in flight already are joined. All that for each
-    /// kind, where the nodes are of several [`DynamicKind`](crate::DynamicKind)s.
+    /// kind, where the nodes are of several [`DynamicKind`](crate::DynamicKind)s. More than 2 000 keys go to a remote storage
+    /// [in pieces](crate::docs::storages#how-to-size).
     ///
     /// # Errors
     ///
@@ -349,7 +351,8 @@ impl<N: Node> Kind<N> {
             return (FirstLook::None, joined);
         }
         let keys: Vec<&[u8]> = waiting.iter().map(|number| missed.key(*number)).collect();
-        let found = tier.read_all(Instant::now(), remote, &keys).await;
+        let calls = Call::new(tier, remote, Operation::Get);
+        let found = tier.read_all(&calls, &keys, &mut Stopped::new()).await;
         let troubled = found.iter().filter(|found| found.is_none()).count();
         count(&tier.counters.misses, troubled);
         if troubled == keys.len() {

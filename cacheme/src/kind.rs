@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::bus::Bus;
 use crate::error::{Error, Result};
-use crate::flight::{Flight, FlightTable, FullKey, Joined};
+use crate::flight::{Flight, FlightTable, Joined};
 use crate::instance::Registered;
 use crate::key::KeyWriter;
 use crate::kinds::{AnyKind, KindId, Registration};
@@ -18,16 +18,15 @@ use crate::memoize::Failure;
 use crate::node::Node;
 use crate::not_stored::NotStored;
 use crate::owed::Owed;
+use crate::pieces::PieceSizes;
 use crate::policy::{NodeInfo, Policy};
 use crate::releases::Releases;
 use crate::sequence;
-use crate::shards::Shards;
 use crate::stats::{NodeCounters, NodeStats, TierCounters, count};
 use cacheme_storage::{
     BloomFilter, BoxError, Bytes, Chain, Codec, CodecError, DecodeError, LocalEntry, LocalStorage,
     LocalValue, RemoteStorage,
 };
-use smallvec::SmallVec;
 use tokio::time::Instant;
 
 /// What comes out of a flight.
@@ -77,6 +76,8 @@ pub(crate) struct Tier {
     pub(crate) owed: Owed,
     /// Leases that are to be given back.
     pub(crate) releases: Releases,
+    /// How much one call carries.
+    pub(crate) pieces: PieceSizes,
     log: LogLimiter,
 }
 
@@ -164,6 +165,7 @@ impl<N: Node> Kind<N> {
                 counters: TierCounters::default(),
                 owed: Owed::default(),
                 releases: Releases::default(),
+                pieces: PieceSizes::default(),
                 log: LogLimiter::default(),
             });
         }
@@ -455,44 +457,12 @@ impl Tier {
         }
     }
 
-    /// Reads keys of a remote tier; gives for each what was found, or `None` if its shard could not be reached.
-    pub(crate) async fn read_all(
-        &self,
-        now: Instant,
-        remote: &RemoteTier,
-        keys: &[&[u8]],
-    ) -> Vec<Option<Option<Bytes>>> {
-        let shards = Shards::of(&*remote.storage, keys.iter().copied());
-        let read = shards.each(|places| async move {
-            let keys: SmallVec<[&[u8]; 2]> = places.iter().map(|place| keys[*place]).collect();
-            self.bounded_from(now, remote, remote.storage.get(&keys)).await
-        });
-        let mut found = vec![None; keys.len()];
-        for (places, read) in read.await {
-            for (place, value) in places.iter().zip(read.into_iter().flatten()) {
-                found[*place] = Some(value);
-            }
+    /// How long a lease lasts there, if there are any.
+    pub(crate) fn lease(&self) -> Option<Duration> {
+        match &self.storage {
+            TierStorage::Local(_) => None,
+            TierStorage::Remote(remote) => remote.lease,
         }
-        found
-    }
-
-    /// Removes keys of a remote tier; gives those of each shard that could not be reached, and why.
-    pub(crate) async fn remove_all<'k>(
-        &self,
-        remote: &RemoteTier,
-        keys: &'k [FullKey],
-    ) -> Vec<(Vec<&'k FullKey>, cacheme_storage::Error)> {
-        let shards = Shards::of(&*remote.storage, keys.iter().map(|key| &**key));
-        let removed = shards.each(|places| async move {
-            let keys: SmallVec<[&[u8]; 2]> = places.iter().map(|place| &*keys[*place]).collect();
-            self.bounded(remote, remote.storage.remove(&keys)).await
-        });
-        let removed = removed.await.into_iter();
-        let failed = removed.filter_map(|(places, removed)| {
-            let keys = places.iter().map(|place| &keys[*place]).collect();
-            Some((keys, removed.err()?))
-        });
-        failed.collect()
     }
 
     /// How many bytes a value may take there.

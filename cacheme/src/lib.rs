@@ -84,6 +84,7 @@ mod metrics;
 mod node;
 mod not_stored;
 mod owed;
+mod pieces;
 mod policy;
 mod private;
 mod releases;

@@ -19,8 +19,6 @@ use crate::node::Node;
 /// How long after a failure the next try is made; twice as long after each.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// How many keys are removed at once.
-const KEYS_AT_ONCE: usize = 1_000;
 /// After this, an old value that does not expire is no longer chased.
 const LONGEST_DEBT: Duration = Duration::from_secs(86_400);
 
@@ -83,16 +81,18 @@ impl Owed {
         !std::mem::replace(&mut debts.paying, true)
     }
 
-    /// Some of the keys with their debts, without those whose old values have expired. With none left, nobody is at it
+    /// The keys with their debts, without those whose old values have expired. With none left, nobody is at it
     /// any more.
-    fn some(&self) -> Vec<(FullKey, u64)> {
+    ///
+    /// All of them: they go by shard and in pieces, so those that a dead shard has are in nobody's way.
+    fn all(&self) -> Vec<(FullKey, u64)> {
         let mut debts = self.debts.lock();
         let now = Instant::now();
         debts.keys.retain(|_, debt| debt.until > now);
         self.len.store(debts.keys.len(), Ordering::SeqCst);
         debts.paying = !debts.keys.is_empty();
-        let some = debts.keys.iter().take(KEYS_AT_ONCE);
-        some.map(|(key, debt)| (Arc::clone(key), debt.number)).collect()
+        let all = debts.keys.iter();
+        all.map(|(key, debt)| (Arc::clone(key), debt.number)).collect()
     }
 }
 
@@ -132,16 +132,16 @@ impl<N: Node> Turn<N> {
         };
         loop {
             tokio::time::sleep(pause).await;
-            let some = tier.owed.some();
-            if some.is_empty() {
+            let owed = tier.owed.all();
+            if owed.is_empty() {
                 return;
             }
             // What goes wrong is counted and told by `bounded`.
-            let removed = self.remove(tier, remote, &some).await;
+            let removed = self.remove(tier, remote, &owed).await;
             removed
                 .iter()
                 .for_each(|(key, number)| tier.owed.settle(key, Some(*number)));
-            pause = match removed.len() == some.len() {
+            pause = match removed.len() == owed.len() {
                 true => Duration::ZERO,
                 false => (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
             };
@@ -158,12 +158,10 @@ impl<N: Node> Turn<N> {
         let keys: Vec<FullKey> = owed.iter().map(|(key, _)| Arc::clone(key)).collect();
         let failed = tier.remove_all(remote, &keys).await;
         let failed: HashSet<&FullKey> = failed.into_iter().flat_map(|(keys, _)| keys).collect();
-        let removed: Vec<_> = owed.iter().filter(|(key, _)| !failed.contains(key)).collect();
+        let mut removed: Vec<_> = owed.iter().filter(|(key, _)| !failed.contains(key)).collect();
         let keys: Vec<FullKey> = removed.iter().map(|(key, _)| Arc::clone(key)).collect();
-        match removed.is_empty() || self.kind.tell_paid(&keys).await.is_ok() {
-            true => removed,
-            false => Vec::new(),
-        }
+        removed.truncate(self.kind.tell_paid(&keys).await);
+        removed
     }
 }
 

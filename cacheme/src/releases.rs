@@ -19,6 +19,8 @@ use tracing::{Instrument as _, Span};
 use crate::flight::FullKey;
 use crate::kind::{Kind, RemoteTier, Tier, TierStorage};
 use crate::node::Node;
+use crate::pieces::{Call, Operation, Outcome, Stopped, weightless};
+use crate::shards::Shards;
 
 /// How far the estimate of a server's clock may be off.
 pub(crate) const CLOCK_ERROR: Duration = Duration::from_millis(100);
@@ -60,6 +62,51 @@ struct Release {
     over: Instant,
     /// Whose leases they are.
     span: Span,
+}
+
+/// What is left of a release.
+#[derive(Default)]
+struct Left {
+    /// In shards that could not be reached.
+    unreached: Vec<FullKey>,
+    /// Given back before the storage had settled, and so to be given back again.
+    given: Vec<FullKey>,
+}
+
+impl Release {
+    /// Gives back what it can.
+    async fn give(&self, tier: &Tier, remote: &RemoteTier) -> Left {
+        let calls = Call::new(tier, remote, Operation::Release);
+        let shards = Shards::of(&*remote.storage, self.keys.iter().map(|key| &**key));
+        let mut stopped = Stopped::new();
+        // What goes wrong is counted and told by `bounded`.
+        let released = shards.each(&calls, weightless, &mut stopped, |places| async move {
+            let keys: Vec<&[u8]> = places.iter().map(|place| &*self.keys[*place]).collect();
+            remote.storage.release(&keys, self.token).await
+        });
+        let mut left = Left::default();
+        for (places, released) in released.await {
+            let keys = places.iter().map(|place| Arc::clone(&self.keys[*place]));
+            match released {
+                Outcome::Done(()) if calls.now >= self.settled => {}
+                Outcome::Done(()) => left.given.extend(keys),
+                // Closed: nothing will ever be given back here.
+                Outcome::Failed(cacheme_storage::Error::Config { .. }) => return Left::default(),
+                Outcome::Failed(_) | Outcome::Spared => left.unreached.extend(keys),
+            }
+        }
+        left
+    }
+
+    /// The same for some of its keys, at another time.
+    fn of(&self, keys: Vec<FullKey>, due: Instant) -> Self {
+        Self {
+            keys,
+            due,
+            span: self.span.clone(),
+            ..*self
+        }
+    }
 }
 
 /// What is to be done next.
@@ -121,13 +168,15 @@ impl Releases {
     }
 }
 
-/// Gives back the leases of a tier, in the background. With `asked`, they were asked for at that moment, and no answer came.
+/// Gives back the leases of a tier, in the background, which were to last for `lease`. With `asked`, they were asked for at that moment, and no
+/// answer came.
 pub(crate) fn give_back<N: Node>(
     kind: &Arc<Kind<N>>,
     at: usize,
     keys: Vec<FullKey>,
     token: LeaseToken,
     asked: Option<Instant>,
+    lease: Duration,
 ) {
     let tier = &kind.tiers[at];
     let TierStorage::Remote(remote) = &tier.storage else {
@@ -139,7 +188,7 @@ pub(crate) fn give_back<N: Node>(
     let now = Instant::now();
     // The deadline was reckoned by an estimate of the server's clock, and so were we.
     let settled = asked.map_or(now, |asked| asked + remote.timeout + CLOCK_ERROR * 2);
-    let over = settled.max(now) + remote.timeout + remote.lease.unwrap_or_default();
+    let over = settled.max(now) + remote.timeout + lease;
     tier.releases.add(Release {
         keys,
         token,
@@ -217,29 +266,18 @@ async fn run(tier: &Tier, remote: &RemoteTier, under_way: &mut Vec<Release>) {
             Next::Give(due) => *under_way = due,
         }
         let began = Instant::now();
-        let all = under_way.iter().map(|release| {
-            let released = async {
-                let keys: Vec<&[u8]> = release.keys.iter().map(|key| &**key).collect();
-                // What goes wrong is counted and told by `bounded`.
-                tier.bounded(remote, remote.storage.release(&keys, release.token))
-                    .await
-            };
-            released.instrument(release.span.clone())
-        });
-        let results = futures_util::future::join_all(all).await;
+        let all = under_way
+            .iter()
+            .map(|release| release.give(tier, remote).instrument(release.span.clone()));
+        let left = futures_util::future::join_all(all).await;
         let mut failed = false;
-        for (mut release, result) in std::mem::take(under_way).into_iter().zip(results) {
-            match result {
-                Ok(()) if began >= release.settled => continue,
-                Ok(()) => release.due = release.settled,
-                // Closed: nothing will ever be given back here.
-                Err(cacheme_storage::Error::Config { .. }) => continue,
-                Err(_) => {
-                    failed = true;
-                    release.due = began;
+        for (release, left) in std::mem::take(under_way).into_iter().zip(left) {
+            failed |= !left.unreached.is_empty();
+            for (keys, due) in [(left.unreached, began), (left.given, release.settled)] {
+                if !keys.is_empty() {
+                    tier.releases.add(release.of(keys, due));
                 }
             }
-            tier.releases.add(release);
         }
         pause = match failed {
             true => (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),

@@ -1,20 +1,30 @@
-//! Calls over many keys, as one for each shard of a storage.
+//! Calls over many keys, by the shards of a storage, and for each shard in pieces.
 //!
 //! The servers of a cluster fail one by one. Were the keys of all of them in one call, those of a server that cannot be reached would
-//! take the others with them. So the keys of each shard make a call of their own: side by side, each bounded by itself, each
-//! with an outcome of its own. Where a storage has one shard, that is the one call that it was.
+//! take the others with them. So the keys of each shard make calls of their own: side by side, each bounded by itself, each
+//! with an outcome of its own. A shard gets its pieces (`pieces.rs`) one after the other, until one fails. Where a storage has one shard, and
+//! the keys are no more than a piece has, that is the one call that it was.
 
-use cacheme_storage::RemoteStorage;
+use cacheme_storage::{Bytes, RemoteStorage};
 use futures_util::future::join_all;
 use smallvec::{SmallVec, smallvec};
+use tokio::time::Instant;
 
 use crate::batch::Items;
+use crate::flight::FullKey;
+use crate::kind::{RemoteTier, Tier};
+use crate::pieces::{Call, Operation, Outcome, Stopped, weightless};
 
 /// The places of keys in a call, by shard.
-pub(crate) struct Shards(SmallVec<[Items; 1]>);
+pub(crate) struct Shards(SmallVec<[Shard; 1]>);
+
+struct Shard {
+    number: usize,
+    places: Items,
+}
 
 /// How the calls of all shards ended, each with the places of its keys.
-pub(crate) type Ended<'s, T> = SmallVec<[(&'s [usize], T); 1]>;
+pub(crate) type Ended<'s, T> = SmallVec<[(&'s [usize], Outcome<T>); 1]>;
 
 impl Shards {
     pub(crate) fn of<'k>(
@@ -25,33 +35,155 @@ impl Shards {
         let mut shards = keys.clone().map(|key| storage.shard_of(key));
         let first = shards.next();
         if count < 2 || shards.all(|shard| Some(shard) == first) {
-            return Self(smallvec![(0..count).collect()]);
+            return Self(smallvec![Shard {
+                number: first.unwrap_or_default(),
+                places: (0..count).collect(),
+            }]);
         }
-        let mut by_shard: Vec<(usize, Items)> = Vec::new();
+        let mut by_shard: SmallVec<[Shard; 1]> = SmallVec::new();
         for (place, key) in keys.enumerate() {
-            let shard = storage.shard_of(key);
-            match by_shard.iter_mut().find(|(other, _)| *other == shard) {
-                Some((_, places)) => places.push(place),
-                None => by_shard.push((shard, smallvec![place])),
+            let number = storage.shard_of(key);
+            match by_shard.iter_mut().find(|shard| shard.number == number) {
+                Some(shard) => shard.places.push(place),
+                None => by_shard.push(Shard {
+                    number,
+                    places: smallvec![place],
+                }),
             }
         }
-        Self(by_shard.into_iter().map(|(_, places)| places).collect())
+        Self(by_shard)
     }
 
-    /// Makes a call for each shard, with the places of its keys.
-    pub(crate) async fn each<'s, F: Future>(
+    /// Makes the calls of each shard, with the places of its keys, whose bytes `weigh` knows. Shards that are `stopped` get none, and
+    /// those where one fails are stopped from then on.
+    pub(crate) async fn each<'s, T, F>(
         &'s self,
+        calls: &Call<'_>,
+        weigh: impl Fn(usize) -> usize,
+        stopped: &mut Stopped,
         call: impl Fn(&'s [usize]) -> F,
-    ) -> Ended<'s, F::Output> {
-        match &self.0[..] {
-            [places] => smallvec![(&places[..], call(places).await)],
-            // Boxed, so that a call of one shard does not carry its space.
-            shards => {
-                let calls = shards
-                    .iter()
-                    .map(|places| async { (&places[..], call(places).await) });
-                Box::pin(join_all(calls)).await.into()
+    ) -> Ended<'s, T>
+    where
+        F: Future<Output = cacheme_storage::Result<T>>,
+    {
+        if let [Shard { number, places }] = &self.0[..]
+            && stopped.is_empty()
+            && calls.fitting(places, &weigh) == places.len()
+        {
+            let done = calls.piece(calls.now, places.len(), call(places)).await;
+            let (outcome, fails) = outcome(done);
+            stopped.extend(fails.then_some(*number));
+            return smallvec![(&places[..], outcome)];
+        }
+        // Boxed, so that a call of one shard does not carry its space.
+        let shards = self.0.iter().map(|shard| {
+            let is_stopped = stopped.contains(&shard.number);
+            let (weigh, call) = (&weigh, &call);
+            async move {
+                match is_stopped {
+                    true => (smallvec![(&shard.places[..], Outcome::Spared)], true),
+                    false => shard.in_pieces(calls, weigh, call).await,
+                }
+            }
+        });
+        let shards = Box::pin(join_all(shards)).await;
+        let mut ended = Ended::new();
+        for (shard, (pieces, fails)) in self.0.iter().zip(shards) {
+            if fails && !stopped.contains(&shard.number) {
+                stopped.push(shard.number);
+            }
+            ended.extend(pieces);
+        }
+        ended
+    }
+}
+
+impl Shard {
+    /// Makes the calls for all places until one fails; says whether one did.
+    async fn in_pieces<'s, T, F>(
+        &'s self,
+        calls: &Call<'_>,
+        weigh: impl Fn(usize) -> usize,
+        call: impl Fn(&'s [usize]) -> F,
+    ) -> (Ended<'s, T>, bool)
+    where
+        F: Future<Output = cacheme_storage::Result<T>>,
+    {
+        let (mut ended, mut rest, mut now) = (Ended::new(), &self.places[..], calls.now);
+        while !rest.is_empty() {
+            let (piece, others) = rest.split_at(calls.fitting(rest, &weigh));
+            rest = others;
+            let done = calls.piece(now, piece.len(), call(piece)).await;
+            let (outcome, fails) = outcome(done);
+            ended.push((piece, outcome));
+            if fails {
+                if !rest.is_empty() {
+                    ended.push((rest, Outcome::Spared));
+                }
+                return (ended, true);
+            }
+            now = Instant::now();
+        }
+        (ended, false)
+    }
+}
+
+/// What became of a call, and whether its shard fails.
+fn outcome<T>(done: cacheme_storage::Result<T>) -> (Outcome<T>, bool) {
+    match done {
+        Ok(done) => (Outcome::Done(done), false),
+        // The value's fault.
+        Err(error @ cacheme_storage::Error::TooLarge { .. }) => (Outcome::Failed(error), false),
+        Err(error) => (Outcome::Failed(error), true),
+    }
+}
+
+impl Tier {
+    /// Reads keys of a remote tier; gives for each what was found, or `None` if its shard could not be reached.
+    pub(crate) async fn read_all(
+        &self,
+        calls: &Call<'_>,
+        keys: &[&[u8]],
+        stopped: &mut Stopped,
+    ) -> Vec<Option<Option<Bytes>>> {
+        let storage = &*calls.remote.storage;
+        let shards = Shards::of(storage, keys.iter().copied());
+        let read = shards.each(calls, weightless, stopped, |places| async move {
+            let keys: SmallVec<[&[u8]; 2]> = places.iter().map(|place| keys[*place]).collect();
+            storage.get(&keys).await
+        });
+        let mut found = vec![None; keys.len()];
+        for (places, read) in read.await {
+            for (place, value) in places.iter().zip(read.done().into_iter().flatten()) {
+                found[*place] = Some(value);
             }
         }
+        found
+    }
+
+    /// Removes keys of a remote tier; gives those of each shard that could not be reached, and why.
+    pub(crate) async fn remove_all<'k>(
+        &self,
+        remote: &RemoteTier,
+        keys: &'k [FullKey],
+    ) -> Vec<(Vec<&'k FullKey>, cacheme_storage::Error)> {
+        let calls = Call::new(self, remote, Operation::Remove);
+        let shards = Shards::of(&*remote.storage, keys.iter().map(|key| &**key));
+        let mut stopped = Stopped::new();
+        let removed = shards.each(&calls, weightless, &mut stopped, |places| async move {
+            let keys: SmallVec<[&[u8]; 2]> = places.iter().map(|place| &*keys[*place]).collect();
+            remote.storage.remove(&keys).await
+        });
+        let mut failed: Vec<(Vec<&FullKey>, _)> = Vec::new();
+        for (places, removed) in removed.await {
+            let keys = places.iter().map(|place| &keys[*place]);
+            match (removed, failed.last_mut()) {
+                (Outcome::Failed(error), _) => failed.push((keys.collect(), error)),
+                // They follow the piece of their shard that failed.
+                (Outcome::Spared, Some((others, _))) => others.extend(keys),
+                (Outcome::Spared, None) | (Outcome::Done(()), _) => {}
+            }
+        }
+        failed
     }
 }

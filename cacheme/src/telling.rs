@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::bus::Bus;
 use crate::error::Result;
 use crate::flight::FullKey;
 use crate::kind::{Kind, Tier, TierStorage};
 use crate::node::Node;
 use crate::owed::{AFTER_FAILURE, owe};
+use crate::pieces::{Call, Operation};
 use crate::stats::count;
 use crate::write::{drop_nearby, not_invalidated};
 
@@ -21,26 +24,42 @@ impl<N: Node> Kind<N> {
         if keys.iter().all(|key| tier.owed.contains(key)) {
             return Ok(());
         }
-        self.publish(tier, keys).await.map_err(|error| {
-            owe(self, at, keys, AFTER_FAILURE);
-            not_invalidated(tier, keys.len(), error)
+        self.publish(tier, keys).await.map_err(|(untold, error)| {
+            owe(self, at, untold, AFTER_FAILURE);
+            not_invalidated(tier, untold.len(), error)
         })
     }
 
-    /// The same when what was owed to a tier has been paid.
-    pub(crate) async fn tell_paid(&self, keys: &[FullKey]) -> cacheme_storage::Result<()> {
-        match self.bus {
+    /// The same when what was owed to a tier has been paid. Gives how many of the keys were told, the first ones.
+    pub(crate) async fn tell_paid(&self, keys: &[FullKey]) -> usize {
+        let told = match self.bus {
             Some(at) => self.publish(&self.tiers[at], keys).await,
             None => Ok(()),
-        }
+        };
+        // What goes wrong is counted and told by `bounded`.
+        keys.len() - told.map_or_else(|(untold, _)| untold.len(), |()| 0)
     }
 
-    async fn publish(&self, tier: &Tier, keys: &[FullKey]) -> cacheme_storage::Result<()> {
-        if let TierStorage::Remote(remote) = &tier.storage
-            && let Some(bus) = &remote.bus
-            && !tier.bounded(remote, bus.tell(keys)).await?
-        {
-            count(&tier.counters.troubles, 1);
+    /// Publishes keys in pieces, until one fails; gives those that others were not told of.
+    async fn publish<'k>(
+        &self,
+        tier: &Tier,
+        keys: &'k [FullKey],
+    ) -> std::result::Result<(), (&'k [FullKey], cacheme_storage::Error)> {
+        let TierStorage::Remote(remote) = &tier.storage else {
+            return Ok(());
+        };
+        let Some(bus) = &remote.bus else { return Ok(()) };
+        let calls = Call::new(tier, remote, Operation::Publish);
+        let (mut rest, mut now) = (keys, calls.now);
+        while !rest.is_empty() {
+            let (piece, others) = rest.split_at(rest.len().min(calls.size()));
+            match calls.piece(now, piece.len(), bus.tell(piece)).await {
+                Ok(true) => {}
+                Ok(false) => count(&tier.counters.troubles, 1),
+                Err(error) => return Err((rest, error)),
+            }
+            (rest, now) = (others, Instant::now());
         }
         Ok(())
     }

@@ -24,6 +24,7 @@ pub enum Operation {
     Acquire,
     Fill,
     Release,
+    Renew,
     Publish,
     Listen,
 }
@@ -64,6 +65,14 @@ struct State {
     holds: Vec<Hold>,
     trouble: Option<Trouble>,
     trouble_with: Vec<(Operation, Trouble)>,
+    /// By operation, how many calls go well before it is in trouble.
+    trouble_after: Vec<(Operation, usize, Trouble)>,
+    trouble_of_shards: Vec<(usize, Trouble)>,
+    shards: usize,
+    renews: bool,
+    /// How long it takes for each key.
+    pace: Duration,
+    value_limit: Option<usize>,
     keeps_expired: bool,
     listeners: Vec<UnboundedSender<Bytes>>,
 }
@@ -143,11 +152,47 @@ impl MemoryRemote {
         self.state().trouble_with.push((operation, trouble));
     }
 
+    /// Brings one operation into trouble once so many calls of it have gone well.
+    pub fn set_trouble_after(&self, operation: Operation, calls: usize, trouble: Trouble) {
+        self.state().trouble_after.push((operation, calls, trouble));
+    }
+
+    /// Brings one shard into trouble, with every call that has a key of it.
+    pub fn set_trouble_of_shard(&self, shard: usize, trouble: Trouble) {
+        self.state().trouble_of_shards.push((shard, trouble));
+    }
+
     /// Takes all trouble away.
     pub fn recover(&self) {
         let mut state = self.state();
         state.trouble = None;
         state.trouble_with.clear();
+        state.trouble_after.clear();
+        state.trouble_of_shards.clear();
+    }
+
+    /// Spreads keys over so many shards, by the sum of their bytes.
+    #[must_use]
+    pub fn with_shards(self, shards: usize) -> Self {
+        self.state().shards = shards;
+        self
+    }
+
+    /// Lets leases be renewed.
+    #[must_use]
+    pub fn with_renewals(self) -> Self {
+        self.state().renews = true;
+        self
+    }
+
+    /// Takes so long for each key of a call.
+    pub fn set_pace(&self, pace: Duration) {
+        self.state().pace = pace;
+    }
+
+    /// Refuses calls with a value of more bytes than this.
+    pub fn set_value_limit(&self, bytes: usize) {
+        self.state().value_limit = Some(bytes);
     }
 
     /// Breaks the connections of all who listen.
@@ -225,17 +270,62 @@ impl MemoryRemote {
         matches!(slot.map(|slot| &slot.kept), Some(Kept::Lease(holder)) if *holder == token)
     }
 
+    async fn enter_for(&self, operation: Operation, keys: &[&[u8]]) -> Result<()> {
+        let of_shard = {
+            let state = self.state();
+            let of_shards = state.trouble_of_shards.iter();
+            let of_shard = of_shards
+                .clone()
+                .find(|(shard, _)| keys.iter().any(|key| state.shard_of(key) == *shard));
+            of_shard.map(|(_, trouble)| *trouble)
+        };
+        self.enter_with(operation, keys.len(), of_shard).await
+    }
+
     async fn enter(&self, operation: Operation, keys: usize) -> Result<()> {
-        let (gate, trouble) = {
+        self.enter_with(operation, keys, None).await
+    }
+
+    async fn enter_entries(&self, operation: Operation, entries: &[RemoteEntry<'_>]) -> Result<()> {
+        let keys: Vec<_> = entries.iter().map(|entry| entry.key).collect();
+        self.enter_for(operation, &keys).await?;
+        let limit = self.state().value_limit.unwrap_or(usize::MAX);
+        match entries.iter().find(|entry| entry.value.len() > limit) {
+            None => Ok(()),
+            Some(entry) => Err(Error::TooLarge {
+                storage: self.location(),
+                size: entry.value.len(),
+                limit,
+            }),
+        }
+    }
+
+    async fn enter_with(&self, operation: Operation, keys: usize, of_shard: Option<Trouble>) -> Result<()> {
+        let (gate, trouble, pace) = {
             let mut state = self.state();
             state.calls.push((operation, keys));
-            let of_all = state.trouble;
+            let of_all = state.trouble.or(of_shard);
             let of_this = state.trouble_with.iter().find(|(with, _)| *with == operation);
-            let trouble = of_all.or(of_this.map(|(_, trouble)| *trouble));
-            (state.take_hold(operation, false), trouble)
+            let of_this = of_this.map(|(_, trouble)| *trouble);
+            let later = state
+                .trouble_after
+                .iter_mut()
+                .find(|(after, ..)| *after == operation);
+            let later = later.and_then(|(_, calls, trouble)| match calls.checked_sub(1) {
+                Some(left) => {
+                    *calls = left;
+                    None
+                }
+                None => Some(*trouble),
+            });
+            let trouble = of_all.or(of_this).or(later);
+            (state.take_hold(operation, false), trouble, state.pace)
         };
         if let Some(gate) = gate {
             gate.pass().await;
+        }
+        if !pace.is_zero() {
+            tokio::time::sleep(pace * u32::try_from(keys).expect("tests are small")).await;
         }
         match trouble {
             None => Ok(()),
@@ -271,6 +361,11 @@ impl Default for MemoryRemote {
 }
 
 impl State {
+    fn shard_of(&self, key: &[u8]) -> usize {
+        let sum: usize = key.iter().map(|byte| usize::from(*byte)).sum();
+        sum % self.shards.max(1)
+    }
+
     fn take_hold(&mut self, operation: Operation, after: bool) -> Option<Arc<Gate>> {
         let is_it = |hold: &Hold| hold.operation == operation && hold.after == after;
         let at = self.holds.iter().position(is_it)?;
@@ -302,6 +397,9 @@ impl RemoteStorage for MemoryRemote {
         if self.shared.leases {
             capabilities = capabilities.with_leases();
         }
+        if self.state().renews {
+            capabilities = capabilities.with_renewals();
+        }
         if self.shared.bus {
             capabilities = capabilities.with_bus();
         }
@@ -317,8 +415,12 @@ impl RemoteStorage for MemoryRemote {
         SOME_DAY_MS + u64::try_from(self.shared.start.elapsed().as_millis()).expect("tests are short")
     }
 
+    fn shard_of(&self, key: &[u8]) -> usize {
+        self.state().shard_of(key)
+    }
+
     async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
-        self.enter(Operation::Get, keys.len()).await?;
+        self.enter_for(Operation::Get, keys).await?;
         let values = {
             let state = self.state();
             let value = |key: &&[u8]| match &self.live(&state, key)?.kept {
@@ -332,14 +434,14 @@ impl RemoteStorage for MemoryRemote {
     }
 
     async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
-        self.enter(Operation::Set, entries.len()).await?;
+        self.enter_entries(Operation::Set, entries).await?;
         entries.iter().for_each(|entry| self.state().put(entry));
         self.leave(Operation::Set).await;
         Ok(())
     }
 
     async fn remove(&self, keys: &[&[u8]]) -> Result<()> {
-        self.enter(Operation::Remove, keys.len()).await?;
+        self.enter_for(Operation::Remove, keys).await?;
         keys.iter().for_each(|key| _ = self.state().slots.remove(*key));
         self.leave(Operation::Remove).await;
         Ok(())
@@ -356,7 +458,7 @@ impl RemoteStorage for MemoryRemote {
         if !self.shared.leases {
             return Err(self.without_leases_error());
         }
-        self.enter(Operation::Acquire, keys.len()).await?;
+        self.enter_for(Operation::Acquire, keys).await?;
         let answers = keys
             .iter()
             .map(|key| {
@@ -392,7 +494,7 @@ impl RemoteStorage for MemoryRemote {
         if !self.shared.leases {
             return Err(self.without_leases_error());
         }
-        self.enter(Operation::Fill, entries.len()).await?;
+        self.enter_entries(Operation::Fill, entries).await?;
         let filled = entries
             .iter()
             .map(|entry| {
@@ -412,7 +514,7 @@ impl RemoteStorage for MemoryRemote {
         if !self.shared.leases {
             return Err(self.without_leases_error());
         }
-        self.enter(Operation::Release, keys.len()).await?;
+        self.enter_for(Operation::Release, keys).await?;
         for key in keys {
             let mut state = self.state();
             if self.holds(&state, key, token) {
@@ -420,6 +522,23 @@ impl RemoteStorage for MemoryRemote {
             }
         }
         self.leave(Operation::Release).await;
+        Ok(())
+    }
+
+    async fn renew(&self, keys: &[&[u8]], token: LeaseToken, time: Duration) -> Result<()> {
+        if !self.capabilities().renewals {
+            return Err(self.without_leases_error());
+        }
+        self.enter_for(Operation::Renew, keys).await?;
+        for key in keys {
+            let mut state = self.state();
+            if self.holds(&state, key, token)
+                && let Some(slot) = state.slots.get_mut(*key)
+            {
+                slot.until = until(Some(time));
+            }
+        }
+        self.leave(Operation::Renew).await;
         Ok(())
     }
 

@@ -20,6 +20,8 @@ mod extremes;
 mod fences;
 #[path = "promises/kinds.rs"]
 mod kinds;
+#[path = "promises/large_calls.rs"]
+mod large_calls;
 #[path = "promises/loading.rs"]
 mod loading;
 #[path = "promises/memoized.rs"]

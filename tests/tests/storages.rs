@@ -20,6 +20,8 @@ mod flushed;
 mod frozen;
 #[path = "storages/full.rs"]
 mod full;
+#[path = "storages/large_calls.rs"]
+mod large_calls;
 #[path = "storages/lease_ends.rs"]
 mod lease_ends;
 #[path = "storages/limits.rs"]

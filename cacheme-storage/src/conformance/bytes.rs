@@ -14,6 +14,7 @@ cases![
     of_two_entries_for_one_key_the_last_is_kept,
     every_byte_comes_back,
     values_of_every_size,
+    a_set_with_a_value_too_large_stores_nothing,
     the_clock_runs,
 ];
 
@@ -165,6 +166,38 @@ async fn values_of_every_size(case: Case) -> Outcome {
             Err(other) => return Err(other.into()),
         }
         case.storage.remove(&[&key]).await?;
+    }
+    Ok(())
+}
+
+/// More than some storages take.
+pub(super) const TOO_LARGE: usize = 17 << 20;
+
+/// Fails unless the error says that a value of [`TOO_LARGE`] bytes is too large.
+pub(super) fn is_too_large(error: Error) -> Outcome {
+    match error {
+        Error::TooLarge { size, limit, .. } => {
+            ensure!(
+                limit < size && size == TOO_LARGE,
+                "a value of {TOO_LARGE} bytes is refused as {size} bytes with a limit of {limit}"
+            );
+            Ok(())
+        }
+        other => Err(other.into()),
+    }
+}
+
+async fn a_set_with_a_value_too_large_stores_nothing(case: Case) -> Outcome {
+    let (first, large, last) = (case.key("first"), case.key("large"), case.key("last"));
+    let entries = [
+        entry(&first, "first", None),
+        entry(&large, vec![b'v'; TOO_LARGE], None),
+        entry(&last, "last", None),
+    ];
+    if let Err(error) = case.storage.set(&entries).await {
+        is_too_large(error)?;
+        let found = case.storage.get(&[&first, &large, &last]).await?;
+        ensure_eq!(found, [None, None, None], "after the refusal");
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Leases of many keys in one call.
 
+use super::bytes::{TOO_LARGE, is_too_large};
 use super::leases::{TIME, are_granted, is_busy, is_value};
 use super::{Case, Outcome, bytes, entry, slices, token};
 use crate::{Acquire, Bytes, Filled};
@@ -11,6 +12,7 @@ cases![
     many_leases_50_000,
     every_key_of_a_call_is_judged_by_itself,
     a_fill_of_many_tells_what_was_lost_in_every_way,
+    a_fill_with_a_value_too_large_stores_nothing,
     leases_on_keys_of_every_kind,
 ];
 
@@ -116,6 +118,36 @@ async fn a_fill_of_many_tells_what_was_lost_in_every_way(case: Case) -> Outcome 
         };
         ensure_eq!(filled[at], outcome, "fill of {at}");
         ensure_eq!(found[at], value, "value of {at}");
+    }
+    Ok(())
+}
+
+async fn a_fill_with_a_value_too_large_stores_nothing(case: Case) -> Outcome {
+    let keys = case.keys(3);
+    let keys = slices(&keys);
+    let mine = token();
+    case.taken(&keys, mine, TIME * 4).await?;
+    let large = Bytes::from(vec![b'v'; TOO_LARGE]);
+    let values = [Bytes::from("first"), large, Bytes::from("last")];
+    let entries: Vec<_> = keys
+        .iter()
+        .zip(values)
+        .map(|(key, value)| entry(key, value, None))
+        .collect();
+    match case.storage.fill(&entries, mine).await {
+        Ok(filled) => ensure_eq!(filled, [Filled::Stored; 3], "fill"),
+        Err(error) => {
+            is_too_large(error)?;
+            ensure_eq!(
+                case.storage.get(&keys).await?,
+                [None, None, None],
+                "after the refusal"
+            );
+            // The leases are still ours.
+            let fitting = [entries[0].clone(), entries[2].clone()];
+            let filled = case.storage.fill(&fitting, mine).await?;
+            ensure_eq!(filled, [Filled::Stored; 2], "fill of what is not too large");
+        }
     }
     Ok(())
 }

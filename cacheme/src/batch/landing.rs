@@ -2,21 +2,22 @@
 //! ones if those accepted it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use cacheme_storage::{Fence, Filled, LocalEntry, LocalStorage, RemoteEntry};
+use cacheme_storage::{Fence, LocalEntry, LocalStorage, RemoteEntry};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::leases::Held;
+use super::writing::{fill, set};
 use super::{Answer, Batch, Items};
 use crate::flight::FullKey;
-use crate::kind::{RemoteTier, Tier, TierStorage};
+use crate::kind::{Tier, TierStorage};
 use crate::memoize::Failure;
 use crate::node::Node;
 use crate::not_stored::NotStored;
+use crate::pieces::{Call, Outcome, Stopped};
 use crate::policy::{expires_ms, shortened};
 use crate::shards::Shards;
 use crate::stats::count;
@@ -123,7 +124,47 @@ impl<N: Node> Batch<N> {
     }
 
     /// Stores values in the tiers before `before`, and ends their flights with them.
-    pub(super) async fn store(&mut self, mut landings: Found<N::Value>, before: usize) {
+    ///
+    /// Many go in pieces. Each begins to be stored when its turn comes, so a change of one of its keys waits for that piece alone; and whoever waits
+    /// for a value of an early piece need not wait for the others.
+    pub(super) async fn store(&mut self, landings: Found<N::Value>, before: usize) {
+        // What was refused somewhere may still hold leases of tiers before.
+        let items: Items = landings.iter().map(|landing| landing.item).collect();
+        let mut stopped: SmallVec<[Stopped; 2]> = SmallVec::from_elem(Stopped::new(), before);
+        if landings.len() <= self.piece_size(before) {
+            self.store_piece(landings, before, &mut stopped).await;
+        } else {
+            // Boxed: mostly it is one piece.
+            Box::pin(self.store_in_pieces(landings, before, &mut stopped)).await;
+        }
+        self.release(&items).await;
+    }
+
+    async fn store_in_pieces(&mut self, landings: Found<N::Value>, before: usize, stopped: &mut [Stopped]) {
+        let mut landings = landings.into_iter();
+        loop {
+            let piece: Found<N::Value> = landings.by_ref().take(self.piece_size(before)).collect();
+            if piece.is_empty() {
+                return;
+            }
+            self.store_piece(piece, before, stopped).await;
+            self.between_pieces().await;
+        }
+    }
+
+    /// How many values go into the tiers before `before` at once.
+    fn piece_size(&self, before: usize) -> usize {
+        let sizes = self.kind.tiers[..before].iter().filter_map(|tier| {
+            let TierStorage::Remote(remote) = &tier.storage else {
+                return None;
+            };
+            Some(tier.pieces.of(remote.writes()))
+        });
+        sizes.min().unwrap_or(usize::MAX)
+    }
+
+    /// Stores values at once, but in shards that are stopped, by tier.
+    async fn store_piece(&mut self, mut landings: Found<N::Value>, before: usize, stopped: &mut [Stopped]) {
         for landing in &mut landings {
             let item = &self.items[landing.item];
             let lead = item.lead.as_ref().expect("what lands is in flight");
@@ -141,7 +182,9 @@ impl<N: Node> Batch<N> {
                         landing.refused = Some(NotStored::Fenced);
                     }
                 }
-                self.store_remote(&mut landings, at, tier, remote, now).await;
+                let calls = Call::at(now, tier, remote, remote.writes());
+                self.store_remote(&mut landings, at, &calls, &mut stopped[at])
+                    .await;
             }
         }
         // Last, also those that lie behind a remote one: they take only what that accepted.
@@ -150,10 +193,9 @@ impl<N: Node> Batch<N> {
                 self.store_local(&mut landings, tier, &**local);
             }
         }
-        // What was refused somewhere may still hold leases of tiers before.
-        let items: Items = landings.iter().map(|landing| landing.item).collect();
         if let Some(report) = self.refresh.clone() {
             // Whoever began since another process changed the value may have read what was there before we took the lease.
+            let items: Items = landings.iter().map(|landing| landing.item).collect();
             let parted = items.iter().filter(|item| self.flight(**item).was_parted());
             let parted: Vec<&[u8]> = parted.map(|item| self.key(*item)).collect();
             kind.part(&parted);
@@ -166,7 +208,6 @@ impl<N: Node> Batch<N> {
             }
         }
         self.finish_all(landings);
-        self.release(&items).await;
     }
 
     /// Runs code of the user's on a value. In the background a panic is the value's own; in a call, that caller's.
@@ -214,10 +255,10 @@ impl<N: Node> Batch<N> {
         &mut self,
         landings: &mut [Landing<N::Value>],
         at: usize,
-        tier: &Tier,
-        remote: &RemoteTier,
-        now: Instant,
+        calls: &Call<'_>,
+        stopped: &mut Stopped,
     ) {
+        let (tier, remote) = (calls.tier, calls.remote);
         let mut chosen = Vec::with_capacity(landings.len());
         let mut entries = Vec::with_capacity(landings.len());
         let now_ms = remote.storage.now_ms();
@@ -253,69 +294,56 @@ impl<N: Node> Batch<N> {
             }
         }
         let mut replaced = vec![false; landings.len()];
-        // What goes wrong is counted and told by `bounded`. The value then goes on to the nearer tiers: with a remote
-        // storage in trouble these are what keeps the load off the source.
-        if entries.is_empty() {
-        } else if remote.lease.is_some() {
-            let (entries, token) = (&entries, self.token);
+        let written = {
+            let (this, landings, entries, chosen) = (&*self, &*landings, &entries, &chosen);
+            let fence = move |place: usize| this.fence(landings[chosen[place].0].item);
             let shards = Shards::of(&*remote.storage, entries.iter().map(|entry| entry.key));
-            let filled = shards.each(|places| async move {
-                let theirs: Vec<RemoteEntry<'_>> =
-                    places.iter().map(|place| entries[*place].clone()).collect();
-                tier.bounded_from(now, remote, remote.storage.fill(&theirs, token))
-                    .await
-            });
-            let mut stored = Vec::with_capacity(chosen.len());
-            for (places, filled) in filled.await {
-                match filled {
-                    Ok(filled) => stored.extend(places.iter().copied().zip(filled)),
-                    Err(error) => {
-                        let keys = places.iter().map(|place| entries[*place].key);
-                        let reason = NotStored::of_storage(&error);
-                        keys.for_each(|key| self.kind.not_stored(tier, key, reason));
+            let written = shards.each(
+                calls,
+                |place| entries[place].key.len() + entries[place].value.len(),
+                stopped,
+                |places| async move {
+                    match remote.lease {
+                        Some(_) => fill(remote, entries, places, this.token).await,
+                        None => set(remote, entries, places, fence).await,
                     }
+                },
+            );
+            // What goes wrong is counted and told by `bounded`. The value then goes on to the nearer tiers: with a remote
+            // storage in trouble these are what keeps the load off the source.
+            let mut results = Vec::with_capacity(entries.len());
+            if !entries.is_empty() {
+                for (places, written) in written.await {
+                    let reason = match written {
+                        Outcome::Done(written) => {
+                            results.extend(written);
+                            continue;
+                        }
+                        Outcome::Failed(error) => NotStored::of_storage(&error),
+                        Outcome::Spared => NotStored::StorageFailed,
+                    };
+                    results.extend(places.iter().map(|place| (*place, Err(reason))));
                 }
             }
-            for (place, filled) in stored {
-                let (number, debt) = chosen[place];
-                let item = &mut self.items[landings[number].item];
+            results
+        };
+        for (place, written) in written {
+            let (number, debt) = chosen[place];
+            let item = &mut self.items[landings[number].item];
+            if let Ok(()) | Err(NotStored::LeaseLost) = written {
                 item.leases[at] = Held::No;
                 replaced[number] = true;
-                match filled {
-                    Filled::Stored => {
-                        count(&tier.counters.fills, 1);
-                        tier.owed.settle(item.key(), debt);
-                    }
-                    Filled::Lost => {
-                        self.kind.not_stored(tier, item.key(), NotStored::LeaseLost);
-                        landings[number].refused = Some(NotStored::LeaseLost);
-                    }
-                }
             }
-        } else {
-            let (entries, chosen, fences) = (&entries, &chosen, &*landings);
-            let shards = Shards::of(&*remote.storage, entries.iter().map(|entry| entry.key));
-            let this = &*self;
-            let set = shards.each(|places| async move {
-                let theirs: Vec<RemoteEntry<'_>> =
-                    places.iter().map(|place| entries[*place].clone()).collect();
-                let fences = places
-                    .iter()
-                    .map(|place| this.fence(fences[chosen[*place].0].item));
-                let set = pin!(tier.bounded(remote, remote.storage.set(&theirs)));
-                while_waited_for(set, fences.collect(), remote.timeout).await
-            });
-            for (places, set) in set.await {
-                if let Err(reason) = set {
-                    let keys = places.iter().map(|place| entries[*place].key);
-                    keys.for_each(|key| self.kind.not_stored(tier, key, reason));
-                    continue;
-                }
-                for &place in places {
-                    let (number, debt) = chosen[place];
+            match written {
+                Ok(()) => {
                     count(&tier.counters.fills, 1);
-                    replaced[number] = true;
-                    tier.owed.settle(self.key(landings[number].item), debt);
+                    tier.owed.settle(item.key(), debt);
+                }
+                Err(reason) => {
+                    self.kind.not_stored(tier, item.key(), reason);
+                    if reason == NotStored::LeaseLost {
+                        landings[number].refused = Some(reason);
+                    }
                 }
             }
         }
@@ -376,26 +404,4 @@ pub(crate) fn insert(
     } else {
         Err(NotStored::NoRoom)
     }
-}
-
-/// Ends a write that no lease guards while somebody may still be waiting for it; says why it stored nothing.
-///
-/// Who fences a flight that is writing waits for the write, for as long as it may take. A write that is polled again only
-/// later (its future lay in a `select!`) must not reach the storage after that.
-async fn while_waited_for(
-    mut write: Pin<&mut impl Future<Output = cacheme_storage::Result<()>>>,
-    fences: Vec<&Fence>,
-    bound: Duration,
-) -> Result<(), NotStored> {
-    let end = Instant::now() + bound;
-    std::future::poll_fn(|cx| {
-        if Instant::now() > end && fences.iter().any(|fence| fence.is_raised()) {
-            return Poll::Ready(Err(NotStored::Fenced));
-        }
-        write
-            .as_mut()
-            .poll(cx)
-            .map_err(|error| NotStored::of_storage(&error))
-    })
-    .await
 }

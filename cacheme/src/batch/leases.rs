@@ -16,6 +16,7 @@ use crate::background;
 use crate::flight::FullKey;
 use crate::kind::{RemoteTier, Tier, TierStorage};
 use crate::node::Node;
+use crate::pieces::{Call, Operation, Outcome, Stopped, weightless};
 use crate::releases::{CLOCK_ERROR, give_back, resume};
 use crate::shards::Shards;
 
@@ -56,8 +57,78 @@ impl<N: Node> Batch<N> {
             return SmallVec::new();
         }
         resume(&self.kind, at);
+        let calls = Call::at(now, tier, remote, Operation::Acquire);
+        if items.len() > calls.size() {
+            // Boxed: mostly it is one piece.
+            return Box::pin(self.ask_in_pieces(items, at, calls, lease, steal)).await;
+        }
+        self.ask_piece(items, at, &calls, lease, steal, &mut Stopped::new())
+            .await
+    }
+
+    /// Asks for many leases, and sees to it that the first ones last until all are there.
+    async fn ask_in_pieces(
+        &mut self,
+        items: &[usize],
+        at: usize,
+        mut calls: Call<'_>,
+        lease: Duration,
+        steal: bool,
+    ) -> SmallVec<[Option<Acquired>; 1]> {
+        let (began, mut stopped) = (calls.now, Stopped::new());
+        let mut answers = SmallVec::with_capacity(items.len());
+        while answers.len() < items.len() {
+            let rest = &items[answers.len()..];
+            let piece = &rest[..rest.len().min(calls.size())];
+            let time = self.lasting(lease);
+            let runs_out = calls.now + time;
+            self.runs_out = Some(self.runs_out.map_or(runs_out, |first| first.min(runs_out)));
+            let asked = self.ask_piece(piece, at, &calls, time, steal, &mut stopped);
+            answers.extend(asked.await);
+            let all = began.elapsed().mul_f64(items.len() as f64 / answers.len() as f64);
+            self.round = self.round.max(all);
+            self.between_pieces().await;
+            calls.now = Instant::now();
+        }
+        answers
+    }
+
+    /// How long a lease of this batch is to last.
+    fn lasting(&self, lease: Duration) -> Duration {
+        lease + self.round * 3
+    }
+
+    /// Shows signs of life between the pieces of a large call, and renews leases before they run out.
+    pub(super) async fn between_pieces(&mut self) {
+        let now = Instant::now();
+        let patience = self.load_timeout();
+        if self.patience.is_none_or(|until| until < now + patience / 2) {
+            self.extend();
+            self.patience = Some(now + patience);
+        }
+        let lease = self.kind.tiers.iter().filter_map(Tier::lease).min();
+        if let (Some(lease), Some(runs_out)) = (lease, self.runs_out)
+            && runs_out < now + lease / 2 + self.round
+        {
+            self.renewals().await;
+            self.round = self.round.max(now.elapsed());
+            self.runs_out = Some(now + self.lasting(lease));
+        }
+    }
+
+    /// Asks for leases in one call for each shard that is not stopped.
+    async fn ask_piece(
+        &mut self,
+        items: &[usize],
+        at: usize,
+        calls: &Call<'_>,
+        lease: Duration,
+        steal: bool,
+        stopped: &mut Stopped,
+    ) -> SmallVec<[Option<Acquired>; 1]> {
+        let remote = calls.remote;
         // Noted before, since we may be dropped before the answer is there.
-        self.asked = Some(now);
+        self.asked = Some(calls.now);
         items
             .iter()
             .for_each(|item| self.items[*item].leases[at] = Held::Asked);
@@ -69,17 +140,20 @@ impl<N: Node> Batch<N> {
         }
         let shards = Shards::of(&*remote.storage, items.iter().map(|item| self.key(*item)));
         let (this, request) = (&*self, &request);
-        let asked = shards.each(|places| async move {
+        let asked = shards.each(calls, weightless, stopped, |places| async move {
             let keys: SmallVec<[&[u8]; 2]> = places.iter().map(|place| this.key(items[*place])).collect();
-            let asked = remote.storage.acquire(&keys, request);
-            tier.bounded_from(now, remote, asked).await
+            remote.storage.acquire(&keys, request).await
         });
         // What goes wrong is counted and told by `bounded`.
         let asked = asked.await;
         let mut granted = lease;
         let mut answers: SmallVec<[Option<Acquired>; 1]> = items.iter().map(|_| None).collect();
         for (places, asked) in asked {
-            for (&place, acquired) in places.iter().zip(asked.into_iter().flatten()) {
+            if let Outcome::Spared = asked {
+                let spared = places.iter().map(|place| items[*place]);
+                spared.for_each(|item| self.items[item].leases[at] = Held::No);
+            }
+            for (&place, acquired) in places.iter().zip(asked.done().into_iter().flatten()) {
                 self.items[items[place]].leases[at] = match &acquired {
                     Acquired::Granted(grant) => {
                         granted = granted.min(grant.time);
@@ -106,7 +180,13 @@ impl<N: Node> Batch<N> {
             self.items[*item].leases[at] = Held::No;
         }
         let keys = asked.iter().map(|item| self.key(*item).into()).collect();
-        give_back(&self.kind, at, keys, self.token, self.asked);
+        self.give_back(at, keys, self.asked);
+    }
+
+    /// Gives leases back in the background. With `asked`, they were asked for at that moment, and no answer came.
+    fn give_back(&self, at: usize, keys: Vec<FullKey>, asked: Option<Instant>) {
+        let lease = self.kind.tiers[at].lease().unwrap_or_default();
+        give_back(&self.kind, at, keys, self.token, asked, self.lasting(lease));
     }
 
     /// Lets the leases that `items` were granted last for `lease`, though they were granted for less. On a task of its own: a load
@@ -193,7 +273,7 @@ impl<N: Node> Batch<N> {
     /// How often leases of `items` are to be renewed, if they hold any that can be.
     fn renewal(&self, items: &[usize]) -> Option<Duration> {
         let leases = (0..self.kind.tiers.len()).filter_map(|at| self.renewed(items, at));
-        leases.map(|lease| lease / 3).min()
+        leases.map(|lease| lease / 3 + self.round).min()
     }
 
     /// The time of the leases of one tier, if it renews them and `items` hold any.
@@ -218,7 +298,7 @@ impl<N: Node> Batch<N> {
                 .iter()
                 .filter(|item| self.items[**item].leases[at] == Held::Yes);
             let keys: Vec<FullKey> = held.map(|item| self.key(*item).into()).collect();
-            let (kind, token) = (Arc::clone(&self.kind), self.token);
+            let (kind, token, time) = (Arc::clone(&self.kind), self.token, self.lasting(lease));
             Some(async move {
                 let tier = &kind.tiers[at];
                 let TierStorage::Remote(remote) = &tier.storage else {
@@ -227,11 +307,11 @@ impl<N: Node> Batch<N> {
                 let keys = &keys;
                 let shards = Shards::of(&*remote.storage, keys.iter().map(|key| &**key));
                 // What goes wrong is counted and told by `bounded`; the lease may end, as that of a load that went away does.
-                let renewals = shards.each(|places| async move {
+                let calls = Call::new(tier, remote, Operation::Renew);
+                let mut stopped = Stopped::new();
+                let renewals = shards.each(&calls, weightless, &mut stopped, |places| async move {
                     let keys: Vec<&[u8]> = places.iter().map(|place| &*keys[*place]).collect();
-                    let _ = tier
-                        .bounded(remote, remote.storage.renew(&keys, token, lease))
-                        .await;
+                    remote.storage.renew(&keys, token, time).await
                 });
                 renewals.await;
             })
@@ -262,19 +342,20 @@ impl<N: Node> Batch<N> {
             let unreached = {
                 let shards = Shards::of(&*remote.storage, held.iter().map(|item| self.key(*item)));
                 let (this, held) = (&*self, &held);
-                let released = shards.each(|places| async move {
+                let calls = Call::new(tier, remote, Operation::Release);
+                let mut stopped = Stopped::new();
+                let released = shards.each(&calls, weightless, &mut stopped, |places| async move {
                     let keys: Vec<&[u8]> = places.iter().map(|place| this.key(held[*place])).collect();
-                    let released = tier.bounded(remote, remote.storage.release(&keys, this.token));
-                    released.await.is_ok()
+                    remote.storage.release(&keys, this.token).await
                 });
                 let released = released.await.into_iter();
-                let failed = released.filter(|(_, is_released)| !is_released);
+                let failed = released.filter(|(_, released)| !matches!(released, Outcome::Done(())));
                 let keys =
                     failed.flat_map(|(places, _)| places.iter().map(|place| self.key(held[*place]).into()));
                 keys.collect::<Vec<FullKey>>()
             };
             if !unreached.is_empty() {
-                give_back(&kind, at, unreached, self.token, None);
+                self.give_back(at, unreached, None);
             }
             // Not before: we may be dropped meanwhile.
             held.iter()
@@ -291,7 +372,7 @@ impl<N: Node> Drop for Batch<N> {
             for (state, asked) in [(Held::Yes, None), (Held::Asked, self.asked)] {
                 let held = self.items.iter().filter(|item| item.leases[at] == state);
                 let held = held.map(|item| item.key().into()).collect();
-                give_back(&self.kind, at, held, self.token, asked);
+                self.give_back(at, held, asked);
             }
         }
     }

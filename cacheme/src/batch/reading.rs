@@ -10,6 +10,7 @@ use super::landing::{Found, Landing, Origin};
 use super::{Batch, Items};
 use crate::kind::{RemoteTier, Tier, TierStorage};
 use crate::node::Node;
+use crate::pieces::{Call, Operation, Stopped};
 use crate::stats::count;
 
 impl<N: Node> Batch<N> {
@@ -159,29 +160,39 @@ impl<N: Node> Batch<N> {
         remote: &RemoteTier,
         now: Instant,
     ) -> Option<(Items, Items)> {
-        let values = {
-            let keys: SmallVec<[&[u8]; 2]> = items.iter().map(|item| self.key(*item)).collect();
-            tier.read_all(now, remote, &keys).await
-        };
-        let troubled = values.iter().filter(|value| value.is_none()).count();
+        let mut calls = Call::at(now, tier, remote, Operation::Get);
+        let mut stopped = Stopped::new();
+        let (mut absent, mut undecodable, mut troubled) = (Items::new(), Items::new(), 0);
+        let mut rest = &items[..];
+        while !rest.is_empty() {
+            let (piece, others) = rest.split_at(rest.len().min(calls.size()));
+            rest = others;
+            let values = {
+                let keys: SmallVec<[&[u8]; 2]> = piece.iter().map(|item| self.key(*item)).collect();
+                tier.read_all(&calls, &keys, &mut stopped).await
+            };
+            let mut found = Found::with_capacity(piece.len());
+            let times = Times::now(remote);
+            for (&item, bytes) in piece.iter().zip(values) {
+                match bytes.map(|bytes| bytes.map(|bytes| self.decode(item, tier, &bytes, times))) {
+                    Some(Some(Some(landing))) => found.push(landing),
+                    Some(Some(None)) => undecodable.push(item),
+                    Some(None) => absent.push(item),
+                    None => troubled += 1,
+                }
+            }
+            tier.counters.hits.add(found.len());
+            // Those who wait for these need not wait for the leases of the others.
+            self.found(found, at).await;
+            if !rest.is_empty() {
+                self.between_pieces().await;
+                calls.now = Instant::now();
+            }
+        }
         if troubled == items.len() {
             return None;
         }
         count(&tier.counters.misses, troubled);
-        let (mut absent, mut undecodable) = (Items::new(), Items::new());
-        let mut found = Found::with_capacity(items.len());
-        let times = Times::now(remote);
-        for (item, bytes) in items.into_iter().zip(values) {
-            match bytes.map(|bytes| bytes.map(|bytes| self.decode(item, tier, &bytes, times))) {
-                Some(Some(Some(landing))) => found.push(landing),
-                Some(Some(None)) => undecodable.push(item),
-                Some(None) => absent.push(item),
-                None => {}
-            }
-        }
-        tier.counters.hits.add(found.len());
-        // Those who wait for these need not wait for the leases of the others.
-        self.found(found, at).await;
         Some((absent, undecodable))
     }
 
