@@ -442,7 +442,7 @@ fn mistakes_in_the_url_name_themselves() {
         ),
         (
             "rediss://h?ca=/nowhere",
-            "option `ca` must be the path of a readable PEM file",
+            "option `ca` must be the path of a PEM file with a certificate; /nowhere: No such file",
         ),
         ("redis+cluster://h/1", "no database but 0"),
         ("redis+sentinel://h", "?master="),
