@@ -58,6 +58,10 @@ mod serializer;
 mod sqlite;
 mod storage;
 #[cfg(any(feature = "redis", feature = "_server", feature = "mongodb"))]
+#[cfg_attr(
+    not(feature = "full"),
+    allow(dead_code, reason = "each storage needs other parts")
+)]
 mod tls;
 #[cfg_attr(
     not(feature = "full"),
