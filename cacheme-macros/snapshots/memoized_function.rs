@@ -7,7 +7,11 @@ pub(crate) async fn get_user_info<T: Table>(
 where
     T: Send,
 {
-    ::cacheme::__private::memoize(
+    ::cacheme::__private::memoize::<
+        _,
+        Result<UserInfo, DbError>,
+        _,
+    >(
             ::core::option::Option::None,
             UserInfoNode { user_id },
             move || async move {
@@ -17,6 +21,11 @@ where
                     return output;
                 }
                 { db.query(user_id).await?.try_into() }
+            },
+            |error| {
+                #[allow(unused_imports)]
+                use ::cacheme::__private::{TextByDebug as _, TextByDisplay as _};
+                ::cacheme::__private::ErrorText(error).text()
             },
         )
         .await

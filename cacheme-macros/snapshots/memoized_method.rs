@@ -1,5 +1,9 @@
 async fn page(&self, number: u32, (_, mut depth): (u8, u8)) -> Page {
-    my::cacheme::__private::memoize(
+    my::cacheme::__private::memoize::<
+        _,
+        Page,
+        _,
+    >(
             ::core::option::Option::Some(&self.cacheme),
             PageNode(self.site, number),
             move || async move {
@@ -12,6 +16,11 @@ async fn page(&self, number: u32, (_, mut depth): (u8, u8)) -> Page {
                     depth += 1;
                     self.render(number, depth).await
                 }
+            },
+            |error| {
+                #[allow(unused_imports)]
+                use my::cacheme::__private::{TextByDebug as _, TextByDisplay as _};
+                my::cacheme::__private::ErrorText(error).text()
             },
         )
         .await

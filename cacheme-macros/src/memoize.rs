@@ -169,7 +169,16 @@ fn expand(mut function: ImplItemFn, node: &Expr, attr: &MemoizeAttr) -> TokenStr
     // A type that the node does not cache is told of where the function names it.
     let at = Span::mixed_site().located_at(output.span());
     let private = ModPath::private(attr.krate.as_ref(), at);
-    let call = quote_spanned!(at=> { #private::memoize(#cacheme, #node, #load).await });
+    // Found for the type of the error where that is known, which is here.
+    let text = quote_spanned! {at=>
+        |error| {
+            #[allow(unused_imports)]
+            use #private::{TextByDebug as _, TextByDisplay as _};
+            #private::ErrorText(error).text()
+        }
+    };
+    let call =
+        quote_spanned!(at=> { #private::memoize::<_, #output, _>(#cacheme, #node, #load, #text).await });
     function.block = parse_quote!(#call);
     function.into_token_stream()
 }

@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::typed::{ErasedSerializer, Typed};
-use crate::{Envelope, EnvelopeWriter, Fingerprint, Serializer, Storage};
+use crate::{Envelope, EnvelopeWriter, Fingerprint, Serializer, SmallBox, Storage};
 
 pub use self::error::{CodecError, DecodeError};
 
@@ -156,6 +156,21 @@ impl<V> Codec<V> {
     ///
     /// [`DecodeError`]: to the reader of a cache, a miss.
     pub fn decode_within(&self, largest: usize, bytes: &[u8]) -> Result<Decoded<V>, DecodeError> {
+        let Decoded {
+            value,
+            created_ms,
+            expires_ms,
+        } = self.decode_boxed(largest, bytes)?;
+        Ok(Decoded {
+            value: value.into_inner(),
+            created_ms,
+            expires_ms,
+        })
+    }
+
+    /// [`decode_within`](Self::decode_within), for whoever passes the value on.
+    #[doc(hidden)]
+    pub fn decode_boxed(&self, largest: usize, bytes: &[u8]) -> Result<Decoded<SmallBox<V>>, DecodeError> {
         let envelope = Envelope::decode(bytes)?.expect(self.fingerprint())?;
         Ok(Decoded {
             value: self.erased.read(envelope.payload, envelope.flags, largest)?,

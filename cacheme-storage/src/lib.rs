@@ -25,6 +25,7 @@ mod codec;
 mod combined;
 #[cfg(feature = "testing")]
 pub mod conformance;
+mod contain;
 #[cfg(feature = "_database")]
 mod database;
 mod envelope;
@@ -54,6 +55,7 @@ mod redis;
 mod remote_storage;
 mod seed;
 mod serializer;
+mod small_box;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod storage;
@@ -103,6 +105,8 @@ pub use serializer::Json;
 #[cfg(feature = "msgpack")]
 pub use serializer::MsgPack;
 pub use serializer::{Flags, Serializer};
+#[doc(hidden)]
+pub use small_box::SmallBox;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{OnCorruption, Sqlite, SqliteBuilder};
 pub use storage::Storage;

@@ -12,10 +12,13 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
+use crate::contain::drop_contained;
+
 /// A value as a local storage keeps it: without its type, and cheap to clone where its own type is.
 ///
 /// Values of at most three words (an `Arc`, a number, each with another word beside it) are kept in place and cloned as they are; all
-/// others are shared by their clones.
+/// others are shared by their clones. It may be dropped on behalf of anybody, so a panic of the value's own `Drop` is logged and goes
+/// no further.
 ///
 /// ```
 /// use cacheme_storage::LocalValue;
@@ -54,7 +57,7 @@ impl<T: Any, H: Clone> As<T, H> {
         // SAFETY: the data holds an `H`, as the caller promises.
         clone: |data| write(unsafe { &*data.as_ptr().cast::<H>() }.clone()),
         // SAFETY: as before, and nobody uses it again.
-        drop: |data| unsafe { data.as_mut_ptr().cast::<H>().drop_in_place() },
+        drop: |data| drop_contained(unsafe { data.as_ptr().cast::<H>().read() }),
     };
 }
 

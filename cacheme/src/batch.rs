@@ -16,7 +16,7 @@ mod writing;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheme_storage::{Fence, LeaseToken};
+use cacheme_storage::{Fence, LeaseToken, SmallBox};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -112,7 +112,7 @@ struct Item<N: Node> {
 
 /// What [`Batch::take`] gives.
 pub(crate) enum Taken<V> {
-    Found(V),
+    Found(SmallBox<V>),
     Open(Arc<Flight<Outcome<V>>>),
 }
 

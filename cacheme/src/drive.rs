@@ -13,6 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cacheme_storage::SmallBox;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
@@ -93,7 +94,8 @@ async fn load_one<N: Load>(
     bound: Duration,
 ) -> Answer<N::Value> {
     let mut cx = LoadContext::new(cacheme.clone());
-    let loaded = bounded(load.run(node.load(&mut cx)), bound).await;
+    let work = Box::pin(async { node.load(&mut cx).await.map(SmallBox::new) });
+    let loaded = bounded(load.run(work), bound).await;
     let result = match loaded {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(Failure::error(load_error(load.key(), error))),
@@ -115,7 +117,7 @@ async fn load_together<N: Load>(
 ) -> Loads<N::Value> {
     let mut cx = LoadContext::offering_single_loads(cacheme.clone());
     let bound = batch.load_timeout();
-    let loaded = match bounded(load.run(N::load_all(nodes, &mut cx)), bound).await {
+    let loaded = match bounded(load.run(Box::pin(N::load_all(nodes, &mut cx))), bound).await {
         _ if cx.wants_single_loads() => return Loads::Singly,
         Ok(Ok(loaded)) => loaded,
         Ok(Err(error)) => {
@@ -181,6 +183,8 @@ impl Unfinished {
 }
 
 /// Runs a user's load for so long at most, and drops it. Whatever of that panics is the load's.
+///
+/// The load comes in a box: its future may be large.
 async fn bounded<F: Future>(load: F, bound: Duration) -> Result<F::Output, Unfinished> {
     let mut load = Box::pin(load);
     let ended = tokio::time::timeout(bound, AssertUnwindSafe(load.as_mut()).catch_unwind()).await;

@@ -45,8 +45,8 @@ pub async fn peek<N: Node>(node: &N) -> Result<Option<N::Value>> {
 /// # Errors
 ///
 /// Those of the method of the same name.
-pub async fn set<N: Node>(node: &N, value: N::Value) -> Result<()> {
-    default_instance().set(node, value).await
+pub fn set<N: Node>(node: &N, value: N::Value) -> impl Future<Output = Result<()>> {
+    default_instance().set(node, value)
 }
 
 /// [`Cacheme::set_with_ttl`](crate::Cacheme::set_with_ttl) on the process-wide instance.
@@ -54,8 +54,8 @@ pub async fn set<N: Node>(node: &N, value: N::Value) -> Result<()> {
 /// # Errors
 ///
 /// Those of the method of the same name.
-pub async fn set_with_ttl<N: Node>(node: &N, value: N::Value, ttl: Duration) -> Result<()> {
-    default_instance().set_with_ttl(node, value, ttl).await
+pub fn set_with_ttl<N: Node>(node: &N, value: N::Value, ttl: Duration) -> impl Future<Output = Result<()>> {
+    default_instance().set_with_ttl(node, value, ttl)
 }
 
 /// [`Cacheme::invalidate`](crate::Cacheme::invalidate) on the process-wide instance.

@@ -18,6 +18,7 @@
 
 use std::sync::Arc;
 
+use cacheme_storage::SmallBox;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
@@ -66,11 +67,13 @@ impl Cacheme {
     ///
     /// Dropping the future harms nobody: a load under way goes on in the background, for whoever waits or comes next.
     pub async fn get<N: Load>(&self, node: &N) -> Result<N::Value> {
-        match self.look(node)? {
-            Looked::Hit(value) => Ok(value),
-            // Boxed so that a hit does not carry the space of a load.
-            Looked::Missed(kind, key) => Box::pin(self.get_missed(kind.into_arc(), key, node)).await,
-        }
+        let (kind, key) = match self.look(node)? {
+            Looked::Hit(value) => return Ok(value),
+            Looked::Missed(kind, key) => (kind.into_arc(), key),
+        };
+        // Boxed so that a hit does not carry the space of a load.
+        let missed = Box::pin(self.get_missed(kind, key, node));
+        missed.await.map(SmallBox::into_inner)
     }
 
     /// The values of `nodes`, in their order, duplicates included.
@@ -119,15 +122,11 @@ impl Cacheme {
         let mut kind = None;
         for (position, node) in nodes.iter().enumerate() {
             let mut key = KeyWriter::new();
-            let hit = match self.look_by(node, &mut key)? {
-                Ok(value) => Some(value),
-                Err(of) => {
-                    missed.add(key.as_bytes(), position, nodes.len());
-                    kind = Some(of);
-                    None
-                }
-            };
-            values.push(hit);
+            values.push(None);
+            if let Some(of) = self.look_by(node, &mut key, &mut values[position])? {
+                missed.add(key.as_bytes(), position, nodes.len());
+                kind = Some(of);
+            }
         }
         if let Some(kind) = kind {
             Box::pin(self.get_all_missed(kind.into_arc(), nodes, missed, &mut values)).await?;
@@ -142,19 +141,21 @@ impl Cacheme {
     #[inline]
     pub(crate) fn look<N: Node>(&self, node: &N) -> Result<Looked<'_, N>> {
         let mut key = KeyWriter::new();
-        Ok(match self.look_by(node, &mut key)? {
-            Ok(value) => Looked::Hit(value),
-            Err(kind) => Looked::Missed(kind, key.as_bytes().into()),
+        let mut hit = None;
+        Ok(match self.look_by(node, &mut key, &mut hit)? {
+            Some(kind) => Looked::Missed(kind, key.as_bytes().into()),
+            None => Looked::Hit(hit.expect("without a value the kind is given")),
         })
     }
 
-    /// The same, with a place for the full key; gives the kind if there is no value.
+    /// The same, with places for the full key and for a value; gives the kind if there is none.
     #[inline]
     fn look_by<N: Node>(
         &self,
         node: &N,
         key: &mut KeyWriter,
-    ) -> Result<std::result::Result<N::Value, FoundKind<'_, N>>> {
+        hit: &mut Option<N::Value>,
+    ) -> Result<Option<FoundKind<'_, N>>> {
         let found_kind = self.kind_of(node)?;
         let kind: &Kind<N> = &found_kind;
         kind.write_full_key(node, key);
@@ -164,19 +165,23 @@ impl Cacheme {
         if let Some(tier) = kind.tiers.first()
             && let TierStorage::Local(local) = &tier.storage
         {
-            let mut found = None;
             local.read(key, &mut |value| {
-                found = kind.held(value).cloned();
+                *hit = kind.held(value).cloned();
             });
-            if let Some(value) = found {
+            if hit.is_some() {
                 tier.counters.hits.add_one();
-                return Ok(Ok(value));
+                return Ok(None);
             }
         }
-        Ok(Err(found_kind))
+        Ok(Some(found_kind))
     }
 
-    async fn get_missed<N: Load>(&self, kind: Arc<Kind<N>>, key: FullKey, node: &N) -> Result<N::Value> {
+    async fn get_missed<N: Load>(
+        &self,
+        kind: Arc<Kind<N>>,
+        key: FullKey,
+        node: &N,
+    ) -> Result<SmallBox<N::Value>> {
         let mut in_vain = 0;
         while in_vain < LED_IN_VAIN {
             let now = Instant::now();
@@ -249,7 +254,7 @@ impl Cacheme {
                 batch.pass().await;
                 for (item, number) in led.into_iter().enumerate() {
                     match batch.take(item) {
-                        Taken::Found(value) => values[missed.position(number)] = Some(value),
+                        Taken::Found(value) => values[missed.position(number)] = Some(value.into_inner()),
                         Taken::Open(flight) => flights.push((number, flight, true)),
                     }
                 }
@@ -273,7 +278,7 @@ impl Cacheme {
                     continue;
                 };
                 match shared_result(outcome, missed.key(number)) {
-                    Some(Ok(value)) => values[missed.position(number)] = Some(value),
+                    Some(Ok(value)) => values[missed.position(number)] = Some(value.into_inner()),
                     Some(Err(error)) => return Err(error),
                     None => waiting.push(number),
                 }
@@ -371,7 +376,7 @@ impl<N: Node> Kind<N> {
             let Some(Ok(Some((value, _)))) = found else {
                 return true;
             };
-            values[missed.position(number)] = Some(value);
+            values[missed.position(number)] = Some(value.into_inner());
             false
         });
         tier.counters.hits.add(before - waiting.len());
@@ -442,7 +447,7 @@ async fn wait_for<N: Node>(kind: &Kind<N>, flight: SharedFlight<N>) -> Option<En
 
 /// The result of a flight as `get` gives it; `None` if it failed with an error of another type, which only the
 /// memoized function that led it could understand: then we load for ourselves.
-pub(crate) fn shared_result<V: Clone>(outcome: Done<Outcome<V>>, key: &[u8]) -> Option<Result<V>> {
+pub(crate) fn shared_result<V: Clone>(outcome: Done<Outcome<V>>, key: &[u8]) -> Option<Result<SmallBox<V>>> {
     match outcome.into_outcome() {
         Ok(value) => Some(Ok(value)),
         Err(Failure::Error(error)) => error.downcast_ref::<Error>().map(|error| Err(error.clone())),

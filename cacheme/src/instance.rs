@@ -17,6 +17,7 @@ use crate::kinds::{AnyKind, KindTable, Registration};
 use crate::node::Node;
 use crate::policy::{NodeInfo, Policy};
 use crate::private::NodeRegistration;
+use crate::releases::Stranded;
 use crate::stats::NodeStats;
 
 /// Storages by name, and the nodes that use them. Cheap to clone; clones are the same instance.
@@ -41,6 +42,8 @@ pub(crate) struct Registered {
     pub(crate) storage: Storage,
     /// Where other processes are told of changes, if the storage has a bus.
     pub(crate) bus: Option<Arc<Bus>>,
+    /// What its kinds have to give back, and no runtime for.
+    pub(crate) stranded: Arc<Stranded>,
 }
 
 impl Drop for Inner {
@@ -123,8 +126,12 @@ impl Cacheme {
             if storages.contains_key(&name) {
                 return Err(Error::StorageRegistered { storage: name });
             }
-            let (storage, bus) = (storage.clone(), bus.clone());
-            storages.insert(name.clone(), Registered { storage, bus });
+            let registered = Registered {
+                storage: storage.clone(),
+                bus: bus.clone(),
+                stranded: Arc::default(),
+            };
+            storages.insert(name.clone(), registered);
         }
         let Some(remote) = remote else { return Ok(()) };
         let bound = storage.timeout() * 10;

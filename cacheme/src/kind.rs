@@ -20,23 +20,23 @@ use crate::not_stored::NotStored;
 use crate::owed::Owed;
 use crate::pieces::PieceSizes;
 use crate::policy::{NodeInfo, Policy};
-use crate::releases::Releases;
+use crate::releases::{Releases, Stranded};
 use crate::sequence;
 use crate::stats::{NodeCounters, NodeStats, TierCounters, count};
 use cacheme_storage::{
     BloomFilter, BoxError, Bytes, Chain, Codec, CodecError, DecodeError, LocalEntry, LocalStorage,
-    LocalValue, RemoteStorage,
+    LocalValue, RemoteStorage, SmallBox,
 };
 use tokio::time::Instant;
 
 /// What comes out of a flight.
-pub(crate) type Outcome<V> = std::result::Result<V, Failure>;
+pub(crate) type Outcome<V> = std::result::Result<SmallBox<V>, Failure>;
 
 /// A flight of a kind, as those have it who wait for it.
 pub(crate) type SharedFlight<N> = Arc<Flight<Outcome<<N as Node>::Value>>>;
 
 /// A value with the life it has left; `None` is for ever.
-pub(crate) type Living<V> = (V, Option<Duration>);
+pub(crate) type Living<V> = (SmallBox<V>, Option<Duration>);
 
 pub(crate) struct Kind<N: Node> {
     pub(crate) info: NodeInfo,
@@ -95,6 +95,8 @@ pub(crate) struct RemoteTier {
     /// Whether leases last as long as the loads that they are for.
     pub(crate) renews: bool,
     pub(crate) bus: Option<Arc<Bus>>,
+    /// What kinds on this storage have to give back, and no runtime for.
+    pub(crate) stranded: Arc<Stranded>,
 }
 
 /// How many of the keys that come once pass a doorkeeper that is about to forget. Fewer would cost more bits and gain
@@ -139,8 +141,12 @@ impl<N: Node> Kind<N> {
         info.validate()?;
         let mut tiers = Vec::with_capacity(info.tiers.len());
         for tier in &info.tiers {
-            let Registered { storage, bus } =
-                find(&tier.storage).ok_or_else(|| info.not_registered(&tier.storage))?;
+            let registered = find(&tier.storage).ok_or_else(|| info.not_registered(&tier.storage))?;
+            let Registered {
+                storage,
+                bus,
+                stranded,
+            } = registered;
             let storage = if let Some(local) = storage.as_local() {
                 TierStorage::Local(Arc::clone(local))
             } else {
@@ -156,6 +162,7 @@ impl<N: Node> Kind<N> {
                     lease,
                     renews: remote.capabilities().renewals,
                     bus,
+                    stranded,
                 })
             };
             tiers.push(Tier {
@@ -215,9 +222,10 @@ impl<N: Node> Kind<N> {
         key.literal(&self.end);
     }
 
-    /// The value on its way into a local tier; what brought it [began](crate::sequence) then.
-    pub(crate) fn local_entry(&self, value: N::Value, ttl: Option<Duration>, began: u64) -> LocalEntry {
-        let weight = self.weigh.map_or(1, |weigh| weigh(&value));
+    /// A copy of the value, on its way into a local tier; what brought it [began](crate::sequence) then.
+    pub(crate) fn local_entry(&self, value: &N::Value, ttl: Option<Duration>, began: u64) -> LocalEntry {
+        let weight = self.weigh.map_or(1, |weigh| weigh(value));
+        let value = value.clone();
         LocalEntry::new(LocalValue::new(Stored::<N> { value, began }), ttl).with_weight(weight)
     }
 
@@ -330,7 +338,7 @@ impl<N: Node> Kind<N> {
         now_ms: u64,
     ) -> std::result::Result<Option<Living<N::Value>>, DecodeError> {
         let codec = self.codec.as_ref().expect("a kind with remote tiers has a codec");
-        let decoded = codec.decode_within(largest, bytes)?;
+        let decoded = codec.decode_boxed(largest, bytes)?;
         let left = match decoded.expires_ms {
             None => None,
             Some(expires) => match expires.checked_sub(now_ms) {
@@ -489,6 +497,7 @@ impl Tier {
         remote: &RemoteTier,
         operation: impl Future<Output = cacheme_storage::Result<T>>,
     ) -> cacheme_storage::Result<T> {
+        remote.stranded.resume();
         if let Some(bus) = &remote.bus {
             bus.ensure();
         }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use cacheme_storage::BoxError;
+use cacheme_storage::{BoxError, SmallBox};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
@@ -61,7 +61,7 @@ pub trait Load: Node {
         };
         async move {
             let loads = stream::iter(contexts).map(|(node, mut cx)| async move {
-                let result = node.load(&mut cx).await;
+                let result = node.load(&mut cx).await.map(SmallBox::new);
                 LoadedNode {
                     node,
                     result,
@@ -184,7 +184,7 @@ pub struct Loaded<N: Node> {
 
 pub(crate) struct LoadedNode<N: Node> {
     pub(crate) node: N,
-    pub(crate) result: Result<N::Value, BoxError>,
+    pub(crate) result: Result<SmallBox<N::Value>, BoxError>,
     /// On top of what the context of the whole load says.
     pub(crate) store: Store,
 }
@@ -200,7 +200,7 @@ impl<N: Node> Loaded<N> {
     pub fn insert(&mut self, node: N, value: N::Value) {
         self.nodes.push(LoadedNode {
             node,
-            result: Ok(value),
+            result: Ok(SmallBox::new(value)),
             store: Store::default(),
         });
     }
@@ -226,7 +226,7 @@ impl<N: Node> Loaded<N> {
         let found = self.nodes.into_iter().find(|loaded| loaded.node.key() == key);
         found.map_or_else(
             || Err(format!("`load_all` left out `{key}`").into()),
-            |loaded| loaded.result,
+            |loaded| loaded.result.map(SmallBox::into_inner),
         )
     }
 }
@@ -319,7 +319,7 @@ mod tests {
         loaded.sort_by_key(|loaded| loaded.node.0);
         let results: Vec<_> = loaded
             .iter()
-            .map(|loaded| loaded.result.as_ref().ok().copied())
+            .map(|loaded| loaded.result.as_deref().ok().copied())
             .collect();
         assert_eq!(results, [Some(1), Some(4), None]);
         assert_eq!(loaded[1].store.ttl, Some(Duration::from_secs(2)));

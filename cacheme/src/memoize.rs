@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 
-use cacheme_storage::Chain;
+use cacheme_storage::{Chain, SmallBox};
 use futures_util::FutureExt as _;
 
 use crate::batch::{Answer, Batch, Taken};
@@ -66,18 +66,66 @@ impl<V, E: Clone + Send + Sync + 'static> LoadOutcome<V> for Result<V, E> {
 }
 
 /// Why a flight brought no value.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Failure {
     /// The load's own error, an [`Error`](crate::Error) from `get` or what a memoized function returned. A caller whose
     /// error type is another cannot be given it and loads for itself.
-    Error(Arc<dyn Any + Send + Sync>),
+    Error(Arc<dyn LoadError>),
     /// The load panicked with this message.
     Panicked(String),
 }
 
+/// The error of a load, whatever its type is.
+pub(crate) trait LoadError: Send + Sync {
+    fn as_any(&self) -> &dyn Any;
+
+    /// How it reads in a log, where anybody can tell.
+    fn text(&self) -> Option<String>;
+}
+
+impl dyn LoadError {
+    pub(crate) fn downcast_ref<E: 'static>(&self) -> Option<&E> {
+        self.as_any().downcast_ref()
+    }
+}
+
+impl LoadError for Error {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn text(&self) -> Option<String> {
+        Some(Chain(self).to_string())
+    }
+}
+
+/// An error of a type that only its caller knows, who says how it reads.
+struct OwnError<E> {
+    error: E,
+    text: TextOf<E>,
+}
+
+/// What an error says of itself, where it can.
+pub(crate) type TextOf<E> = fn(&E) -> Option<String>;
+
+impl<E: Send + Sync + 'static> LoadError for OwnError<E> {
+    fn as_any(&self) -> &dyn Any {
+        &self.error
+    }
+
+    fn text(&self) -> Option<String> {
+        let own = self.as_any().downcast_ref::<Error>();
+        (self.text)(&self.error).or_else(|| own?.text())
+    }
+}
+
 impl Failure {
-    pub(crate) fn error<E: Clone + Send + Sync + 'static>(error: E) -> Self {
+    pub(crate) fn error(error: Error) -> Self {
         Self::Error(Arc::new(error))
+    }
+
+    fn own<E: Send + Sync + 'static>(error: E, text: TextOf<E>) -> Self {
+        Self::Error(Arc::new(OwnError { error, text }))
     }
 
     pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
@@ -90,9 +138,8 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Error(error) => match error.downcast_ref::<Error>() {
-                Some(error) => write!(f, "{}", Chain(error)),
-                // Of a type that only its caller knows, who is given it.
+            Self::Error(error) => match error.text() {
+                Some(text) => f.write_str(&text),
                 None => f.write_str("the caller's own loader returned an error"),
             },
             Self::Panicked(message) => write!(f, "panicked: {message}"),
@@ -134,18 +181,33 @@ impl Cacheme {
         R: LoadOutcome<N::Value>,
         F: Future<Output = R>,
     {
-        match self.look(node) {
-            Ok(Looked::Hit(value)) => R::from_result(Ok(value)),
-            Ok(Looked::Missed(kind, key)) => {
-                // Boxed so that a hit does not carry the space of a load.
-                Box::pin(self.get_with_missed(kind.into_arc(), key, node, load)).await
+        self.get_or_load(node, load, |_| None).await
+    }
+
+    async fn get_or_load<N, R, F>(&self, node: &N, load: impl FnOnce() -> F, text: TextOf<R::Error>) -> R
+    where
+        N: Node,
+        R: LoadOutcome<N::Value>,
+        F: Future<Output = R>,
+    {
+        let looked = match self.look(node) {
+            Ok(Looked::Hit(value)) => return R::from_result(Ok(value)),
+            Ok(Looked::Missed(kind, key)) => Ok((kind.into_arc(), key)),
+            Err(error) => Err(error),
+        };
+        // Boxed so that a hit does not carry the space of a load.
+        let missed = Box::pin(async {
+            match looked {
+                Ok((kind, key)) => self.get_with_missed(kind, key, node, load, text).await,
+                Err(error) => {
+                    // A set-up that cannot work takes caching away, not the answer.
+                    self.tell_once(&error);
+                    // Boxed, so that a debug build has no room for its value beside a load with a cache.
+                    Box::pin(async { load().await.into_result().map(SmallBox::new) }).await
+                }
             }
-            Err(error) => {
-                // A set-up that cannot work takes caching away, not the answer.
-                self.tell_once(&error);
-                load().await
-            }
-        }
+        });
+        unboxed(missed.await)
     }
 
     async fn get_with_missed<N, R, F>(
@@ -154,7 +216,8 @@ impl Cacheme {
         key: crate::flight::FullKey,
         node: &N,
         load: impl FnOnce() -> F,
-    ) -> R
+        text: TextOf<R::Error>,
+    ) -> Result<SmallBox<N::Value>, R::Error>
     where
         N: Node,
         R: LoadOutcome<N::Value>,
@@ -165,7 +228,7 @@ impl Cacheme {
             let joined = kind.join(&key, now + kind.info.load_timeout);
             let _waits = match flight::wait_for(kind.flights.id(), [joined.flight()]) {
                 Ok(waits) => waits,
-                Err(circle) => return refused(circle),
+                Err(circle) => return Err(refused::<N::Value, R>(circle)),
             };
             let lead = match joined {
                 Joined::Lead(lead) => lead,
@@ -174,12 +237,12 @@ impl Cacheme {
                         continue;
                     };
                     match &*outcome {
-                        Ok(value) => return R::from_result(Ok(value.clone())),
+                        Ok(value) => return Ok(value.clone()),
                         Err(Failure::Panicked(message)) => {
                             panic!("the load that this call waited for panicked: {message}")
                         }
                         Err(Failure::Error(error)) => match error.downcast_ref::<R::Error>() {
-                            Some(error) => return R::from_result(Err(error.clone())),
+                            Some(error) => return Err(error.clone()),
                             None => continue,
                         },
                     }
@@ -191,20 +254,21 @@ impl Cacheme {
                 let Taken::Found(value) = batch.take(0) else {
                     unreachable!("the batch ended every flight")
                 };
-                return R::from_result(Ok(value));
+                return Ok(value);
             };
             batch.extend();
             let loaded = {
-                let load = batch.begin_load(&[0]).run(async { load().await });
+                // In a box: the future may be large.
+                let load = Box::pin(async { load().await.into_result().map(SmallBox::new) });
+                let load = batch.begin_load(&[0]).run(load);
                 let load = pin!(AssertUnwindSafe(load).catch_unwind());
                 batch.renewing(&[0], load).await
             };
             let (answer, ended) = match loaded {
-                Ok(outcome) => {
-                    let result = outcome.into_result();
+                Ok(result) => {
                     let answer = match &result {
                         Ok(value) => Ok(value.clone()),
-                        Err(error) => Err(Failure::error(error.clone())),
+                        Err(error) => Err(Failure::own(error.clone(), text)),
                     };
                     (answer, Ok(result))
                 }
@@ -216,25 +280,34 @@ impl Cacheme {
             };
             batch.land(vec![(0, answer)]).await;
             return match ended {
-                Ok(result) => R::from_result(result),
+                Ok(result) => result,
                 Err(panic) => resume_unwind(panic),
             };
         }
     }
 }
 
-/// The outcome of a call that is refused: its error where that is what it returns.
-fn refused<V, R: LoadOutcome<V>>(error: Error) -> R {
+fn unboxed<V, R: LoadOutcome<V>>(result: Result<SmallBox<V>, R::Error>) -> R {
+    R::from_result(result.map(SmallBox::into_inner))
+}
+
+/// The error of a call that is refused, where that is what it returns.
+fn refused<V, R: LoadOutcome<V>>(error: Error) -> R::Error {
     match (&error as &dyn Any).downcast_ref::<R::Error>() {
-        Some(error) => R::from_result(Err(error.clone())),
+        Some(error) => error.clone(),
         // Without a cache it would call itself for ever.
         None => panic!("{error}"),
     }
 }
 
-/// What `#[memoize]` expands to.
+/// What `#[memoize]` expands to. `text` is what an error says of itself, for the log.
 #[doc(hidden)]
-pub async fn memoize<N, R, F>(cacheme: Option<&Cacheme>, node: N, load: impl FnOnce() -> F) -> R
+pub async fn memoize<N, R, F>(
+    cacheme: Option<&Cacheme>,
+    node: N,
+    load: impl FnOnce() -> F,
+    text: fn(&R::Error) -> Option<String>,
+) -> R
 where
     N: Node,
     R: LoadOutcome<N::Value>,
@@ -242,6 +315,6 @@ where
 {
     cacheme
         .unwrap_or_else(|| crate::default_instance())
-        .get_with(&node, load)
+        .get_or_load(&node, load, text)
         .await
 }

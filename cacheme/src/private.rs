@@ -2,7 +2,9 @@
 
 use std::any::TypeId;
 use std::error::Error as StdError;
+use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Deref;
 
 use crate::error::Kept;
 
@@ -18,7 +20,7 @@ pub use crate::memoize::memoize;
 pub use crate::node::Node;
 pub use crate::policy::{NodeInfo, Policy};
 pub use cacheme_storage::BoxError;
-use cacheme_storage::CodecError;
+use cacheme_storage::{Chain, CodecError};
 
 /// What the function of `#[node(load_all = …)]` may return.
 #[diagnostic::on_unimplemented(
@@ -70,6 +72,65 @@ impl<E> BoxByInto for LoaderError<E> {
         E: Into<BoxError>,
     {
         self.0.into()
+    }
+}
+
+/// What an error of a memoized function says of itself, as far as its type can: with its causes, else by `Display`, by `Debug`, or
+/// not at all.
+///
+/// `text` is looked up for the type that the function names, and the first of these that applies is found.
+#[derive(Debug)]
+pub struct ErrorText<'e, E>(pub &'e E);
+
+impl<E: StdError + 'static> ErrorText<'_, E> {
+    /// The text, with that of its causes.
+    #[must_use]
+    pub fn text(self) -> Option<String> {
+        Some(Chain(self.0).to_string())
+    }
+}
+
+/// The text by `Display`.
+pub trait TextByDisplay {
+    /// The text.
+    fn text(self) -> Option<String>;
+}
+
+impl<E: fmt::Display> TextByDisplay for ErrorText<'_, E> {
+    fn text(self) -> Option<String> {
+        Some(self.0.to_string())
+    }
+}
+
+/// The text by `Debug`.
+pub trait TextByDebug {
+    /// The text.
+    fn text(&self) -> Option<String>;
+}
+
+impl<E: fmt::Debug> TextByDebug for ErrorText<'_, E> {
+    fn text(&self) -> Option<String> {
+        Some(format!("{:?}", self.0))
+    }
+}
+
+impl<E> Deref for ErrorText<'_, E> {
+    type Target = NoText;
+
+    fn deref(&self) -> &NoText {
+        &NoText
+    }
+}
+
+/// What is left of an [`ErrorText`] where nothing is known of the error.
+#[derive(Debug)]
+pub struct NoText;
+
+impl NoText {
+    /// None.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        None
     }
 }
 

@@ -4,6 +4,10 @@
 //! answer to a request was lost: the server may carry that request out later, until its deadline. So what was asked for and not
 //! answered is given back twice, once at once and once after the deadline. A server that cannot be reached is tried with a
 //! single release, at growing pauses.
+//!
+//! A task gives back, and ends with its runtime, which may be dropped with the very loads that the leases were for. What is left
+//! then is *stranded*: whichever call of the instance reaches that storage next, for any node, begins the task anew on its own
+//! runtime. **Limit:** where no such call comes, or the process ends, the leases last until their time is over.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -36,8 +40,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The leases of one tier that are to be given back.
 #[derive(Default)]
 pub(crate) struct Releases {
-    /// There are some, and no task gives them back.
-    stranded: AtomicBool,
     queue: Mutex<Queue>,
     /// Told when one comes.
     added: Notify,
@@ -46,8 +48,56 @@ pub(crate) struct Releases {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Release>,
-    /// A task is at it.
-    running: bool,
+    task: Task,
+}
+
+/// Whether a task gives back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Task {
+    /// There is nothing to give back.
+    #[default]
+    None,
+    Running,
+    /// There was no runtime, or none any more.
+    Stranded,
+}
+
+/// The tasks of one storage that have no runtime.
+#[derive(Default)]
+pub(crate) struct Stranded {
+    /// Whether there are some.
+    any: AtomicBool,
+    /// Each begins a task anew.
+    tasks: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Stranded {
+    /// Begins them anew, where there is a runtime. Called by whoever is about to reach the storage.
+    #[inline]
+    pub(crate) fn resume(&self) {
+        if self.any.load(Ordering::Relaxed) {
+            self.resume_all();
+        }
+    }
+
+    #[cold]
+    fn resume_all(&self) {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            self.take().into_iter().for_each(|begin| begin());
+        }
+    }
+
+    fn add(&self, begin: impl FnOnce() + Send + 'static) {
+        let mut tasks = self.tasks.lock();
+        tasks.push(Box::new(begin));
+        self.any.store(true, Ordering::Relaxed);
+    }
+
+    fn take(&self) -> Vec<Box<dyn FnOnce() + Send>> {
+        let mut tasks = self.tasks.lock();
+        self.any.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *tasks)
+    }
 }
 
 /// Leases of one token.
@@ -124,15 +174,13 @@ impl Releases {
         if queue.waiting.len() > LIMIT {
             queue.waiting.pop_front();
         }
-        self.stranded.store(!queue.running, Ordering::Relaxed);
         self.added.notify_one();
     }
 
     /// Whether the caller is to begin a task.
     fn begin(&self) -> bool {
-        let mut queue = self.queue.lock();
-        self.stranded.store(false, Ordering::Relaxed);
-        !std::mem::replace(&mut queue.running, true)
+        let task = &mut self.queue.lock().task;
+        std::mem::replace(task, Task::Running) != Task::Running
     }
 
     /// Up to `most` releases that are due. With nothing left, the task is over.
@@ -141,7 +189,7 @@ impl Releases {
         let now = Instant::now();
         queue.waiting.retain(|release| release.over > now);
         let Some(first) = queue.waiting.iter().map(|release| release.due).min() else {
-            queue.running = false;
+            queue.task = Task::None;
             return Next::Nothing;
         };
         if first > now {
@@ -159,12 +207,16 @@ impl Releases {
         Next::Give(due)
     }
 
-    /// The task has ended with its runtime.
-    fn strand(&self, under_way: Vec<Release>) {
+    /// No task is there any more, or can be begun. Says whether that is news.
+    fn strand(&self, under_way: Vec<Release>) -> bool {
         let mut queue = self.queue.lock();
         queue.waiting.extend(under_way);
-        queue.running = false;
-        self.stranded.store(!queue.waiting.is_empty(), Ordering::Relaxed);
+        let task = if queue.waiting.is_empty() {
+            Task::None
+        } else {
+            Task::Stranded
+        };
+        std::mem::replace(&mut queue.task, task) != task && task == Task::Stranded
     }
 }
 
@@ -200,18 +252,25 @@ pub(crate) fn give_back<N: Node>(
     begin(kind, at);
 }
 
-/// Goes on where there was no runtime, or none any more.
-#[inline]
-pub(crate) fn resume<N: Node>(kind: &Arc<Kind<N>>, at: usize) {
-    if kind.tiers[at].releases.stranded.load(Ordering::Relaxed) {
-        begin(kind, at);
+/// Leaves the task to whoever reaches the storage next.
+fn strand<N: Node>(kind: &Arc<Kind<N>>, at: usize, under_way: Vec<Release>) {
+    let tier = &kind.tiers[at];
+    if let TierStorage::Remote(remote) = &tier.storage
+        && tier.releases.strand(under_way)
+    {
+        // Weak: the storage is the kind's.
+        let kind = Arc::downgrade(kind);
+        remote.stranded.add(move || {
+            if let Some(kind) = kind.upgrade() {
+                begin(&kind, at);
+            }
+        });
     }
 }
 
 fn begin<N: Node>(kind: &Arc<Kind<N>>, at: usize) {
-    // Without a runtime there is no background: whoever asks for a lease next goes on.
     let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-        return;
+        return strand(kind, at, Vec::new());
     };
     if kind.tiers[at].releases.begin() {
         let mut turn = Turn {
@@ -245,8 +304,7 @@ impl<N: Node> Turn<N> {
 impl<N: Node> Drop for Turn<N> {
     fn drop(&mut self) {
         if !self.is_done {
-            let under_way = std::mem::take(&mut self.under_way);
-            self.kind.tiers[self.at].releases.strand(under_way);
+            strand(&self.kind, self.at, std::mem::take(&mut self.under_way));
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheme_storage::RemoteEntry;
+use cacheme_storage::{RemoteEntry, SmallBox};
 use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
@@ -103,8 +103,8 @@ impl Cacheme {
     /// # Cancel safety
     ///
     /// Once polled, the write goes through even if the future is dropped.
-    pub async fn set<N: Node>(&self, node: &N, value: N::Value) -> Result<()> {
-        self.set_for(node, value, None).await
+    pub fn set<N: Node>(&self, node: &N, value: N::Value) -> impl Future<Output = Result<()>> {
+        self.set_for(node, SmallBox::new(value), None)
     }
 
     /// [`set`](Self::set) with a ttl of its own, which only ever shortens what the tiers say. It counts from now in every
@@ -113,19 +113,28 @@ impl Cacheme {
     /// # Errors
     ///
     /// Those of [`set`](Self::set), and [`Error::Policy`] for a ttl of zero.
-    pub async fn set_with_ttl<N: Node>(&self, node: &N, value: N::Value, ttl: Duration) -> Result<()> {
-        if ttl.is_zero() {
-            let node = self.kind_of(node)?.info.name.to_string();
+    pub fn set_with_ttl<N: Node>(
+        &self,
+        node: &N,
+        value: N::Value,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<()>> {
+        self.set_for(node, SmallBox::new(value), Some(ttl))
+    }
+
+    async fn set_for<N: Node>(
+        &self,
+        node: &N,
+        value: SmallBox<N::Value>,
+        ttl: Option<Duration>,
+    ) -> Result<()> {
+        let kind = self.kind_of(node)?.into_arc();
+        if ttl.is_some_and(|ttl| ttl.is_zero()) {
             return Err(Error::Policy {
-                node,
+                node: kind.info.name.to_string(),
                 reason: "a ttl of zero keeps nothing; use `invalidate`".into(),
             });
         }
-        self.set_for(node, value, Some(ttl)).await
-    }
-
-    async fn set_for<N: Node>(&self, node: &N, value: N::Value, ttl: Option<Duration>) -> Result<()> {
-        let kind = self.kind_of(node)?.into_arc();
         let key: FullKey = kind.full_key(node).as_bytes().into();
         detached(set(kind, key, value, ttl)).await
     }
@@ -177,7 +186,7 @@ impl Cacheme {
                 };
                 let value = result?;
                 let unreached = std::mem::take(&mut *report.lock());
-                return unreached.into_result().map(|()| value);
+                return unreached.into_result().map(|()| value.into_inner());
             }
             // The runtime that our load was spawned on is gone.
         }
@@ -206,7 +215,7 @@ impl Cacheme {
                     let bytes = bytes.ok().and_then(|values| values.into_iter().next().flatten());
                     bytes
                         .and_then(|bytes| kind.decode(tier, key, &bytes, remote.storage.now_ms()))
-                        .map(|(value, _)| value)
+                        .map(|(value, _)| value.into_inner())
                 }
             };
             match value {
@@ -326,7 +335,7 @@ pub(crate) async fn remove_from<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: &
 async fn set<N: Node>(
     kind: Arc<Kind<N>>,
     key: FullKey,
-    value: N::Value,
+    value: SmallBox<N::Value>,
     said: Option<Duration>,
 ) -> Result<()> {
     let (lead, older) = kind.flights.supersede(
@@ -345,7 +354,7 @@ async fn set<N: Node>(
         let ttl = ttl.map(|ttl| shortened(ttl, spread).saturating_sub(since.elapsed()));
         match &tier.storage {
             TierStorage::Local(local) => {
-                let entry = kind.local_entry(value.clone(), ttl, lead.flight().began());
+                let entry = kind.local_entry(&value, ttl, lead.flight().began());
                 match insert(&**local, &key, entry, lead.flight().local_fence()) {
                     Ok(()) => count(&tier.counters.fills, 1),
                     Err(reason) => {

@@ -12,6 +12,8 @@ mod circles;
 mod consistency;
 #[path = "promises/dropped_kinds.rs"]
 mod dropped_kinds;
+#[path = "promises/drops.rs"]
+mod drops;
 #[path = "promises/errors.rs"]
 mod errors;
 #[path = "promises/extremes.rs"]
@@ -22,6 +24,8 @@ mod fences;
 mod kinds;
 #[path = "promises/large_calls.rs"]
 mod large_calls;
+#[path = "promises/large_values.rs"]
+mod large_values;
 #[path = "promises/loading.rs"]
 mod loading;
 #[path = "promises/memoized.rs"]
@@ -34,6 +38,8 @@ mod not_stored;
 mod original;
 #[path = "promises/reading.rs"]
 mod reading;
+#[path = "promises/runtimes.rs"]
+mod runtimes;
 #[path = "promises/single_loads.rs"]
 mod single_loads;
 #[path = "promises/spans.rs"]

@@ -16,6 +16,7 @@ use serde::de::{
 };
 
 use super::limits::{Exceeded, LEVELS, memory, most};
+use crate::SmallBox;
 
 thread_local! {
     static BUDGET: Budget = const {
@@ -112,7 +113,7 @@ impl Budget {
 }
 
 /// The value that was read. To be read between [`Read::begin`] and the drop of what that gave.
-pub(super) struct Bounded<V>(pub(super) V);
+pub(super) struct Bounded<V>(pub(super) SmallBox<V>);
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Bounded<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -122,8 +123,8 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Bounded<V> {
                 budget,
                 level: 1,
                 is_key: false,
-            })?;
-            Ok(Self(value))
+            });
+            value.map(|value| Self(SmallBox::new(value)))
         })
     }
 }

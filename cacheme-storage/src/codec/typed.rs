@@ -14,7 +14,7 @@ use super::proofs::Proofs;
 use super::reading::{Bounded, Read, Unsure};
 use super::writing::{Facts, Pass};
 use crate::fingerprint::Traced;
-use crate::{BoxError, Chain, Fingerprint, Flags, Serializer};
+use crate::{BoxError, Chain, Fingerprint, Flags, Serializer, SmallBox};
 
 /// The trait object behind a [`Codec`](super::Codec).
 pub(super) trait ErasedSerializer<V>: Send + Sync {
@@ -23,7 +23,7 @@ pub(super) trait ErasedSerializer<V>: Send + Sync {
     fn check_type(&self) -> Result<(), CodecError>;
     /// Appends the payload to `out`. With `again` the value is read back even if the like of it came back before.
     fn write(&self, value: &V, out: &mut Vec<u8>, largest: usize, again: bool) -> Result<Flags, CodecError>;
-    fn read(&self, payload: &[u8], flags: Flags, largest: usize) -> Result<V, DecodeError>;
+    fn read(&self, payload: &[u8], flags: Flags, largest: usize) -> Result<SmallBox<V>, DecodeError>;
     /// Whether a value like this one would be read back.
     #[cfg(test)]
     fn looks_twice(&self, value: &V) -> bool;
@@ -87,7 +87,7 @@ impl<S: Serializer, V: Serialize + DeserializeOwned> ErasedSerializer<V> for Typ
         Ok(flags)
     }
 
-    fn read(&self, payload: &[u8], flags: Flags, largest: usize) -> Result<V, DecodeError> {
+    fn read(&self, payload: &[u8], flags: Flags, largest: usize) -> Result<SmallBox<V>, DecodeError> {
         self.read_watched(payload, flags, largest).map(|(value, _)| value)
     }
 
@@ -119,7 +119,7 @@ impl<S: Serializer> Typed<S> {
         payload: &[u8],
         flags: Flags,
         largest: usize,
-    ) -> Result<(V, Option<Unsure>), DecodeError> {
+    ) -> Result<(SmallBox<V>, Option<Unsure>), DecodeError> {
         let (serializer, value_type) = (self.serializer.name(), type_name::<V>());
         let too_large = DecodeError::TooLarge { value_type, largest };
         let plain = self.serializer.plain_len(payload, flags);
@@ -170,7 +170,7 @@ impl<S: Serializer> Typed<S> {
         })?;
         let came_back = caught(move || {
             let written = Digest::of(value, facts.human_readable)?;
-            let back = Digest::of(&back, facts.human_readable)?;
+            let back = Digest::of(&*back, facts.human_readable)?;
             Ok::<_, BoxError>((written.sum == back.sum).then_some(written.structs))
         });
         let structs = match came_back {

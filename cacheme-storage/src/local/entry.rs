@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use crate::contain::{contain, drop_contained};
+
 /// Why an entry left a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -14,7 +16,7 @@ pub enum Evicted {
     Removed,
 }
 
-/// What a cache calls for every entry that leaves it, after its locks are released.
+/// What a cache calls for every entry that leaves it, after its locks are released. Its panics are logged, and reach nobody.
 pub type Listener<K, V> = Arc<dyn Fn(&K, &V, Evicted) + Send + Sync>;
 
 /// What a cache asks for the weight of an entry, before it takes a lock.
@@ -52,19 +54,38 @@ impl<K, V> Leavers<K, V> {
         self.first.is_none()
     }
 
-    /// Tells the listener of each and drops it.
+    /// Lets each leave.
     #[inline]
     pub(crate) fn leave(self, listener: Option<&Listener<K, V>>) {
-        let tell = |(key, value, why): Leaver<K, V>| {
-            if let Some(listener) = listener {
-                listener(&key, &value, why);
-            }
-        };
         if let Some(first) = self.first {
-            tell(first);
+            leave(first, listener);
         }
         if !self.more.is_empty() {
-            self.more.into_iter().for_each(tell);
+            self.more.into_iter().for_each(|leaver| leave(leaver, listener));
+        }
+    }
+}
+
+/// Tells the listener of an entry and drops it. Whoever made it leave has nothing to do with what panics there.
+#[inline]
+pub(crate) fn leave<K, V>((key, value, why): Leaver<K, V>, listener: Option<&Listener<K, V>>) {
+    if let Some(listener) = listener {
+        contain(|| listener(&key, &value, why));
+    }
+    // One by one: a second panic, while the first unwinds, would end the process.
+    drop_contained(value);
+    drop_contained(key);
+}
+
+/// An entry that is to be stored, or to be dropped: what is not taken out is dropped as entries are that leave.
+pub(crate) struct Arriver<K, V>(pub(crate) Option<(K, V)>);
+
+impl<K, V> Drop for Arriver<K, V> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some((key, value)) = self.0.take() {
+            drop_contained(value);
+            drop_contained(key);
         }
     }
 }

@@ -9,7 +9,7 @@ use foldhash::quality::FixedState;
 use parking_lot::ReentrantMutex;
 
 use super::clock::Clock;
-use super::entry::{Evicted, Leavers, Listener, Weigher};
+use super::entry::{self, Arriver, Evicted, Leavers, Listener, Weigher};
 use super::slab::{Node, Slab};
 use crate::seed;
 
@@ -201,12 +201,12 @@ impl<K: Hash + Eq, V> Lru<K, V> {
         let deadline = self.clock.deadline(ttl);
         let mut leavers = Leavers::new();
         // Kept outside, so that an entry that is not stored is dropped after the lock.
-        let mut entry = Some((key, value));
+        let mut entry = Arriver(Some((key, value)));
         let stored = self.locked(|slab| {
             if !admit() {
                 return false;
             }
-            let known = entry.as_ref().and_then(|(key, _)| slab.find(hash, key));
+            let known = entry.0.as_ref().and_then(|(key, _)| slab.find(hash, key));
             if let Some(at) = known {
                 let node = slab.remove(at);
                 let why = if self.is_alive(&node) {
@@ -220,7 +220,7 @@ impl<K: Hash + Eq, V> Lru<K, V> {
                 return false;
             }
             slab.shrink_to(slab.capacity() - u64::from(weight), &mut leavers);
-            if let Some((key, value)) = entry.take() {
+            if let Some((key, value)) = entry.0.take() {
                 slab.add(Node {
                     key,
                     value,
@@ -332,10 +332,8 @@ impl<K, V> Lru<K, V> {
     }
 
     fn send_away(&self, nodes: Option<Vec<Node<K, V>>>, why: Evicted) {
-        for node in nodes.into_iter().flatten() {
-            if let Some(listener) = &self.listener {
-                listener(&node.key, &node.value, why);
-            }
+        for Node { key, value, .. } in nodes.into_iter().flatten() {
+            entry::leave((key, value, why), self.listener.as_ref());
         }
     }
 }

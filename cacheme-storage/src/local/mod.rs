@@ -23,7 +23,8 @@
 //! *Leaves*: the listener is told and the entry dropped, when no lock is held. User code that may run under a lock, and
 //! what happens if it calls back or panics: `Eq` (under both), `Clone` and the closure of `read` (under the reader's).
 //! The lock knows what this thread holds: it may read again, and a write is refused. A panic unwinds through the guard;
-//! nothing was changed before `Eq` answered.
+//! nothing was changed before `Eq` answered. A panic of a `Drop` or a listener is logged, and reaches nobody: an entry leaves
+//! on behalf of somebody who knows nothing of it.
 //!
 //! | file | what |
 //! |---|---|

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 
 use super::clock::{Clock, NEVER};
 use super::deadlines::Deadlines;
-use super::entry::{Evicted, Leavers, Listener};
+use super::entry::{self, Evicted, Leavers, Listener};
 use super::store::{Found, Store};
 use crate::policy::{Policy, Residents};
 
@@ -271,9 +271,11 @@ impl<K, V> Shard<K, V> {
 
     /// Sends all entries of a shard away that nobody else sees any more.
     pub(crate) fn leave(mut self, listener: Option<&Listener<K, V>>) {
-        let Some(listener) = listener else { return };
-        for (key, value) in self.store.drain() {
-            listener(&key, &value, Evicted::Removed);
+        // Without a listener they leave with the store.
+        if listener.is_some() {
+            for (key, value) in self.store.drain() {
+                entry::leave((key, value, Evicted::Removed), listener);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 use std::borrow::Borrow;
 
-use super::entry::{Evicted, Leavers};
+use super::entry::{Arriver, Evicted, Leavers};
 use super::table::{MAX_SLOTS, Table};
 
 const NIL: u32 = u32::MAX;
@@ -151,8 +151,9 @@ impl<K, V> Slab<K, V> {
 
     /// Takes everything out, memory included.
     pub(crate) fn replace_all(&mut self) -> Vec<Node<K, V>> {
-        let old = std::mem::replace(self, Self::new(self.capacity));
-        old.places.into_iter().filter_map(|place| place.node).collect()
+        let mut old = std::mem::replace(self, Self::new(self.capacity));
+        let places = std::mem::take(&mut old.places);
+        places.into_iter().filter_map(|place| place.node).collect()
     }
 
     /// Doubles the slots, up to what the capacity can need.
@@ -194,6 +195,15 @@ impl<K, V> Slab<K, V> {
             before => self.places[before as usize].newer = at,
         }
         self.newest = at;
+    }
+}
+
+impl<K, V> Drop for Slab<K, V> {
+    fn drop(&mut self) {
+        if std::mem::needs_drop::<(K, V)>() {
+            let nodes = self.places.iter_mut().filter_map(|place| place.node.take());
+            nodes.for_each(|node| drop(Arriver(Some(node.into_entry()))));
+        }
     }
 }
 

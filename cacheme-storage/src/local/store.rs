@@ -9,6 +9,7 @@ use std::borrow::Borrow;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::entry::Arriver;
 use super::table::{Position, Table};
 use crate::processor::prefetch;
 
@@ -31,12 +32,6 @@ struct Slots<K, V>([MaybeUninit<(K, V)>; TOGETHER]);
 
 /// As many as fill whole lines if a slot's size is a multiple of four.
 const TOGETHER: usize = 16;
-
-impl<K, V> Slots<K, V> {
-    fn new() -> Self {
-        Self([const { MaybeUninit::uninit() }; TOGETHER])
-    }
-}
 
 /// An entry that was found, seen through a shared reference.
 pub(crate) struct Found<'a, K, V> {
@@ -128,7 +123,9 @@ impl<K, V> Store<K, V> {
     fn grow(&mut self, slots: usize, hash_of: impl Fn(u32) -> u32) {
         let together = slots.div_ceil(TOGETHER);
         self.slots.reserve_exact(together - self.slots.len());
-        self.slots.resize_with(together, Slots::new);
+        // SAFETY: there is room, and slots need not be initialised. Made one by one they would pass through the stack, which
+        // may be smaller than sixteen entries.
+        unsafe { self.slots.set_len(together) };
         let slots = together * TOGETHER;
         self.occupied.resize(slots.div_ceil(64), 0);
         self.marks.resize_with(slots.div_ceil(64), AtomicU64::default);
@@ -250,9 +247,9 @@ impl<K, V> Drop for Store<K, V> {
         }
         for word in std::mem::take(&mut self.table).words() {
             let slot = word & !TIMED;
-            // SAFETY: the slot is of a word in the table, each slot of one word only, and the store is gone afterwards. If a
-            // drop panics, the remaining entries are leaked.
-            unsafe { self.slot_mut(slot).assume_init_drop() };
+            // SAFETY: the slot is of a word in the table, each slot of one word only, and the store is gone afterwards.
+            let entry = unsafe { self.slot_mut(slot).assume_init_read() };
+            drop(Arriver(Some(entry)));
         }
     }
 }

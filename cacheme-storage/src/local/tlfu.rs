@@ -9,7 +9,7 @@ use foldhash::quality::FixedState;
 use parking_lot::Mutex;
 
 use super::clock::{Clock, NEVER};
-use super::entry::{Leavers, Listener, Weigher};
+use super::entry::{Arriver, Leavers, Listener, Weigher};
 use super::reader_lock::ReaderLock;
 use super::sampler::Sampler;
 use super::shard::{Inserted, Shard, Terms};
@@ -206,7 +206,7 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
         };
         let mut leavers = Leavers::new();
         // Kept outside, so that an entry that is not stored is dropped after the lock.
-        let mut entry = Some((key, value));
+        let mut entry = Arriver(Some((key, value)));
         let Some(mut shard) = inner.shard(hash).write() else {
             return false;
         };
@@ -214,12 +214,12 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
             return false;
         }
         let inserted = if u64::from(weight) > shard.capacity() || ttl == Some(Duration::ZERO) {
-            if let Some((key, _)) = &entry {
+            if let Some((key, _)) = &entry.0 {
                 shard.remove_replaced(terms.hash, key, &inner.clock, &mut leavers);
             }
             Inserted::Refused
         } else {
-            shard.insert(&mut entry, &terms, &inner.clock, &mut leavers)
+            shard.insert(&mut entry.0, &terms, &inner.clock, &mut leavers)
         };
         let (full, len) = (leavers.is_empty(), shard.len());
         drop(shard);

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheme_storage::{Fence, LocalEntry, LocalStorage, RemoteEntry};
+use cacheme_storage::{Fence, LocalEntry, LocalStorage, RemoteEntry, SmallBox};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ use crate::write::remove_from;
 /// A value on its way into the tiers before the one where it was found.
 pub(super) struct Landing<V> {
     pub(super) item: usize,
-    pub(super) value: V,
+    pub(super) value: SmallBox<V>,
     /// How long it may live, counted from `since`; `None` leaves it to the tiers.
     pub(super) life: Option<Duration>,
     pub(super) since: Instant,
@@ -233,7 +233,7 @@ impl<N: Node> Batch<N> {
                     return Some(NotStored::LifeOver);
                 }
                 let store = |landing: &Landing<N::Value>| {
-                    let entry = self.kind.local_entry(landing.value.clone(), ttl, flight.began());
+                    let entry = self.kind.local_entry(&landing.value, ttl, flight.began());
                     insert(local, item.key(), entry, flight.local_fence())
                 };
                 self.run(landing, store).and_then(|stored| stored).err()

@@ -17,7 +17,7 @@ use crate::flight::FullKey;
 use crate::kind::{RemoteTier, Tier, TierStorage};
 use crate::node::Node;
 use crate::pieces::{Call, Operation, Outcome, Stopped, weightless};
-use crate::releases::{CLOCK_ERROR, give_back, resume};
+use crate::releases::{CLOCK_ERROR, give_back};
 use crate::shards::Shards;
 
 /// What a flight has of the lease of one tier.
@@ -56,7 +56,6 @@ impl<N: Node> Batch<N> {
         if items.is_empty() {
             return SmallVec::new();
         }
-        resume(&self.kind, at);
         let calls = Call::at(now, tier, remote, Operation::Acquire);
         if items.len() > calls.size() {
             // Boxed: mostly it is one piece.

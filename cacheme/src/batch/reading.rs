@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cacheme_storage::{Acquired, LocalStorage};
+use cacheme_storage::{Acquired, LocalStorage, SmallBox};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -75,7 +75,7 @@ impl<N: Node> Batch<N> {
                     tier.counters.hits.add_one();
                     found.push(Landing {
                         item,
-                        value: value.clone(),
+                        value: SmallBox::new(value.clone()),
                         life: entry.ttl,
                         since,
                         refused: None,

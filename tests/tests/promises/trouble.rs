@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use cacheme::{Cacheme, Error, Storage};
+use cacheme::{Cacheme, Error, Storage, memoize};
 use tests::{MemoryRemote, Operation, Trouble};
 use tracing::Level;
 
 use crate::told::Told;
-use crate::world::{Bulk, Item, RemoteItem, SECOND, Source, World, poll_once, settle, timed};
+use crate::world::{Bulk, Item, NoSource, RemoteItem, SECOND, Source, World, poll_once, settle, timed};
 
 /// The bound of one operation when nothing else is said.
 const TIMEOUT: Duration = Storage::DEFAULT_TIMEOUT;
@@ -434,6 +434,105 @@ async fn t3_failing_loaders_are_counted_and_told_of_when_that_begins() {
     source.fail(3);
     world.cacheme.get(&RemoteItem::new(3, &source)).await.unwrap_err();
     assert_eq!(told.at(Level::WARN).len(), 2, "it began anew");
+}
+
+/// Errors of memoized functions, which have in common that they can be cloned.
+mod own_errors {
+    use super::*;
+
+    #[derive(Clone)]
+    pub(super) struct Displayed;
+
+    impl std::fmt::Display for Displayed {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("the shop is closed")
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    pub(super) enum Debugged {
+        NoShop,
+    }
+
+    #[derive(Clone)]
+    pub(super) struct Mute;
+
+    #[derive(Clone, Debug)]
+    pub(super) struct Caused(NoSource);
+
+    impl std::fmt::Display for Caused {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("no price")
+        }
+    }
+
+    impl std::error::Error for Caused {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    #[memoize(node = RemoteItem::new(1, &Source::default()), cacheme = cacheme)]
+    pub(super) async fn displayed(cacheme: &Cacheme) -> Result<u64, Displayed> {
+        Err(Displayed)
+    }
+
+    #[memoize(node = RemoteItem::new(1, &Source::default()), cacheme = cacheme)]
+    pub(super) async fn debugged(cacheme: &Cacheme) -> Result<u64, Debugged> {
+        Err(Debugged::NoShop)
+    }
+
+    #[memoize(node = RemoteItem::new(1, &Source::default()), cacheme = cacheme)]
+    pub(super) async fn mute(cacheme: &Cacheme) -> Result<u64, Mute> {
+        Err(Mute)
+    }
+
+    #[memoize(node = RemoteItem::new(1, &Source::default()), cacheme = cacheme)]
+    pub(super) async fn caused(cacheme: &Cacheme) -> Result<u64, Caused> {
+        Err(Caused(NoSource(7)))
+    }
+
+    #[memoize(node = RemoteItem::new(1, &Source::default()), cacheme = cacheme)]
+    pub(super) async fn shared(cacheme: &Cacheme) -> Result<u64, std::sync::Arc<anyhow::Error>> {
+        Err(anyhow::anyhow!("anyhow says this").into())
+    }
+
+    #[memoize(node = RemoteItem::new(1, &Source::default()), cacheme = cacheme)]
+    pub(super) async fn generic<E>(cacheme: &Cacheme, error: E) -> Result<u64, E>
+    where
+        E: Clone + std::fmt::Debug + Send + Sync + 'static,
+    {
+        Err(error)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn t3_the_log_of_a_failing_load_has_the_error_of_a_memoized_function() {
+    use own_errors::{caused, debugged, displayed, generic, mute, shared};
+
+    async fn logs(of: impl AsyncFnOnce(&Cacheme) -> bool, text: &str) {
+        let (told, _listening) = Told::listen();
+        let world = World::new().await;
+        assert!(of(&world.cacheme).await, "{text}: it fails");
+        let warnings = told.at(Level::WARN);
+        assert_eq!(warnings.len(), 1, "{warnings:#?}");
+        assert!(warnings[0].contains(text), "{text} in {warnings:#?}");
+    }
+    logs(async |it| displayed(it).await.is_err(), "the shop is closed").await;
+    logs(async |it| debugged(it).await.is_err(), "NoShop").await;
+    logs(
+        async |it| mute(it).await.is_err(),
+        "the caller's own loader returned an error",
+    )
+    .await;
+    logs(
+        async |it| caused(it).await.is_err(),
+        "no price: the source has no 7",
+    )
+    .await;
+    logs(async |it| shared(it).await.is_err(), "anyhow says this").await;
+    // By what the function declares of it.
+    logs(async |it| generic(it, NoSource(7)).await.is_err(), "NoSource(7)").await;
 }
 
 #[tokio::test(start_paused = true)]
