@@ -1,8 +1,10 @@
 //! What one process changes, told to the others (C3).
 //!
-//! Whoever invalidates, sets or refreshes publishes the full keys on the bus of a remote storage of the chain, once all tiers
-//! are done: who is told earlier could fetch the old value again. Who hears it drops the keys from local tiers and fences
-//! the loads under way for them (`flight/table.rs` says what becomes of writes).
+//! A process that invalidates, sets or refreshes publishes kind and keys on the bus of a remote storage of the chain, once all tiers
+//! are done: a process that is told earlier could fetch the old value again. Processes that hear it drop the keys from local tiers
+//! and fence the loads under way for them (`flight/table.rs` says what becomes of writes).
+//!
+//! A message concerns the prefix, kinds and keys that it names, and nothing else. Whatever it says, copies are dropped at most.
 //!
 //! What was told while the connection was lost is missed. So when it is lost, and again when there is a new one, whatever
 //! was held is dropped: a local tier is no older than its connection. In between, local tiers serve what is loaded anew.
@@ -20,11 +22,13 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use self::message::{Message, Sender};
+pub(crate) use self::message::{Changes, LONGEST_KEY};
+use self::message::{Head, Message, Sender, Unreadable};
 use crate::batch::{jittered, unique_token};
-use crate::flight::FullKey;
+use crate::digest::Digest;
 use crate::kinds::KindTable;
 use crate::log_limiter::{LogLimiter, QUIET};
+use crate::stats::{BusCounters, BusStats, count};
 
 /// How long after a connection was lost the next is tried; twice as long after each that fails.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -37,13 +41,16 @@ pub(crate) struct Bus {
     storage: Arc<dyn RemoteStorage>,
     /// Whose flights and local tiers these are. They hold us.
     kinds: Weak<KindTable>,
-    /// Tells our own messages from those of others.
-    sender: Sender,
+    /// Tells our own messages from those of others, and those of other prefixes.
+    head: Head,
     state: watch::Sender<State>,
     /// A task listens, or is about to.
     listening: AtomicBool,
     task: Mutex<Task>,
     log: LogLimiter,
+    /// Messages that are not understood.
+    message_log: LogLimiter,
+    counters: BusCounters,
 }
 
 #[derive(Default)]
@@ -64,16 +71,26 @@ enum State {
 }
 
 impl Bus {
-    pub(crate) fn new(name: &str, storage: Arc<dyn RemoteStorage>, kinds: &Arc<KindTable>) -> Arc<Self> {
+    pub(crate) fn new(
+        name: &str,
+        storage: Arc<dyn RemoteStorage>,
+        prefix: &str,
+        kinds: &Arc<KindTable>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
             storage,
             kinds: Arc::downgrade(kinds),
-            sender: Sender(unique_token().0.to_be_bytes()),
+            head: Head {
+                sender: Sender(unique_token().0.to_be_bytes()),
+                prefix: Digest::of(prefix.as_bytes()),
+            },
             state: watch::Sender::new(State::Starting),
             listening: AtomicBool::new(false),
             task: Mutex::default(),
             log: LogLimiter::default(),
+            message_log: LogLimiter::default(),
+            counters: BusCounters::default(),
         })
     }
 
@@ -120,10 +137,14 @@ impl Bus {
         }
     }
 
-    /// Tells all other processes that what is under these keys has changed. `false`, and logged, if there is no bus to be had: then
-    /// they go by the ttl of their copies, as without one.
-    pub(crate) async fn tell(&self, keys: &[FullKey]) -> Result<bool, Error> {
-        match self.storage.publish(&self.sender.messages(keys)).await {
+    /// Tells all other processes that these keys of a kind, without prefix and version, have changed. `false`, and logged, if there
+    /// is no bus to be had: then they go by the ttl of their copies, as without one.
+    pub(crate) async fn tell<'k>(
+        &self,
+        kind: Digest,
+        keys: impl IntoIterator<Item = &'k [u8]>,
+    ) -> Result<bool, Error> {
+        match self.storage.publish(&self.head.messages(kind, keys)).await {
             Err(error @ Error::Config { .. }) => {
                 self.trouble(&error);
                 Ok(false)
@@ -182,31 +203,73 @@ impl Bus {
                 self.state.send_replace(State::Joined);
             }
             Heard::Message(message) => match Message::read(message) {
-                Some(Message { sender, .. }) if sender == self.sender => {}
-                Some(Message { keys, .. }) if !keys.is_empty() => {
-                    self.kinds().for_each(|kind| kind.told(&keys));
+                Ok(message) if message.head.sender == self.head.sender => {}
+                Ok(message) if message.head.prefix != self.head.prefix => {
+                    count(&self.counters.other_prefix, 1)
                 }
-                // Anything may have changed.
-                Some(_) | None => self.distrust(),
+                Ok(message) => self.hear_of(&message),
+                Err(why) => self.not_understood(why),
             },
             // Of no concern to whoever does not know of it.
             _ => {}
         }
     }
 
-    fn kinds(&self) -> impl Iterator<Item = Arc<dyn crate::kinds::AnyKind>> {
-        let kinds: Vec<_> = self
-            .kinds
-            .upgrade()
-            .iter()
-            .flat_map(|kinds| kinds.iter())
-            .collect();
-        kinds.into_iter()
+    /// Drops what another process of our prefix says it has changed.
+    fn hear_of(&self, message: &Message<'_>) {
+        let Some(kinds) = self.kinds.upgrade() else { return };
+        if message.anything {
+            self.distrust();
+        }
+        for (template, changes) in &message.kinds {
+            for kind in kinds.of_template(*template) {
+                kind.told(self, changes);
+            }
+        }
+        if message.is_understood() {
+            count(&self.counters.heard, 1);
+            if let Some(over) = self.message_log.works() {
+                tracing::info!(storage = %self.name, trouble = %over, "messages of other processes are understood again");
+            }
+            return;
+        }
+        count(&self.counters.partly_understood, 1);
+        if let Some(trouble) = self.message_log.trouble() {
+            tracing::warn!(
+                storage = %self.name,
+                %trouble,
+                "another process told of a change in a way that this version does not know: local copies that it may concern are dropped",
+            );
+        }
+    }
+
+    /// Counts and logs a message that changes nothing.
+    fn not_understood(&self, why: Unreadable) {
+        let counter = match why {
+            Unreadable::OtherVersion(_) => &self.counters.other_version,
+            Unreadable::NotOurs => &self.counters.unreadable,
+        };
+        count(counter, 1);
+        if let Some(trouble) = self.message_log.trouble() {
+            tracing::warn!(
+                storage = %self.name,
+                %trouble,
+                reason = %why,
+                "a message on the bus is not understood and changes nothing",
+            );
+        }
+    }
+
+    /// What was heard so far.
+    pub(crate) fn stats(&self) -> BusStats {
+        self.counters.snapshot(&self.name)
     }
 
     /// Drops whatever was held that others may have changed.
     fn distrust(&self) {
-        self.kinds().for_each(|kind| kind.distrust(self));
+        if let Some(kinds) = self.kinds.upgrade() {
+            kinds.iter().for_each(|kind| kind.distrust(self));
+        }
     }
 
     fn trouble(&self, error: &Error) {

@@ -166,7 +166,7 @@ impl Cacheme {
             && let TierStorage::Local(local) = &tier.storage
         {
             local.read(key, &mut |value| {
-                *hit = kind.held(value).cloned();
+                *hit = kind.held(key, value).cloned();
             });
             if hit.is_some() {
                 tier.counters.hits.add_one();

@@ -18,7 +18,7 @@ use crate::node::Node;
 use crate::policy::{NodeInfo, Policy};
 use crate::private::NodeRegistration;
 use crate::releases::Stranded;
-use crate::stats::NodeStats;
+use crate::stats::{BusStats, NodeStats};
 
 /// Storages by name, and the nodes that use them. Cheap to clone; clones are the same instance.
 ///
@@ -120,7 +120,10 @@ impl Cacheme {
         }
         let remote = storage.as_remote();
         let bus = remote.filter(|_| storage.has_bus());
-        let bus = bus.map(|remote| Bus::new(&name, Arc::clone(remote), &self.inner.kinds));
+        let bus = bus.map(|remote| {
+            let (prefix, kinds) = (&self.inner.prefix, &self.inner.kinds);
+            Bus::new(&name, Arc::clone(remote), prefix, kinds)
+        });
         {
             let mut storages = self.inner.storages.write();
             if storages.contains_key(&name) {
@@ -243,6 +246,24 @@ impl Cacheme {
     pub fn all_stats(&self) -> Vec<NodeStats> {
         let mut stats: Vec<_> = self.inner.kinds.iter().map(|kind| kind.stats()).collect();
         stats.sort_by(|a, b| a.name.cmp(&b.name));
+        stats
+    }
+
+    /// What this instance has heard from other processes, by the name of the storage whose bus it was heard on.
+    ///
+    /// ```
+    /// let instance = cacheme::Cacheme::builder().build()?;
+    /// for bus in instance.bus_stats() {
+    ///     println!("{bus}");
+    /// }
+    /// # Ok::<(), cacheme::Error>(())
+    /// ```
+    #[must_use]
+    pub fn bus_stats(&self) -> Vec<BusStats> {
+        let storages = self.inner.storages.read();
+        let buses = storages.values().filter_map(|known| known.bus.as_ref());
+        let mut stats: Vec<_> = buses.map(|bus| bus.stats()).collect();
+        stats.sort_by(|a, b| a.storage.cmp(&b.storage));
         stats
     }
 

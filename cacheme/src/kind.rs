@@ -1,13 +1,18 @@
 //! A kind of node in one instance: its policy with the storages found, its flights and its counters.
 
+mod copies;
+mod marks;
+
 use std::any::TypeId;
 use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::bus::Bus;
+use self::marks::Marks;
+use crate::bus::{Bus, Changes};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::flight::{Flight, FlightTable, Joined};
 use crate::instance::Registered;
@@ -21,11 +26,10 @@ use crate::owed::Owed;
 use crate::pieces::PieceSizes;
 use crate::policy::{NodeInfo, Policy};
 use crate::releases::{Releases, Stranded};
-use crate::sequence;
 use crate::stats::{NodeCounters, NodeStats, TierCounters, count};
 use cacheme_storage::{
-    BloomFilter, BoxError, Bytes, Chain, Codec, CodecError, DecodeError, LocalEntry, LocalStorage,
-    LocalValue, RemoteStorage, SmallBox,
+    BloomFilter, BoxError, Bytes, Chain, Codec, CodecError, DecodeError, LocalStorage, RemoteStorage,
+    SmallBox,
 };
 use tokio::time::Instant;
 
@@ -56,8 +60,10 @@ pub(crate) struct Kind<N: Node> {
     value_log: LogLimiter,
     /// Loads that failed.
     load_log: LogLimiter,
-    /// What began no later counts as absent from local tiers.
-    mark: AtomicU64,
+    /// Names the kind to other processes: its template, whatever its version.
+    pub(crate) template: Digest,
+    /// Which copies in local tiers count as absent.
+    pub(crate) marks: Marks,
     /// `prefix:`, with which every full key starts.
     pub(crate) start: Box<str>,
     /// `:version`, with which every full key ends.
@@ -102,22 +108,6 @@ pub(crate) struct RemoteTier {
 /// How many of the keys that come once pass a doorkeeper that is about to forget. Fewer would cost more bits and gain
 /// nothing: what passes costs what every value costs without a doorkeeper.
 const DOORKEEPER_FALSE_POSITIVES: f64 = 0.01;
-
-/// A value as local tiers keep it: typed by its node, so that no other kind takes it for its own.
-struct Stored<N: Node> {
-    value: N::Value,
-    /// When what brought it [began](crate::sequence).
-    began: u64,
-}
-
-impl<N: Node> Clone for Stored<N> {
-    fn clone(&self) -> Self {
-        Self {
-            value: self.value.clone(),
-            began: self.began,
-        }
-    }
-}
 
 impl<N: Node> Kind<N> {
     pub(crate) fn id(node: &N) -> KindId {
@@ -178,6 +168,7 @@ impl<N: Node> Kind<N> {
         }
         let bus = tiers.iter().position(|tier: &Tier| tier.bus().is_some());
         let (start, end) = around_key(prefix, &info.version);
+        let template = info.template_digest();
         let doorkeeper = info
             .doorkeeper
             .map(|keys| BloomFilter::new(keys, DOORKEEPER_FALSE_POSITIVES));
@@ -194,7 +185,8 @@ impl<N: Node> Kind<N> {
             value_log: LogLimiter::default(),
             load_log: LogLimiter::default(),
             // Copies that an earlier kind of this name and type left behind were not told of changes since.
-            mark: AtomicU64::new(sequence::mark()),
+            marks: Marks::new(),
+            template,
             start,
             end,
             registration: None,
@@ -222,25 +214,9 @@ impl<N: Node> Kind<N> {
         key.literal(&self.end);
     }
 
-    /// A copy of the value, on its way into a local tier; what brought it [began](crate::sequence) then.
-    pub(crate) fn local_entry(&self, value: &N::Value, ttl: Option<Duration>, began: u64) -> LocalEntry {
-        let weight = self.weigh.map_or(1, |weigh| weigh(value));
-        let value = value.clone();
-        LocalEntry::new(LocalValue::new(Stored::<N> { value, began }), ttl).with_weight(weight)
-    }
-
-    /// What a local tier holds, if it is a value of this kind that counts.
-    #[inline]
-    pub(crate) fn held<'v>(&self, value: &'v LocalValue) -> Option<&'v N::Value> {
-        let stored = value.downcast_ref::<Stored<N>>()?;
-        (stored.began > self.mark.load(Ordering::Relaxed)).then_some(&stored.value)
-    }
-
-    /// Drops everything that local tiers hold of this kind, or will be given by flights that have begun already.
-    ///
-    /// No storage is searched: from now on these copies count as absent, and the policy of the storage evicts them.
-    pub(crate) fn drop_held(&self) {
-        self.mark.fetch_max(sequence::mark(), Ordering::SeqCst);
+    /// A full key of this kind without prefix and version, as other processes are told of it.
+    pub(crate) fn key_within<'k>(&self, full: &'k [u8]) -> &'k [u8] {
+        &full[self.start.len()..full.len() - self.end.len()]
     }
 
     /// How long `value` may live whatever the tiers say: as its loader says, and no longer than the node's `negative_ttl` if
@@ -465,6 +441,12 @@ impl Tier {
         }
     }
 
+    /// Whether this is the bus of its storage.
+    fn is_told_on(&self, bus: &Bus) -> bool {
+        self.bus()
+            .is_some_and(|ours| std::ptr::eq(&raw const **ours, bus))
+    }
+
     /// How long a lease lasts there, if there are any.
     pub(crate) fn lease(&self) -> Option<Duration> {
         match &self.storage {
@@ -559,12 +541,16 @@ impl<N: Node> AnyKind for Kind<N> {
         self.codec.as_ref().map_or(Ok(()), Codec::check_type)
     }
 
-    fn told(&self, keys: &[&[u8]]) {
-        self.hear_of(keys);
+    fn told(&self, bus: &Bus, changes: &Changes<'_>) {
+        if self.tiers.iter().any(|tier| tier.is_told_on(bus)) {
+            self.hear_of(changes);
+        }
     }
 
     fn distrust(&self, bus: &Bus) {
-        self.drop_all(bus);
+        if self.bus.is_some_and(|at| self.tiers[at].is_told_on(bus)) {
+            self.drop_all();
+        }
     }
 }
 

@@ -10,18 +10,21 @@ pub(crate) mod held;
 mod templates;
 
 use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use cacheme_storage::CodecError;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use self::derived::derived;
 use self::dynamic::DynamicKinds;
 pub(crate) use self::dynamic::Registration;
 use self::held::HeldKinds;
 use self::templates::Templates;
-use crate::bus::Bus;
+use crate::bus::{Bus, Changes};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::policy::NodeInfo;
 use crate::stats::NodeStats;
@@ -45,8 +48,8 @@ pub(crate) trait AnyKind: Any + Send + Sync {
     fn stats(&self) -> NodeStats;
     /// Whether its serializer can read its values, as far as their type tells.
     fn check_serializer(&self) -> Result<(), CodecError>;
-    /// Other processes changed what is under these full keys.
-    fn told(&self, keys: &[&[u8]]);
+    /// Another process changed this of the kind, and told it on this bus.
+    fn told(&self, bus: &Bus, changes: &Changes<'_>);
     /// Other processes may have changed anything, if it is this bus that they would tell it on.
     fn distrust(&self, bus: &Bus);
 }
@@ -59,6 +62,8 @@ pub(crate) struct KindTable {
     segments: [OnceLock<Box<[Slot]>>; SEGMENTS],
     /// Locked while a kind is made and put in its place, so that a kind is made once.
     making: Mutex<Making>,
+    /// Kinds by what they are called in messages. Several have one template in other versions, or with fields of other types.
+    by_template: RwLock<HashMap<Digest, Vec<Weak<dyn AnyKind>>>>,
 }
 
 #[derive(Default)]
@@ -116,6 +121,7 @@ impl KindTable {
             if !derived().contains(id) {
                 making.templates.add(id, info);
             }
+            self.name(info, &kind);
             let slots = self.segments.iter().enumerate().flat_map(|(number, segment)| {
                 let slots = FIRST_SEGMENT << number;
                 let segment = segment.get_or_init(|| (0..slots).map(|_| OnceLock::new()).collect());
@@ -150,11 +156,38 @@ impl KindTable {
             return Err(conflict);
         }
         let kind = make()?;
+        self.name(info, &kind);
         // One that has just gone away under this id had the same template.
         if making.dynamic.add(id, info, &kind, holder) {
             making.templates.add(id, info);
         }
         Ok(kind)
+    }
+
+    /// Lets messages find a kind: before anybody else does, and so before it holds anything.
+    fn name(&self, info: &NodeInfo, kind: &Arc<dyn AnyKind>) {
+        let mut by_template = self.by_template.write();
+        let named_alike = by_template.entry(info.template_digest()).or_default();
+        named_alike.retain(|kind| kind.strong_count() > 0);
+        named_alike.push(Arc::downgrade(kind));
+    }
+
+    /// Forgets kinds of this description that have gone away.
+    fn unname(&self, info: &NodeInfo) {
+        let mut by_template = self.by_template.write();
+        if let Entry::Occupied(mut named) = by_template.entry(info.template_digest()) {
+            named.get_mut().retain(|kind| kind.strong_count() > 0);
+            if named.get().is_empty() {
+                named.remove();
+            }
+        }
+    }
+
+    /// The kinds that a message means by this template.
+    pub(crate) fn of_template(&self, template: Digest) -> Vec<Arc<dyn AnyKind>> {
+        let by_template = self.by_template.read();
+        let named = by_template.get(&template).into_iter().flatten();
+        named.filter_map(Weak::upgrade).collect()
     }
 
     /// Every kind, in no order.
@@ -249,7 +282,7 @@ mod tests {
             Ok(())
         }
 
-        fn told(&self, _: &[&[u8]]) {}
+        fn told(&self, _: &Bus, _: &Changes<'_>) {}
 
         fn distrust(&self, _: &Bus) {}
     }
@@ -273,6 +306,14 @@ mod tests {
             assert_eq!(found.info().name, number.to_string());
         }
         assert_eq!(table.iter().count(), 2_000);
+        let named = crate::Policy::<u8>::new("7", "7").info.template_digest();
+        let named: Vec<_> = table
+            .of_template(named)
+            .iter()
+            .map(|kind| kind.info().name.clone())
+            .collect();
+        assert_eq!(named, ["7"]);
+        assert_eq!(table.of_template(Digest::of(b"unknown")).len(), 0);
         assert!(
             table
                 .get(KindId {
@@ -281,5 +322,25 @@ mod tests {
                 })
                 .is_none()
         );
+    }
+
+    #[test]
+    fn c3_a_template_names_the_kinds_that_have_not_gone_away() {
+        let table = KindTable::default();
+        let kind = |version: &'static str| {
+            let info = crate::Policy::<u8>::new(version, "{key}").version(version).info;
+            let kind = Arc::new(Named(info.clone())) as Arc<dyn AnyKind>;
+            table.name(&info, &kind);
+            kind
+        };
+        let (one, other) = (kind("v1"), kind("v2"));
+        let (info, template) = (one.info().clone(), one.info().template_digest());
+        assert_eq!(table.of_template(template).len(), 2);
+        drop(one);
+        let named = table.of_template(template);
+        assert!(named.len() == 1 && Arc::ptr_eq(&named[0], &other));
+        drop((named, other));
+        table.unname(&info);
+        assert!(table.by_template.read().is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 use crate::instance::Cacheme;
-use crate::stats::{NodeStats, TierStats};
+use crate::stats::{BusStats, NodeStats, TierStats};
 
 /// The name of a counter, what it counts, and where its count is.
 type Counted<S> = (&'static str, &'static str, fn(&S) -> u64);
@@ -25,7 +25,7 @@ const OF_NODES: [Counted<NodeStats>; 4] = [
     ),
     (
         "cacheme_told_total",
-        "Keys that another process said it had changed",
+        "Keys of the node that other processes said they had changed",
         |node| node.told,
     ),
 ];
@@ -51,6 +51,35 @@ const OF_TIERS: [Counted<TierStats>; 5] = [
     ),
 ];
 
+/// Counters of a bus.
+const OF_BUSES: [Counted<BusStats>; 5] = [
+    (
+        "cacheme_bus_heard_total",
+        "Messages of other processes that were understood",
+        |bus| bus.heard,
+    ),
+    (
+        "cacheme_bus_partly_understood_total",
+        "Messages of other processes that say no more than that something changed",
+        |bus| bus.partly_understood,
+    ),
+    (
+        "cacheme_bus_other_prefix_total",
+        "Messages for another prefix",
+        |bus| bus.other_prefix,
+    ),
+    (
+        "cacheme_bus_other_version_total",
+        "Messages in a version of the format that is not known",
+        |bus| bus.other_version,
+    ),
+    (
+        "cacheme_bus_unreadable_total",
+        "Messages that Cacheme has not written, or that are torn",
+        |bus| bus.unreadable,
+    ),
+];
+
 const NOT_STORED: &str = "cacheme_not_stored_total";
 const IN_FLIGHT: &str = "cacheme_in_flight";
 const ENTRIES: &str = "cacheme_local_entries";
@@ -67,10 +96,11 @@ impl Cacheme {
     /// | `cacheme_hits_total`, `cacheme_misses_total`, `cacheme_fills_total`, `cacheme_troubles_total`, `cacheme_undecodable_total` | counter | `prefix`, `node`, `storage` |
     /// | `cacheme_not_stored_total` | counter | `prefix`, `node`, `storage`, `reason` ([`NotStored::name`](crate::NotStored::name)) |
     /// | `cacheme_loads_total`, `cacheme_load_failures_total`, `cacheme_joined_total`, `cacheme_told_total` | counter | `prefix`, `node` |
+    /// | `cacheme_bus_heard_total`, `cacheme_bus_partly_understood_total`, `cacheme_bus_other_prefix_total`, `cacheme_bus_other_version_total`, `cacheme_bus_unreadable_total` | counter | `prefix`, `storage` |
     /// | `cacheme_in_flight` | gauge | `prefix`, `node` |
     /// | `cacheme_local_entries` | gauge | `prefix`, `storage` |
     ///
-    /// [`NodeStats`] and [`TierStats`] say what each counts.
+    /// [`NodeStats`], [`TierStats`] and [`BusStats`] say what each counts.
     ///
     /// # Examples
     ///
@@ -90,7 +120,8 @@ impl Cacheme {
     pub fn record_metrics(&self) {
         // Each time, since the recorder may have been installed after the last.
         let counters = OF_NODES.iter().map(|(name, what, _)| (*name, *what));
-        for (name, what) in counters.chain(OF_TIERS.iter().map(|(name, what, _)| (*name, *what))) {
+        let counters = counters.chain(OF_TIERS.iter().map(|(name, what, _)| (*name, *what)));
+        for (name, what) in counters.chain(OF_BUSES.iter().map(|(name, what, _)| (*name, *what))) {
             describe_counter!(name, what);
         }
         describe_counter!(
@@ -118,6 +149,12 @@ impl Cacheme {
                     let labels = [prefix, node, storage, ("reason", reason.name().to_owned())];
                     counter!(NOT_STORED, &labels).absolute(count);
                 }
+            }
+        }
+        for bus in self.bus_stats() {
+            let labels = [("prefix", prefix.to_owned()), ("storage", bus.storage.clone())];
+            for (name, _, count) in OF_BUSES {
+                counter!(name, &labels).absolute(count(&bus));
             }
         }
         for (name, entries) in self.local_entries() {

@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::key::{KeyForm, Template};
 use cacheme_storage::{Codec, Serializer};
@@ -335,6 +336,11 @@ impl NodeInfo {
             key: &self.key,
             forms: &self.forms,
         }
+    }
+
+    /// Stands for the template where kinds are named to other processes.
+    pub(crate) fn template_digest(&self) -> Digest {
+        Digest::of(self.normalised_key().as_bytes())
     }
 
     /// The key with nameless fields.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::bus::Bus;
+use crate::bus::{Changes, LONGEST_KEY};
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::flight::FullKey;
 use crate::kind::{Kind, Tier, TierStorage};
@@ -54,7 +55,8 @@ impl<N: Node> Kind<N> {
         let (mut rest, mut now) = (keys, calls.now);
         while !rest.is_empty() {
             let (piece, others) = rest.split_at(rest.len().min(calls.size()));
-            match calls.piece(now, piece.len(), bus.tell(piece)).await {
+            let told = bus.tell(self.template, piece.iter().map(|key| self.key_within(key)));
+            match calls.piece(now, piece.len(), told).await {
                 Ok(true) => {}
                 Ok(false) => count(&tier.counters.troubles, 1),
                 Err(error) => return Err((rest, error)),
@@ -64,14 +66,32 @@ impl<N: Node> Kind<N> {
         Ok(())
     }
 
-    /// Another process changed what is under these full keys, some of which may be ours.
-    pub(crate) fn hear_of(&self, keys: &[&[u8]]) {
-        let is_ours =
-            |key: &&&[u8]| key.starts_with(self.start.as_bytes()) && key.ends_with(self.end.as_bytes());
-        let ours: Vec<&[u8]> = keys.iter().filter(is_ours).copied().collect();
-        self.part(&ours);
+    /// Drops what another process changed of this kind, or of another version of it, and fences what is in flight.
+    pub(crate) fn hear_of(&self, changes: &Changes<'_>) {
+        if changes.anything {
+            self.drop_all();
+        }
+        let full = |key: &&[u8]| [self.start.as_bytes(), key, self.end.as_bytes()].concat();
+        let mut keys: Vec<Vec<u8>> = changes.keys.iter().map(full).collect();
+        if !changes.long_keys.is_empty() {
+            self.marks.mark_long_keys(&changes.long_keys);
+            keys.extend(self.long_flights(&changes.long_keys));
+        }
+        self.part(&keys);
         // Last: who sees the count can rely on what was done.
-        count(&self.counters.told, ours.len());
+        count(&self.counters.told, changes.keys.len() + changes.long_keys.len());
+    }
+
+    /// The full keys of flights under way that these digests name.
+    fn long_flights(&self, digests: &[Digest]) -> impl Iterator<Item = Vec<u8>> {
+        // Digests take their time: not under the lock of the table.
+        let flights = self
+            .flights
+            .longer_than(LONGEST_KEY + self.start.len() + self.end.len());
+        let named = flights
+            .into_iter()
+            .filter(|flight| digests.contains(&Digest::of(self.key_within(flight.key()))));
+        named.map(|flight| flight.key().to_vec())
     }
 
     /// What is under these keys nearby is out of date, and so are flights that began before, for all who come now.
@@ -82,17 +102,8 @@ impl<N: Node> Kind<N> {
         drop_nearby(self, keys);
     }
 
-    /// Drops all that is held nearby, if it is this bus that changes would have been told on.
-    pub(crate) fn drop_all(&self, bus: &Bus) {
-        let Some(tier) = self.bus.map(|at| &self.tiers[at]) else {
-            return;
-        };
-        if !tier
-            .bus()
-            .is_some_and(|ours| std::ptr::eq(&raw const **ours, bus))
-        {
-            return;
-        }
+    /// Drops all that is held nearby, and fences what is in flight.
+    pub(crate) fn drop_all(&self) {
         self.drop_held();
         self.flights.part_all(self.is_guarded());
     }

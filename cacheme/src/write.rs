@@ -207,7 +207,7 @@ impl Cacheme {
             let value = match &tier.storage {
                 TierStorage::Local(local) => {
                     let value = local.get(key);
-                    value.as_ref().and_then(|value| kind.held(value)).cloned()
+                    value.as_ref().and_then(|value| kind.held(key, value)).cloned()
                 }
                 TierStorage::Remote(_) if tier.owed.contains(key) => None,
                 TierStorage::Remote(remote) => {

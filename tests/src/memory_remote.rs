@@ -200,6 +200,14 @@ impl MemoryRemote {
         self.state().listeners.clear();
     }
 
+    /// Passes on what somebody else published, however long it is.
+    pub fn publish_anything(&self, message: Bytes) {
+        // A listener that is gone is forgotten.
+        self.state()
+            .listeners
+            .retain(|to| to.send(message.clone()).is_ok());
+    }
+
     /// How many listen.
     pub fn listeners(&self) -> usize {
         self.state().listeners.iter().filter(|to| !to.is_closed()).count()
@@ -546,10 +554,7 @@ impl RemoteStorage for MemoryRemote {
         self.enter(Operation::Publish, messages.len()).await?;
         for message in messages {
             assert!(message.len() <= BUS_MESSAGE_LIMIT, "{} bytes", message.len());
-            // Who listens no longer is gone.
-            self.state()
-                .listeners
-                .retain(|to| to.send(message.clone()).is_ok());
+            self.publish_anything(message.clone());
         }
         self.leave(Operation::Publish).await;
         Ok(())

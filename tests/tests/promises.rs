@@ -30,6 +30,8 @@ mod large_values;
 mod loading;
 #[path = "promises/memoized.rs"]
 mod memoized;
+#[path = "promises/messages.rs"]
+mod messages;
 #[path = "promises/metrics.rs"]
 mod metrics;
 #[path = "promises/not_stored.rs"]

@@ -69,7 +69,9 @@ impl<N: Node> Batch<N> {
         for &item in items {
             let since = Instant::now();
             let entry = local.entry(self.key(item));
-            let held = entry.as_ref().and_then(|entry| self.kind.held(&entry.value));
+            let held = entry
+                .as_ref()
+                .and_then(|entry| self.kind.held(self.key(item), &entry.value));
             match (held, &entry) {
                 (Some(value), Some(entry)) => {
                     tier.counters.hits.add_one();

@@ -207,6 +207,13 @@ impl<T> FlightTable<T> {
         give_back(&mut flights);
     }
 
+    /// The flights under way whose keys are longer than this.
+    pub(crate) fn longer_than(&self, length: usize) -> Vec<Arc<Flight<T>>> {
+        let flights = self.flights.lock();
+        let long = flights.keys().filter(|flight| flight.0.key().len() > length);
+        long.map(|flight| Arc::clone(&flight.0)).collect()
+    }
+
     /// Fences this very flight, unless another has taken its place: its leader was waited for long enough.
     pub(crate) fn depose(&self, flight: &Arc<Flight<T>>) {
         if remove(&mut self.flights.lock(), flight) {

@@ -104,6 +104,7 @@ impl Drop for Registration {
         let mut making = table.making.lock();
         if let Some(info) = making.dynamic.remove(self.id) {
             making.templates.remove(self.id, &info);
+            table.unname(&info);
         }
     }
 }

@@ -7,7 +7,10 @@ use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
 
-use crate::world::{Item, Source, World};
+use cacheme_storage::Bytes;
+use tests::MemoryRemote;
+
+use crate::world::{Item, Source, World, settle};
 
 /// Keeps the last of each metric, by name and labels.
 #[derive(Clone, Default)]
@@ -97,8 +100,11 @@ impl Recorder for Kept {
 
 #[tokio::test(start_paused = true)]
 async fn t3_what_is_counted_reaches_the_recorder_of_the_application() {
-    let (world, source) = (World::new().await, Source::default());
+    let (world, source) = (World::over(MemoryRemote::with_bus()).await, Source::default());
     let node = Item::new(1, &source);
+    world.neighbour().await.cacheme.invalidate(&node).await.unwrap();
+    world.remote.publish_anything(Bytes::from_static(b"garbage"));
+    settle().await;
     world.cacheme.get(&node).await.unwrap();
     world.cacheme.get(&node).await.unwrap();
     source.fail(2);
@@ -121,6 +127,11 @@ async fn t3_what_is_counted_reaches_the_recorder_of_the_application() {
         assert_eq!(of_tier("cacheme_fills_total", &tier.storage), 1.0);
     }
     assert_eq!(seen["cacheme_local_entries{prefix=test,storage=local}"], 1.0);
+    let of_bus = |what: &str| seen[&format!("cacheme_bus_{what}_total{{prefix=test,storage=remote}}")];
+    assert_eq!((of_bus("heard"), of_bus("unreadable")), (1.0, 1.0));
+    for nothing in ["partly_understood", "other_prefix", "other_version"] {
+        assert_eq!(of_bus(nothing), 0.0, "{nothing}");
+    }
     // Each is described, and counters are set again, not added up.
     let described = kept.described.lock().unwrap().clone();
     for name in seen.keys() {

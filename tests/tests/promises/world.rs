@@ -29,7 +29,12 @@ impl World {
 
     /// A process over a remote storage that is there already.
     pub(crate) async fn over(remote: MemoryRemote) -> Self {
-        let cacheme = Cacheme::builder().prefix("test").build().unwrap();
+        Self::of_prefix("test", &remote).await
+    }
+
+    /// The same for another application.
+    pub(crate) async fn of_prefix(prefix: &str, remote: &MemoryRemote) -> Self {
+        let (cacheme, remote) = (Cacheme::builder().prefix(prefix).build().unwrap(), remote.clone());
         let clock = Clock::manual();
         let local = LocalCache::lru(100_000).clock(clock.clone()).build();
         cacheme

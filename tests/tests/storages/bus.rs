@@ -124,6 +124,119 @@ async fn c3_postgres_tells_other_processes() {
     .await;
 }
 
+/// A node in memory alone, in the storage that the copies of others are in.
+#[derive(Node, Clone, Debug)]
+#[node(key = "bus-near:{id}", value = u64, tier(storage = "local", ttl = "1h"))]
+struct Near {
+    id: u64,
+}
+
+/// A node whose key may be longer than a message.
+#[derive(Node, Clone, Debug)]
+#[node(
+    key = "bus-long:{name}",
+    value = u64,
+    tier(storage = "local", ttl = "1h"),
+    tier(storage = "remote", ttl = "1h")
+)]
+struct Long {
+    name: String,
+}
+
+/// Whatever others publish on the channel concerns nobody but those whom it names.
+async fn garbage_changes_nothing(url: &str, publish: impl AsyncFn(&str)) {
+    let (one, other) = (process(url).await, process(url).await);
+    let (source, current) = node(1);
+    let near = Near { id: 1 };
+    let long = ["k", "l"].map(|letter| Long {
+        name: letter.repeat(5_000),
+    });
+    other.get(&current).await.unwrap();
+    other.set(&near, 1).await.unwrap();
+    for long in &long {
+        other.set(long, 1).await.unwrap();
+    }
+    source.send_replace(7);
+    let before = other.bus_stats().remove(0);
+    let garbage = [
+        "",
+        "x",
+        "user:1",
+        "00",
+        "ca425553",
+        "ca42555301",
+        "ca42555301ff",
+        "zz",
+    ];
+    for message in garbage {
+        publish(message).await;
+    }
+    // A later version, of the format and of nothing else.
+    publish("\u{1}later").await;
+    let stranger = Cacheme::builder().prefix("stranger").build().unwrap();
+    let storage = Storage::open(url).unwrap().with_timeout(Duration::from_secs(5));
+    stranger.register_storage("remote", storage).await.unwrap();
+    let local = Storage::open("local://lru?size=10").unwrap();
+    stranger.register_storage("local", local).await.unwrap();
+    stranger.invalidate(&current).await.unwrap();
+    stranger.invalidate(&long[0]).await.unwrap();
+    eventually("all of it is heard", async || {
+        let after = other.bus_stats().remove(0);
+        let passed_over = after.unreadable + after.other_version + after.other_prefix;
+        passed_over == garbage.len() as u64 + 1 + 2
+    })
+    .await;
+    let after = other.bus_stats().remove(0);
+    assert_eq!(after.other_prefix, 2);
+    assert_eq!((after.heard, after.partly_understood), (before.heard, 0));
+    assert_eq!(
+        other.get(&current).await.unwrap(),
+        0,
+        "its copy is in memory still"
+    );
+    assert_eq!(other.peek(&near).await.unwrap(), Some(1));
+    // A long key is told as any other.
+    one.set(&long[0], 2).await.unwrap();
+    eventually("the change of a long key is heard of", async || {
+        other.peek(&long[0]).await.unwrap() == Some(2)
+    })
+    .await;
+    assert_eq!(other.stats::<Long>().told, 1);
+    let remote_hits = || other.stats::<Long>().tiers[1].hits;
+    let before = remote_hits();
+    assert_eq!(other.peek(&long[1]).await.unwrap(), Some(1));
+    assert_eq!(remote_hits(), before, "it is in memory still");
+    assert_eq!(other.get(&current).await.unwrap(), 0, "and so is this");
+    assert_eq!(other.peek(&near).await.unwrap(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_garbage_on_the_channel_of_redis_changes_nothing_and_is_counted() {
+    let server = redis(&[]);
+    garbage_changes_nothing(&redis_url(&server), async |message: &str| {
+        ask::<i64>(server.port(), &["PUBLISH", "cacheme.changed:0", message]).await;
+    })
+    .await;
+    let url = redis_url(&server);
+    let other = process(&url).await;
+    let huge = "x".repeat(10_000_000);
+    ask::<i64>(server.port(), &["PUBLISH", "cacheme.changed:0", &huge]).await;
+    eventually("it is heard", async || other.bus_stats()[0].unreadable == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_garbage_on_the_channel_of_postgres_changes_nothing_and_is_counted() {
+    let server = postgres();
+    let url = postgres_url(&server, "");
+    // Tables are made by whoever comes first.
+    drop(process(&url).await);
+    let pool = sqlx::PgPool::connect(&url).await.unwrap();
+    garbage_changes_nothing(&url, async |message: &str| {
+        run(&pool, &format!("NOTIFY \"cacheme.cacheme\", '{message}'")).await;
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn c3_a_storage_over_what_the_application_has_tells_where_it_can_listen() {
     let server = redis(&[]);

@@ -1,0 +1,48 @@
+//! The copies of values that local tiers hold, each with when its flight began.
+
+use std::time::Duration;
+
+use cacheme_storage::{LocalEntry, LocalValue};
+
+use super::Kind;
+use crate::node::Node;
+
+/// A value as local tiers keep it: typed by its node, so that no other kind takes it for its own.
+struct Stored<N: Node> {
+    value: N::Value,
+    /// When what brought it [began](crate::sequence).
+    began: u64,
+}
+
+impl<N: Node> Clone for Stored<N> {
+    fn clone(&self) -> Self {
+        Self {
+            value: self.value.clone(),
+            began: self.began,
+        }
+    }
+}
+
+impl<N: Node> Kind<N> {
+    /// A copy of the value, on its way into a local tier; what brought it [began](crate::sequence) then.
+    pub(crate) fn local_entry(&self, value: &N::Value, ttl: Option<Duration>, began: u64) -> LocalEntry {
+        let weight = self.weigh.map_or(1, |weigh| weigh(value));
+        let value = value.clone();
+        LocalEntry::new(LocalValue::new(Stored::<N> { value, began }), ttl).with_weight(weight)
+    }
+
+    /// What a local tier holds, if it is a value of this kind that counts.
+    #[inline]
+    pub(crate) fn held<'v>(&self, key: &[u8], value: &'v LocalValue) -> Option<&'v N::Value> {
+        let stored = value.downcast_ref::<Stored<N>>()?;
+        let passes = self.marks.pass(stored.began, || self.key_within(key));
+        passes.then_some(&stored.value)
+    }
+
+    /// Drops everything that local tiers hold of this kind, or will be given by flights that have begun already.
+    ///
+    /// No storage is searched: from now on these copies count as absent, and the policy of the storage evicts them.
+    pub(crate) fn drop_held(&self) {
+        self.marks.mark_kind();
+    }
+}
