@@ -197,7 +197,7 @@ async fn sizes<const N: usize>(cacheme: &Cacheme) -> Vec<(&'static str, usize)> 
 #[tokio::test]
 async fn t2_futures_are_as_small_for_large_values_as_for_small_ones() {
     /// The largest future of a call.
-    const MOST: usize = 4_096;
+    const MOST: usize = 8_192;
     let cacheme = instance().await;
     let (small, large) = (sizes::<1>(&cacheme).await, sizes::<{ 64 << 10 }>(&cacheme).await);
     assert_eq!(small, large);
