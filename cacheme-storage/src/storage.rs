@@ -2,9 +2,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::combined::Combined;
+use crate::contract::local::LocalStorage;
+use crate::contract::remote::RemoteStorage;
+use crate::error::Result;
+use crate::remote::coalesce::Combined;
 use crate::url::StorageUrl;
-use crate::{LocalStorage, RemoteStorage, Result};
 
 /// A storage, not yet named: what [`register_storage`](https://docs.rs/cacheme) takes.
 ///
@@ -56,21 +58,21 @@ impl Storage {
         let scheme = url.scheme().to_owned();
         match scheme.as_str() {
             #[cfg(feature = "local")]
-            "local" => crate::local::LocalCache::open(url),
+            "local" => crate::memory::LocalCache::open(url).map(Self::local),
             #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => crate::PostgresBuilder::from_url(url)?.build().map(Self::remote),
+            "postgres" | "postgresql" => crate::remote::postgres::PostgresBuilder::from_url(url)?.build().map(Self::remote),
             #[cfg(feature = "mongodb")]
-            "mongodb" => crate::MongoDbBuilder::from_url(url)?.build().map(Self::remote),
+            "mongodb" => crate::remote::mongodb::MongoDbBuilder::from_url(url)?.build().map(Self::remote),
             "mongodb+srv" => Err(url.error(
                 "needs a name server; name the hosts with `mongodb://`, or pass a client of the driver to the builder",
             )),
             #[cfg(feature = "mysql")]
-            "mysql" | "mariadb" => crate::MySqlBuilder::from_url(url)?.build().map(Self::remote),
+            "mysql" | "mariadb" => crate::remote::mysql::MySqlBuilder::from_url(url)?.build().map(Self::remote),
             #[cfg(feature = "sqlite")]
-            "sqlite" => crate::SqliteBuilder::from_url(url)?.build().map(Self::remote),
+            "sqlite" => crate::remote::sqlite::SqliteBuilder::from_url(url)?.build().map(Self::remote),
             #[cfg(feature = "redis")]
             "redis" | "rediss" | "redis+unix" | "redis+cluster" | "rediss+cluster" | "redis+sentinel"
-            | "rediss+sentinel" => Ok(Self::remote(crate::RedisBuilder::from_url(url)?.build()?)),
+            | "rediss+sentinel" => Ok(Self::remote(crate::remote::redis::RedisBuilder::from_url(url)?.build()?)),
             _ => Err(url.error(no_storage(&scheme))),
         }
     }
@@ -121,7 +123,7 @@ impl Storage {
     }
 
     /// The bytes that a value may take in a remote storage when nothing else is said: 256 MiB.
-    pub const DEFAULT_LARGEST_VALUE: usize = 256 << 20;
+    pub const DEFAULT_LARGEST_VALUE: usize = crate::codec::limits::LARGEST_VALUE;
 
     /// Bounds the bytes of a value in a remote storage, before and after compression.
     ///

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Where a password is among the options.
 const ENCODE_SECRET: &str =

@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::{Bincode, BoxError, Chain, Compressed, Flags, Json, MsgPack, Serializer};
+use crate::codec::serializer::{Bincode, Compressed, Flags, Json, MsgPack, Serializer};
+use crate::error::{BoxError, Chain};
 
 /// A serializer of another crate: it bounds nothing.
 #[derive(Clone, Copy)]

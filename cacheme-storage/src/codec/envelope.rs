@@ -1,6 +1,7 @@
 use bytes::Bytes;
 
-use crate::{Fingerprint, Flags};
+use crate::codec::fingerprint::Fingerprint;
+use crate::codec::serializer::Flags;
 
 /// The first four bytes of a value that Cacheme wrote to a remote storage.
 ///

@@ -1,5 +1,6 @@
 use super::limits::LEVELS;
-use crate::{BoxError, EnvelopeError};
+use crate::codec::envelope::EnvelopeError;
+use crate::error::BoxError;
 
 /// Why a value is not written to a remote storage. Each concerns this one value.
 #[derive(Debug, thiserror::Error)]

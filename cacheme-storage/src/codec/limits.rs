@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// The bytes that a value may take when nothing else is said.
+pub(crate) const LARGEST_VALUE: usize = 256 << 20;
+
 /// Levels of nesting in a value. A sequence, map, tuple, struct, newtype, enum or `Some` at one level has its content at the
 /// next; a value at the last level holds nothing else.
 ///

@@ -4,10 +4,13 @@
 //! back; `limits` bounds both ways.
 
 mod digest;
+pub(crate) mod envelope;
 mod error;
-mod limits;
+pub(crate) mod fingerprint;
+pub(crate) mod limits;
 mod proofs;
 mod reading;
+pub(crate) mod serializer;
 mod typed;
 mod writing;
 
@@ -20,7 +23,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::typed::{ErasedSerializer, Typed};
-use crate::{Envelope, EnvelopeWriter, Fingerprint, Serializer, SmallBox, Storage};
+use crate::codec::envelope::{Envelope, EnvelopeWriter};
+use crate::codec::fingerprint::Fingerprint;
+use crate::codec::serializer::Serializer;
+use crate::small_box::SmallBox;
 
 pub use self::error::{CodecError, DecodeError};
 
@@ -81,7 +87,7 @@ pub struct Decoded<V> {
 
 impl<V> Codec<V> {
     /// The bytes that a value may take when nothing else is said: 256 MiB, before and after compression.
-    pub const LARGEST_VALUE: usize = Storage::DEFAULT_LARGEST_VALUE;
+    pub const LARGEST_VALUE: usize = limits::LARGEST_VALUE;
 
     /// A codec for the values of the node that `node` stands for.
     ///

@@ -16,7 +16,7 @@ use serde::de::{
 };
 
 use super::limits::{Exceeded, LEVELS, memory, most};
-use crate::SmallBox;
+use crate::small_box::SmallBox;
 
 thread_local! {
     static BUDGET: Budget = const {

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::*;
-use crate::{Bincode, Chain, Compressed, Json, MsgPack};
+use crate::codec::serializer::{Bincode, Compressed, Json, MsgPack};
+use crate::error::Chain;
 
 /// How many of `values` are stored, one after the other by one codec. Panics if one comes back as another.
 fn stored<V: fmt::Debug>(codec: &Codec<V>, values: &[V], same: impl Fn(&V, &V) -> bool) -> usize {

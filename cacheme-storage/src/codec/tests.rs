@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use serde::Deserialize;
 
 use super::*;
-use crate::{Chain, EnvelopeError, Flags};
+use crate::codec::envelope::EnvelopeError;
+use crate::codec::serializer::Flags;
+use crate::error::Chain;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Profile {
@@ -199,21 +201,21 @@ macro_rules! serializer_tests {
 }
 
 #[cfg(feature = "bincode")]
-serializer_tests! { bincode: crate::Bincode; }
+serializer_tests! { bincode: crate::codec::serializer::Bincode; }
 #[cfg(feature = "msgpack")]
-serializer_tests! { msgpack: crate::MsgPack; }
+serializer_tests! { msgpack: crate::codec::serializer::MsgPack; }
 #[cfg(feature = "json")]
-serializer_tests! { json: crate::Json; }
+serializer_tests! { json: crate::codec::serializer::Json; }
 #[cfg(all(feature = "compression", feature = "bincode"))]
-serializer_tests! { compressed_bincode: crate::Compressed(crate::Bincode); }
+serializer_tests! { compressed_bincode: crate::codec::serializer::Compressed(crate::codec::serializer::Bincode); }
 #[cfg(all(feature = "compression", feature = "msgpack"))]
-serializer_tests! { compressed_msgpack: crate::Compressed(crate::MsgPack); }
+serializer_tests! { compressed_msgpack: crate::codec::serializer::Compressed(crate::codec::serializer::MsgPack); }
 #[cfg(all(feature = "compression", feature = "json"))]
-serializer_tests! { compressed_json: crate::Compressed(crate::Json); }
+serializer_tests! { compressed_json: crate::codec::serializer::Compressed(crate::codec::serializer::Json); }
 
 #[cfg(feature = "bincode")]
 mod limits_of_bincode {
-    use crate::Bincode;
+    use crate::codec::serializer::Bincode;
 
     use super::*;
 
@@ -289,11 +291,11 @@ mod limits_of_bincode {
     #[cfg(feature = "msgpack")]
     #[test]
     fn msgpack_takes_what_bincode_does_not() {
-        Codec::new(crate::MsgPack, "n")
+        Codec::new(crate::codec::serializer::MsgPack, "n")
             .check(&Untagged::Number(1))
             .unwrap();
         let rest = BTreeMap::from([("x".to_owned(), 1)]);
-        Codec::new(crate::MsgPack, "n")
+        Codec::new(crate::codec::serializer::MsgPack, "n")
             .check(&Flat { id: 1, rest })
             .unwrap();
         let skipped = Skips {
@@ -301,13 +303,15 @@ mod limits_of_bincode {
             b: 1,
             c: vec![9, 0],
         };
-        Codec::new(crate::MsgPack, "n").check(&skipped).unwrap();
+        Codec::new(crate::codec::serializer::MsgPack, "n")
+            .check(&skipped)
+            .unwrap();
     }
 }
 
 #[cfg(all(feature = "compression", feature = "json"))]
 mod compression {
-    use crate::{Compressed, Json};
+    use crate::codec::serializer::{Compressed, Json};
 
     use super::*;
 
@@ -361,7 +365,7 @@ mod compression {
 mod user_code {
     use serde::{Deserializer, Serializer as SerdeSerializer};
 
-    use crate::Json;
+    use crate::codec::serializer::Json;
 
     use super::*;
 
@@ -419,7 +423,11 @@ mod user_code {
         reason(Codec::<i64>::new(Json, "n").decode(&bytes).map(|_| ()));
         reason(Codec::<u32>::new(Json, "m").decode(&bytes).map(|_| ()));
         #[cfg(feature = "msgpack")]
-        reason(Codec::<u32>::new(crate::MsgPack, "n").decode(&bytes).map(|_| ()));
+        reason(
+            Codec::<u32>::new(crate::codec::serializer::MsgPack, "n")
+                .decode(&bytes)
+                .map(|_| ()),
+        );
     }
 
     /// What a runtime may know of a value.

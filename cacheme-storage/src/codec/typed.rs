@@ -13,8 +13,11 @@ use super::limits::Exceeded;
 use super::proofs::Proofs;
 use super::reading::{Bounded, Read, Unsure};
 use super::writing::{Facts, Pass};
-use crate::fingerprint::Traced;
-use crate::{BoxError, Chain, Fingerprint, Flags, Serializer, SmallBox};
+use crate::codec::fingerprint::Fingerprint;
+use crate::codec::fingerprint::Traced;
+use crate::codec::serializer::{Flags, Serializer};
+use crate::error::{BoxError, Chain};
+use crate::small_box::SmallBox;
 
 /// The trait object behind a [`Codec`](super::Codec).
 pub(super) trait ErasedSerializer<V>: Send + Sync {

@@ -7,7 +7,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 
 use super::{Case, Outcome, PATIENCE, RemoteCase, random};
-use crate::{BUS_MESSAGE_LIMIT, Bytes, Error, Heard, RemoteStorage};
+use crate::contract::remote::{BUS_MESSAGE_LIMIT, Heard, RemoteStorage};
+use crate::error::Error;
+use ::bytes::Bytes;
 
 cases![
     every_listener_hears_every_message_in_order,

@@ -1,7 +1,8 @@
 //! Keeping bytes: one key, many keys, every kind of value.
 
 use super::{Case, Outcome, bytes, entry, slices};
-use crate::{Bytes, Error};
+use crate::error::Error;
+use ::bytes::Bytes;
 
 cases![
     a_value_is_kept_until_removed,

@@ -1,7 +1,7 @@
 //! Clearing by prefix.
 
 use super::{Case, Outcome, bytes, entry, slices};
-use crate::Bytes;
+use ::bytes::Bytes;
 
 cases![
     clear_removes_the_prefix_only,

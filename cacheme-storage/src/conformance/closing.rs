@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::bus::{Listener, mark};
 use super::{Case, Outcome, entry};
-use crate::{Bytes, Chain};
+use crate::error::Chain;
+use ::bytes::Bytes;
 
 /// What was begun is carried out, and closing twice is no mistake. Nothing is asked of a storage that was closed.
 pub(super) async fn closing_waits_for_writes_under_way(case: Case) -> Outcome {

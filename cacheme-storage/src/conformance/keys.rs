@@ -1,7 +1,7 @@
 //! Keys are any bytes, and different bytes are different keys.
 
 use super::{Case, Outcome, entry, slices};
-use crate::Bytes;
+use ::bytes::Bytes;
 
 cases![
     keys_of_every_plane_and_sign,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::leases::{TIME, are_granted, is_busy, is_value};
 use super::{Case, Outcome, bytes, slices, token};
-use crate::{Acquire, Acquired};
+use crate::contract::lease::{Acquire, Acquired};
 
 cases![
     past_the_deadline_nothing_is_granted,

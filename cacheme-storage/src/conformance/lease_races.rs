@@ -6,7 +6,8 @@ use tokio::task::JoinHandle;
 
 use super::leases::TIME;
 use super::{Case, Failure, Outcome, bytes, token};
-use crate::{Acquired, Error, Filled};
+use crate::contract::lease::{Acquired, Filled};
+use crate::error::Error;
 
 cases![
     concurrent_askers_get_one_lease,

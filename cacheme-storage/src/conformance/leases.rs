@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{CLOCK_GRAIN, Case, Failure, Outcome, PATIENCE, bytes, entry, token};
-use crate::{Acquire, Acquired, Bytes, Error, Filled, LeaseToken};
+use crate::contract::lease::{Acquire, Acquired, Filled, LeaseToken};
+use crate::error::Error;
+use ::bytes::Bytes;
 
 cases![
     an_absent_key_is_granted_once,

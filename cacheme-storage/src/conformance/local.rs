@@ -6,7 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{LocalCase, Outcome, PATIENCE};
-use crate::{Fence, LocalEntry, LocalStorage, LocalValue};
+use crate::contract::fence::Fence;
+use crate::contract::local::{LocalEntry, LocalStorage};
+use crate::contract::local_value::LocalValue;
 
 pub(super) const CASES: &[(&str, LocalCase)] = &[
     ("a_value_is_kept_until_removed", a_value_is_kept_until_removed),

@@ -3,7 +3,8 @@
 use super::bytes::{TOO_LARGE, is_too_large};
 use super::leases::{TIME, are_granted, is_busy, is_value};
 use super::{Case, Outcome, bytes, entry, slices, token};
-use crate::{Acquire, Bytes, Filled};
+use crate::contract::lease::{Acquire, Filled};
+use ::bytes::Bytes;
 
 cases![
     many_leases_0,

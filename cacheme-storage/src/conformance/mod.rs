@@ -51,7 +51,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::{Bytes, Chain, Error, LeaseToken, LocalStorage, RemoteEntry, RemoteStorage};
+use crate::contract::lease::LeaseToken;
+use crate::contract::local::LocalStorage;
+use crate::contract::remote::{RemoteEntry, RemoteStorage};
+use crate::error::{Chain, Error};
+use ::bytes::Bytes;
 
 /// Fails the case unless the condition holds.
 macro_rules! ensure {

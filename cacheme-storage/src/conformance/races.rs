@@ -1,7 +1,7 @@
 //! Writers at the same time.
 
 use super::{Case, Outcome, entry, slices};
-use crate::Bytes;
+use ::bytes::Bytes;
 
 cases![
     concurrent_writers_of_their_own_keys,
@@ -84,7 +84,7 @@ async fn concurrent_bulk_writers_of_the_same_keys(case: Case) -> Outcome {
                         case.storage.remove(&slices(&keys[..KEYS / 2])).await?;
                     }
                 }
-                Ok::<_, crate::Error>(())
+                Ok::<_, crate::error::Error>(())
             })
         })
         .collect();

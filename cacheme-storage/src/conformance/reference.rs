@@ -9,10 +9,12 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use crate::{
-    Acquire, Acquired, Bytes, Capabilities, Error, Fence, Filled, Heard, LeaseToken, LocalEntry,
-    LocalStorage, RemoteEntry, RemoteStorage, Result,
-};
+use crate::contract::fence::Fence;
+use crate::contract::lease::{Acquire, Acquired, Filled, LeaseToken};
+use crate::contract::local::{LocalEntry, LocalStorage};
+use crate::contract::remote::{Capabilities, Heard, RemoteEntry, RemoteStorage};
+use crate::error::{Error, Result};
+use ::bytes::Bytes;
 
 /// A mistake to make.
 #[derive(Clone, Copy, PartialEq, Eq)]

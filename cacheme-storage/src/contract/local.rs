@@ -1,7 +1,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::{Fence, LocalValue};
+use crate::contract::fence::Fence;
+use crate::contract::local_value::LocalValue;
 
 /// A value on its way into or out of a [`LocalStorage`].
 #[derive(Clone)]

@@ -3,7 +3,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Acquire, Acquired, Error, Filled, LeaseToken, Result};
+use crate::contract::lease::{Acquire, Acquired, Filled, LeaseToken};
+use crate::error::{Error, Result};
 
 /// One value to write to a [`RemoteStorage`].
 #[derive(Clone, Debug)]

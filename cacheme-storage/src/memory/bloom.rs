@@ -38,7 +38,7 @@ impl BloomFilter {
     /// If `false_positives` is not between 0 and 1, both excluded.
     #[must_use]
     pub fn new(capacity: usize, false_positives: f64) -> Self {
-        Self::with_seed(capacity, false_positives, crate::seed::random())
+        Self::with_seed(capacity, false_positives, crate::random::random())
     }
 
     /// The same with a seed for the hash, to repeat a run exactly.

@@ -70,6 +70,9 @@ mod tests {
             assert_eq!(Borrow::<[u8]>::borrow(&key), &*bytes);
             assert_eq!(matches!(key, KeyBytes::Short { .. }), len <= SHORT);
         }
-        assert_eq!(size_of::<(KeyBytes, crate::LocalValue)>(), 64);
+        assert_eq!(
+            size_of::<(KeyBytes, crate::contract::local_value::LocalValue)>(),
+            64
+        );
     }
 }

@@ -6,7 +6,11 @@ use proptest::prelude::*;
 
 use super::super::clock::NEVER;
 use super::*;
-use crate::{Fence, LocalCache, LocalEntry, LocalStorage, LocalValue, Storage};
+use crate::contract::fence::Fence;
+use crate::contract::local::{LocalEntry, LocalStorage};
+use crate::contract::local_value::LocalValue;
+use crate::memory::LocalCache;
+use crate::storage::Storage;
 
 /// An LRU cache as one would write it on paper: newest at the back.
 #[derive(Default)]

@@ -1,4 +1,4 @@
-//! The in-memory engine: values, locks and shards. What stays is decided in [`policy`](crate::policy).
+//! The in-memory engine: values, locks and shards. What stays is decided in `policy`.
 //!
 //! A read of [`TinyLfu`]:
 //!
@@ -37,25 +37,51 @@
 //! | `lru`, `slab` | the simple cache: one lock, exact order |
 //! | `storage`, `key_bytes` | either of them as a [`LocalStorage`](crate::LocalStorage) of erased values |
 
+pub(crate) mod bloom;
+#[cfg(feature = "local")]
 mod clock;
+#[cfg(feature = "local")]
 mod deadlines;
+#[cfg(feature = "local")]
 mod entry;
+#[cfg(feature = "local")]
 mod key_bytes;
+#[cfg(feature = "local")]
 mod lru;
+#[cfg(feature = "local")]
+mod policy;
+#[cfg(feature = "local")]
 mod reader_lock;
+#[cfg(feature = "local")]
 mod sampler;
+#[cfg(feature = "local")]
 mod shard;
+#[cfg(feature = "local")]
+mod simd;
+#[cfg(feature = "local")]
 mod slab;
+#[cfg(feature = "local")]
 mod storage;
+#[cfg(feature = "local")]
 mod store;
+#[cfg(feature = "local")]
 mod sweeper;
+#[cfg(feature = "local")]
 mod table;
+#[cfg(feature = "local")]
 mod tlfu;
+#[cfg(feature = "local")]
 mod tlfu_builder;
 
+#[cfg(feature = "local")]
 pub use clock::Clock;
+#[cfg(feature = "local")]
 pub use entry::{Evicted, Listener};
+#[cfg(feature = "local")]
 pub use lru::{Lru, LruBuilder};
+#[cfg(feature = "local")]
 pub use storage::{LocalCache, LocalCacheBuilder};
+#[cfg(feature = "local")]
 pub use tlfu::TinyLfu;
+#[cfg(feature = "local")]
 pub use tlfu_builder::TinyLfuBuilder;

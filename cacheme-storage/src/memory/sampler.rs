@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::policy::{Chooser, START};
+use crate::memory::policy::{Chooser, START};
 
 /// Records that are played at once.
 const BATCH: usize = 64;

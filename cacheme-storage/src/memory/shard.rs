@@ -6,7 +6,7 @@ use super::clock::{Clock, NEVER};
 use super::deadlines::Deadlines;
 use super::entry::{self, Evicted, Leavers, Listener};
 use super::store::{Found, Store};
-use crate::policy::{Policy, Residents};
+use crate::memory::policy::{Policy, Residents};
 
 /// Writes between two looks for expired entries, where the look is not nearly free.
 const WRITES_A_SWEEP: u32 = 64;

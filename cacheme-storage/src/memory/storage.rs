@@ -4,7 +4,11 @@ use super::clock::Clock;
 use super::key_bytes::KeyBytes;
 use super::lru::Lru;
 use super::tlfu::TinyLfu;
-use crate::{Fence, LocalEntry, LocalStorage, LocalValue, Result, Storage, url::StorageUrl};
+use crate::contract::fence::Fence;
+use crate::contract::local::{LocalEntry, LocalStorage};
+use crate::contract::local_value::LocalValue;
+use crate::error::Result;
+use crate::url::StorageUrl;
 
 /// The in-memory storage: erased values behind the bytes of their full keys, shared by any number of node types.
 ///
@@ -119,7 +123,7 @@ impl LocalCache {
     }
 
     /// The storage of a `local://` URL.
-    pub(crate) fn open(url: &mut StorageUrl) -> Result<Storage> {
+    pub(crate) fn open(url: &mut StorageUrl) -> Result<Self> {
         let builder = match url.hosts() {
             "tlfu" => Self::tlfu,
             "lru" => Self::lru,
@@ -140,7 +144,7 @@ impl LocalCache {
                 return Err(url.error("option `size` is missing; write for example `size=10000`"));
             }
         };
-        Ok(Storage::local(builder.build()))
+        Ok(builder.build())
     }
 }
 

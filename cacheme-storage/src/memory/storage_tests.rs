@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::storage::Storage;
 
 fn entry(value: u32, weight: u32) -> LocalEntry {
     LocalEntry::new(LocalValue::new(value), None).with_weight(weight)

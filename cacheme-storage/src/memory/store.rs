@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::entry::Arriver;
 use super::table::{Position, Table};
-use crate::processor::prefetch;
+use crate::memory::simd::prefetch;
 
 /// Set in a word whose entry has a deadline.
 const TIMED: u32 = 1 << 30;

@@ -12,7 +12,7 @@
 //!
 //! Any number of lines will do (no power of two), so at seven tenths full an entry costs 7.5 bytes.
 
-use crate::processor::{equal_bytes, prefetch};
+use crate::memory::simd::{equal_bytes, prefetch};
 
 /// Words of a line.
 const WORDS: usize = 12;

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::*;
-use crate::Evicted;
+use crate::memory::Evicted;
 
 const KEYS: u64 = 300;
 const STEPS: u64 = if cfg!(miri) { 100 } else { 10_000 };

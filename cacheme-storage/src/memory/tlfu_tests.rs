@@ -6,7 +6,7 @@ use std::sync::{OnceLock, Weak};
 use proptest::prelude::*;
 
 use super::*;
-use crate::Evicted;
+use crate::memory::Evicted;
 
 type Heard = Arc<Mutex<Vec<(u16, u32, Evicted)>>>;
 

@@ -1,6 +1,6 @@
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Lets operations through until it closes; closing waits for those that are under way.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ mod tests {
         closing.await;
         let error = gate.enter("here").await.unwrap_err();
         assert_eq!(
-            crate::Chain(&error).to_string(),
+            crate::error::Chain(&error).to_string(),
             "storage here cannot be reached: the storage was closed"
         );
         gate.close().await;

@@ -5,7 +5,8 @@ use bincode::serde::{decode_from_slice, encode_into_std_write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{BoxError, Flags, Serializer};
+use crate::codec::serializer::{Flags, Serializer};
+use crate::error::BoxError;
 
 /// [bincode](https://docs.rs/bincode/2.0.1) 2 in its standard configuration: small and fast, the default.
 ///

@@ -2,7 +2,8 @@ use lz4_flex::block;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{BoxError, Flags, Serializer};
+use crate::codec::serializer::{Flags, Serializer};
+use crate::error::BoxError;
 
 /// Payloads shorter than this are not worth the time: the tens of bytes saved cost no network packet.
 const THRESHOLD: usize = 512;

@@ -1,7 +1,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{BoxError, Flags, Serializer};
+use crate::codec::serializer::{Flags, Serializer};
+use crate::error::BoxError;
 
 /// JSON: reads back every shape that serde describes, and people can read it. Larger and slower than the binary ones.
 ///

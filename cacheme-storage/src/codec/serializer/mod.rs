@@ -15,7 +15,7 @@ use std::ops::BitOr;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::BoxError;
+use crate::error::BoxError;
 
 #[cfg(feature = "bincode")]
 pub use self::bincode::Bincode;

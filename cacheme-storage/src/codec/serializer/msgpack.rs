@@ -1,7 +1,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{BoxError, Flags, Serializer};
+use crate::codec::serializer::{Flags, Serializer};
+use crate::error::BoxError;
 
 /// MessagePack with named fields: reads back untagged enums, flattened structs and skipped fields, which [`Bincode`]
 /// cannot, and is smaller and faster than JSON.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::policy::START;
+use crate::memory::policy::START;
 
 #[test]
 fn a_loop_and_a_shifting_hot_set_are_told_apart() {

@@ -3,7 +3,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use proptest::prelude::*;
 
 use super::*;
-use crate::policy::config::CONFIGS;
+use crate::memory::policy::config::CONFIGS;
 
 /// The entries of the model: which are marked, and who left.
 #[derive(Default)]

@@ -2,7 +2,7 @@
 //! is worth more than the victim, whatever the sketch says. That is the recency test of LIRS (Jiang & Zhang, "LIRS: an
 //! efficient low inter-reference recency set replacement policy", 2002), with its non-resident blocks kept as a tag and a time in 4 bytes.
 
-use crate::processor::{equal_halves, prefetch};
+use crate::memory::simd::{equal_halves, prefetch};
 
 /// Eight keys, half a cache line: what is left of their hashes, and when they were used last. Tag 0 is an empty place.
 #[derive(Clone, Copy)]

@@ -4,7 +4,7 @@
 //! marked entry at a queue's head sends it to a tail (second chance, as in CLOCK, S3-FIFO and SIEVE). An entry that is
 //! removed stays in its queue as a dead slot until a hand passes or [`Segments::collect`] unlinks it.
 
-use crate::processor::prefetch;
+use crate::memory::simd::prefetch;
 
 /// No slot.
 pub(crate) const NIL: u32 = NEXT;

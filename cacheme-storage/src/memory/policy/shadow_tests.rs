@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::policy::config::CONFIGS;
+use crate::memory::policy::config::CONFIGS;
 
 /// Knows keys and marks by their hashes alone.
 #[derive(Default)]

@@ -5,7 +5,7 @@
 //! All four counters of a key lie in one block of 64 bytes, so counting and asking cost one cache line each. Ageing
 //! halves one block at a time: no pause, and no moment at which every key is worth half.
 
-use crate::processor::prefetch;
+use crate::memory::simd::prefetch;
 
 /// Counters of one cache line: four rows of 32, two words a row.
 #[derive(Clone, Copy)]

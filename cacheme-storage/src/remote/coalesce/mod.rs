@@ -22,9 +22,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{
-    Acquire, Acquired, Capabilities, Error, Filled, Heard, LeaseToken, RemoteEntry, RemoteStorage, Result,
-};
+use crate::contract::lease::{Acquire, Acquired, Filled, LeaseToken};
+use crate::contract::remote::{Capabilities, Heard, RemoteEntry, RemoteStorage};
+use crate::error::{Error, Result};
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::Error;
+use crate::error::Error;
 
 const TIME: Duration = Duration::from_secs(1);
 

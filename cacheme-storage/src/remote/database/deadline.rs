@@ -1,4 +1,4 @@
-use crate::{Acquire, Acquired};
+use crate::contract::lease::{Acquire, Acquired};
 
 /// The server's time after which nothing is granted; past the end of time where there is no deadline.
 pub(crate) fn deadline_millis(request: &Acquire) -> i64 {

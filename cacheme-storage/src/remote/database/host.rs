@@ -1,4 +1,4 @@
-use crate::Result;
+use crate::error::Result;
 use crate::url::StorageUrl;
 
 /// The one host that the URL names, with its port; `None` if it names none.

@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use crate::shorten_key;
+use crate::remote::long_key::shorten_key;
 
 /// The keys of one call: as the database has them, sorted and each once, with the way back to the order of the call.
 ///

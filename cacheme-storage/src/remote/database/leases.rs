@@ -1,7 +1,8 @@
 use std::borrow::Cow;
 use std::future::Future;
 
-use crate::{Acquire, Acquired, LeaseToken, Result};
+use crate::contract::lease::{Acquire, Acquired, LeaseToken};
+use crate::error::Result;
 
 use super::{KeySet, too_late};
 
@@ -162,7 +163,7 @@ mod tests {
     }
 
     fn value() -> Acquired {
-        Acquired::Value(crate::Bytes::from("v").into())
+        Acquired::Value(::bytes::Bytes::from("v").into())
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ mod foreign;
 mod host;
 mod keys;
 #[cfg(any(feature = "mysql", feature = "mongodb"))]
-mod lease_turns;
+mod leases;
 #[cfg(feature = "_server")]
 mod lineage;
 mod piece;
@@ -38,14 +38,14 @@ mod statement;
 mod table;
 #[cfg(feature = "_sql")]
 mod table_options;
+mod time;
 #[cfg(feature = "_server")]
 mod trouble;
-mod ttl;
 #[cfg(any(feature = "_server", feature = "mongodb"))]
 mod turns;
 mod upkeep;
 
-pub(crate) use crate::gate::{Gate, Pass};
+pub(crate) use crate::remote::gate::{Gate, Pass};
 #[cfg(feature = "_server")]
 pub(crate) use connections::{Dial, DriverError, Made, Terms};
 pub(crate) use deadline::{deadline_millis, too_late};
@@ -55,7 +55,7 @@ pub(crate) use finish::Finish;
 pub(crate) use host::host_and_port;
 pub(crate) use keys::KeySet;
 #[cfg(any(feature = "mysql", feature = "mongodb"))]
-pub(crate) use lease_turns::{Found, LeaseTurns, acquire_by_turns};
+pub(crate) use leases::{Found, LeaseTurns, acquire_by_turns};
 #[cfg(feature = "mysql")]
 pub(crate) use piece::padded;
 pub(crate) use piece::{PieceLimits, pieces};
@@ -82,9 +82,9 @@ pub(crate) use statement::{Encode, Encoded};
 pub(crate) use table::TableName;
 #[cfg(feature = "_sql")]
 pub(crate) use table_options::{TableOptions, table_setters};
+pub(crate) use time::{LEASE_LIMIT_MS, millis, ttl_millis};
 #[cfg(feature = "_server")]
 pub(crate) use trouble::Trouble;
-pub(crate) use ttl::{LEASE_LIMIT_MS, millis, ttl_millis};
 #[cfg(feature = "mongodb")]
 pub(crate) use turns::{Entered, NoTurn, Turn, Turns};
 pub(crate) use upkeep::{Upkeep, UpkeepTask};

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Mutex;
 
-use crate::Result;
+use crate::error::Result;
 
 /// Whether the table was made sure of; one caller does it, others wait for it.
 #[derive(Debug, Default)]

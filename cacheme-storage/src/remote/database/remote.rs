@@ -6,27 +6,27 @@
 /// `with limit` says that `inner` has `set_timeout` too, and `with bus` that it has `publish` and `listen`.
 macro_rules! remote_storage {
     ($storage:ty) => {
-        $crate::database::remote_storage!(@ $storage, $crate::Capabilities::none().with_renewals(),);
+        $crate::remote::database::remote_storage!(@ $storage, $crate::contract::remote::Capabilities::none().with_renewals(),);
     };
     ($storage:ty, with limit) => {
-        $crate::database::remote_storage!(@ $storage, $crate::Capabilities::none().with_renewals(),
+        $crate::remote::database::remote_storage!(@ $storage, $crate::contract::remote::Capabilities::none().with_renewals(),
             fn set_timeout(&self, timeout: std::time::Duration) {
                 self.inner.set_timeout(timeout);
             }
         );
     };
     ($storage:ty, with limit, with bus) => {
-        $crate::database::remote_storage!(@ $storage, $crate::Capabilities::none().with_renewals().with_bus(),
+        $crate::remote::database::remote_storage!(@ $storage, $crate::contract::remote::Capabilities::none().with_renewals().with_bus(),
             fn set_timeout(&self, timeout: std::time::Duration) {
                 self.inner.set_timeout(timeout);
             }
 
-            async fn publish(&self, messages: &[$crate::Bytes]) -> $crate::Result<()> {
+            async fn publish(&self, messages: &[::bytes::Bytes]) -> $crate::error::Result<()> {
                 let _pass = self.enter().await?;
                 self.inner.publish(messages).await
             }
 
-            async fn listen(&self, hear: &mut (dyn for<'a> FnMut($crate::Heard<'a>) + Send)) -> $crate::Error {
+            async fn listen(&self, hear: &mut (dyn for<'a> FnMut($crate::contract::remote::Heard<'a>) + Send)) -> $crate::error::Error {
                 let listening = self.inner.listen(hear);
                 self.inner.gate.while_open(&self.inner.location, listening).await
             }
@@ -35,7 +35,7 @@ macro_rules! remote_storage {
     (@ $storage:ty, $capabilities:expr, $($more:tt)*) => {
         impl $storage {
             /// Begins an operation: not closed, table there, upkeep running.
-            async fn enter(&self) -> $crate::Result<$crate::database::Pass<'_>> {
+            async fn enter(&self) -> $crate::error::Result<$crate::remote::database::Pass<'_>> {
                 let pass = self.inner.gate.enter(&self.inner.location).await?;
                 self.inner.ready.ensure(|| self.inner.prepare()).await?;
                 self.inner.upkeep.ensure(&self.inner);
@@ -44,16 +44,16 @@ macro_rules! remote_storage {
         }
 
         #[async_trait::async_trait]
-        impl $crate::RemoteStorage for $storage {
+        impl $crate::contract::remote::RemoteStorage for $storage {
             fn location(&self) -> String {
                 self.inner.location.clone()
             }
 
-            fn capabilities(&self) -> $crate::Capabilities {
+            fn capabilities(&self) -> $crate::contract::remote::Capabilities {
                 $capabilities
             }
 
-            async fn connect(&self) -> $crate::Result<()> {
+            async fn connect(&self) -> $crate::error::Result<()> {
                 self.enter().await.map(drop)
             }
 
@@ -61,22 +61,22 @@ macro_rules! remote_storage {
                 self.inner.now_ms()
             }
 
-            async fn get(&self, keys: &[&[u8]]) -> $crate::Result<Vec<Option<$crate::Bytes>>> {
+            async fn get(&self, keys: &[&[u8]]) -> $crate::error::Result<Vec<Option<::bytes::Bytes>>> {
                 let _pass = self.enter().await?;
                 self.inner.get(keys).await
             }
 
-            async fn set(&self, entries: &[$crate::RemoteEntry<'_>]) -> $crate::Result<()> {
+            async fn set(&self, entries: &[$crate::contract::remote::RemoteEntry<'_>]) -> $crate::error::Result<()> {
                 let _pass = self.enter().await?;
                 self.inner.set(entries).await
             }
 
-            async fn remove(&self, keys: &[&[u8]]) -> $crate::Result<()> {
+            async fn remove(&self, keys: &[&[u8]]) -> $crate::error::Result<()> {
                 let _pass = self.enter().await?;
                 self.inner.remove(keys).await
             }
 
-            async fn clear(&self, prefix: &[u8]) -> $crate::Result<()> {
+            async fn clear(&self, prefix: &[u8]) -> $crate::error::Result<()> {
                 let _pass = self.enter().await?;
                 self.inner.clear(prefix).await
             }
@@ -84,22 +84,22 @@ macro_rules! remote_storage {
             async fn acquire(
                 &self,
                 keys: &[&[u8]],
-                request: &$crate::Acquire,
-            ) -> $crate::Result<Vec<$crate::Acquired>> {
+                request: &$crate::contract::lease::Acquire,
+            ) -> $crate::error::Result<Vec<$crate::contract::lease::Acquired>> {
                 let _pass = self.enter().await?;
                 self.inner.acquire(keys, request).await
             }
 
             async fn fill(
                 &self,
-                entries: &[$crate::RemoteEntry<'_>],
-                token: $crate::LeaseToken,
-            ) -> $crate::Result<Vec<$crate::Filled>> {
+                entries: &[$crate::contract::remote::RemoteEntry<'_>],
+                token: $crate::contract::lease::LeaseToken,
+            ) -> $crate::error::Result<Vec<$crate::contract::lease::Filled>> {
                 let _pass = self.enter().await?;
                 self.inner.fill(entries, token).await
             }
 
-            async fn release(&self, keys: &[&[u8]], token: $crate::LeaseToken) -> $crate::Result<()> {
+            async fn release(&self, keys: &[&[u8]], token: $crate::contract::lease::LeaseToken) -> $crate::error::Result<()> {
                 let _pass = self.enter().await?;
                 self.inner.release(keys, token).await
             }
@@ -107,9 +107,9 @@ macro_rules! remote_storage {
             async fn renew(
                 &self,
                 keys: &[&[u8]],
-                token: $crate::LeaseToken,
+                token: $crate::contract::lease::LeaseToken,
                 time: std::time::Duration,
-            ) -> $crate::Result<()> {
+            ) -> $crate::error::Result<()> {
                 let _pass = self.enter().await?;
                 self.inner.renew(keys, token, time).await
             }
@@ -117,7 +117,7 @@ macro_rules! remote_storage {
             $($more)*
 
             /// Waits for calls under way and closes the connections, unless they are the application's.
-            async fn close(&self) -> $crate::Result<()> {
+            async fn close(&self) -> $crate::error::Result<()> {
                 self.inner.upkeep.stop();
                 self.inner.gate.close().await;
                 self.inner.disconnect().await

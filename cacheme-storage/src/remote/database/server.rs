@@ -2,8 +2,8 @@ use std::fmt;
 
 use sqlx::{Connection, Database, Pool};
 
-use crate::tls::Credentials;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::remote::tls::Credentials;
 
 use super::connections::{Connections, Dial};
 use super::foreign::Foreign;
@@ -120,7 +120,7 @@ macro_rules! tls_setters {
 
         $(#[$certificate])*
         pub fn tls_certificate(mut self, cert: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
-            self.credentials.client = Some($crate::tls::ClientPem {
+            self.credentials.client = Some($crate::remote::tls::ClientPem {
                 cert: cert.into(),
                 key: key.into(),
             });

@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::Result;
+use crate::error::Result;
 
 /// How many pieces of one call are under way at once: enough to gain by it, few enough to leave connections to others.
 const AT_ONCE: usize = 4;

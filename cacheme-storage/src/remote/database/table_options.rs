@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::Result;
+use crate::error::Result;
 use crate::url::StorageUrl;
 
 use super::TableName;

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::{Chain, Result};
+use crate::error::{Chain, Result};
 
 /// What a storage does in the background: collects expired rows, and looks at its server's clock again.
 pub(crate) trait Upkeep: Send + Sync + 'static {

@@ -7,10 +7,11 @@ use mongodb::Client;
 use mongodb::options::{Acknowledgment, ClientOptions, ConnectionString};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::database::{Gate, Ready, UpkeepTask};
-use crate::tls::{DriversNames, TlsFiles};
+use crate::error::{Error, Result};
+use crate::remote::database::{Gate, Ready, UpkeepTask};
+use crate::remote::server_clock::ServerClock;
+use crate::remote::tls::{DriversNames, TlsFiles};
 use crate::url::StorageUrl;
-use crate::{Error, Result, ServerClock};
 
 use super::connection::Connector;
 use super::{Inner, MongoDb};

@@ -5,7 +5,7 @@ use mongodb::error::ErrorKind;
 use mongodb::options::{Acknowledgment, CollectionOptions, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Collection};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 use super::Inner;
 use super::connection::Turn;

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::fault::is_not_primary;
 use super::health::{Health, PAUSE};
 use super::speech::Speech;
-use crate::database::{Entered, Finish, LET_GO, NoTurn, Turns};
+use crate::remote::database::{Entered, Finish, LET_GO, NoTurn, Turns};
 
 /// How the server is reached.
 pub(super) struct Connector {
@@ -61,7 +61,7 @@ pub(super) struct Turn {
 /// Not for an application's client, which tells its events to the application and bounds its connections itself.
 struct OwnTurn {
     health: Arc<Health>,
-    turn: crate::database::Turn<(), Infallible>,
+    turn: crate::remote::database::Turn<(), Infallible>,
 }
 
 impl Turn {
@@ -188,7 +188,7 @@ impl Connector {
 }
 
 impl Own {
-    async fn turn(&self) -> Result<crate::database::Turn<(), Infallible>, Error> {
+    async fn turn(&self) -> Result<crate::remote::database::Turn<(), Infallible>, Error> {
         let waiting = match self.turns.enter(true) {
             Entered::Free(turn, ()) | Entered::Spare(turn) => return Ok(turn),
             Entered::Wait(waiting) => waiting,

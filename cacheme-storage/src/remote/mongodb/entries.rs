@@ -8,9 +8,10 @@ use mongodb::bson::{Binary, Bson, DateTime, Document, RawBson, doc};
 use mongodb::options::FindOptions;
 use serde::Deserialize;
 
-use crate::database::{KeySet, PieceLimits, after_prefix, side_by_side, ttl_millis};
-use crate::long_key::shortened_head;
-use crate::{Error, RemoteEntry, Result};
+use crate::contract::remote::RemoteEntry;
+use crate::error::{Error, Result};
+use crate::remote::database::{KeySet, PieceLimits, after_prefix, side_by_side, ttl_millis};
+use crate::remote::long_key::shortened_head;
 
 use super::Inner;
 use super::fault::Trouble;
@@ -252,7 +253,7 @@ fn pieces(rows: usize, size: impl Fn(usize) -> usize) -> impl Iterator<Item = Ra
         exact: ROWS,
         bytes: VALUE_LIMIT,
     };
-    crate::database::pieces(rows, limits, move |row| size(row) + ROW_BYTES)
+    crate::remote::database::pieces(rows, limits, move |row| size(row) + ROW_BYTES)
 }
 
 pub(super) fn key_set<'a>(keys: &[&'a [u8]]) -> KeySet<'a> {

@@ -1,7 +1,7 @@
 use mongodb::error::{Error as DriverError, ErrorKind, RETRYABLE_WRITE_ERROR};
 
-use crate::tls::explained;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::remote::tls::explained;
 
 use super::Inner;
 

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use mongodb::bson::{Bson, Document, doc};
 
-use crate::database::{
+use crate::contract::lease::{Acquire, Acquired, Filled, LeaseToken};
+use crate::contract::remote::RemoteEntry;
+use crate::error::Result;
+use crate::remote::database::{
     Found, KeySet, LEASE_LIMIT_MS, LeaseTurns, acquire_by_turns, deadline_millis, millis, receipt, ttl_millis,
 };
-use crate::{Acquire, Acquired, Filled, LeaseToken, RemoteEntry, Result};
 
 use super::Inner;
 use super::entries::{KEY_LIMIT, Keys, Row, binary, date, key_set, text, texts};

@@ -14,8 +14,9 @@ use std::time::Duration;
 
 pub use builder::MongoDbBuilder;
 
-use crate::database::{Gate, Ready, Upkeep, UpkeepTask, remote_storage};
-use crate::{Result, ServerClock};
+use crate::error::Result;
+use crate::remote::database::{Gate, Ready, Upkeep, UpkeepTask, remote_storage};
+use crate::remote::server_clock::ServerClock;
 use connection::Connector;
 
 /// A [`RemoteStorage`](crate::RemoteStorage) in a collection of a MongoDB database, from version 4.2 on.

@@ -6,7 +6,7 @@ use mongodb::bson::doc;
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{ClientOptions, ServerAddress, Tls};
 
-use crate::tls::{SPEAKS_NO_TLS, SPEAKS_TLS, answers, speaks_tls};
+use crate::remote::tls::{SPEAKS_NO_TLS, SPEAKS_TLS, answers, speaks_tls};
 
 const PORT: u16 = 27017;
 /// The length of a message's head, and the kind of message that has all commands. See the specification of the wire protocol,

@@ -6,13 +6,14 @@ use std::time::Duration;
 use sqlx::MySqlPool;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 
-use crate::database::{
+use crate::error::{Error, Result};
+use crate::remote::database::{
     Gate, Protocol, Ready, Server, ServerKind, TableName, TableOptions, UpkeepTask, host_and_port,
     table_setters, tls_setters,
 };
-use crate::tls::{Credentials, DriversNames, Mode, TlsFiles};
+use crate::remote::server_clock::ServerClock;
+use crate::remote::tls::{Credentials, DriversNames, Mode, TlsFiles};
 use crate::url::StorageUrl;
-use crate::{Error, Result, ServerClock};
 
 use super::connection::{MySqlDial, MySqlSession};
 use super::entries::LEAST_PACKET;

@@ -8,7 +8,7 @@ use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Either, Executor as _, MySql as Driver, MySqlConnection, Row,
 };
 
-use crate::database::{Dial, Made, Protocol, ServerConnection, Terms, Trouble};
+use crate::remote::database::{Dial, Made, Protocol, ServerConnection, Terms, Trouble};
 
 /// What a new connection is asked: what names server and session. MySQL has a name for each server; MariaDB, which reads no
 /// comment with such a number, is known by where it is.

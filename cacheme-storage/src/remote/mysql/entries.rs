@@ -8,11 +8,12 @@ use bytes::Bytes;
 use sqlx::mysql::{MySqlQueryResult, MySqlRow};
 use sqlx::{MySql as Driver, Row};
 
-use crate::database::{
+use crate::contract::remote::RemoteEntry;
+use crate::error::{Error, Result};
+use crate::remote::database::{
     KeySet, PieceLimits, Statement, after_prefix, padded, pieces, side_by_side, ttl_millis,
 };
-use crate::long_key::shortened_head;
-use crate::{Error, RemoteEntry, Result};
+use crate::remote::long_key::shortened_head;
 
 use super::Inner;
 use super::table::query;

@@ -1,8 +1,8 @@
 use sqlx::mysql::MySqlDatabaseError;
 
-use crate::database::{DriverError, Trouble};
-use crate::tls::explained;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::remote::database::{DriverError, Trouble};
+use crate::remote::tls::explained;
 
 use super::Inner;
 

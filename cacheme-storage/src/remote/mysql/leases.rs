@@ -5,11 +5,13 @@ use bytes::Bytes;
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySql as Driver, Row};
 
-use crate::database::{
+use crate::contract::lease::{Acquire, Acquired, Filled, LeaseToken};
+use crate::contract::remote::RemoteEntry;
+use crate::error::Result;
+use crate::remote::database::{
     Found, LEASE_LIMIT_MS, LeaseTurns, Statement, acquire_by_turns, deadline_millis, millis, receipt,
     side_by_side, ttl_millis,
 };
-use crate::{Acquire, Acquired, Filled, LeaseToken, RemoteEntry, Result};
 
 use super::Inner;
 use super::entries::{Keys, Rows, bind_keys, index, key_set, length};

@@ -15,8 +15,9 @@ use sqlx::MySql as Driver;
 
 pub use builder::MySqlBuilder;
 
-use crate::database::{Gate, Ready, ServerPool, Upkeep, UpkeepTask, remote_storage};
-use crate::{Error, Result, ServerClock};
+use crate::error::{Error, Result};
+use crate::remote::database::{Gate, Ready, ServerPool, Upkeep, UpkeepTask, remote_storage};
+use crate::remote::server_clock::ServerClock;
 use table::Table;
 
 /// A [`RemoteStorage`](crate::RemoteStorage) in a MySQL database, from version 5.7 on, or in one of MariaDB, from version 10.2 on.

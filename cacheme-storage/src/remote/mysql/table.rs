@@ -3,8 +3,8 @@ use std::sync::Arc;
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, MySql as Driver, Row};
 
-use crate::database::{DriverError, Statement, TableName, repeat};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::remote::database::{DriverError, Statement, TableName, repeat};
 
 use super::Inner;
 use super::entries::KEY_LIMIT;

@@ -5,16 +5,17 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use crate::database::{
+use crate::error::{Error, Result};
+use crate::remote::database::{
     Gate, Protocol, Ready, Server, ServerKind, TableName, TableOptions, UpkeepTask, host_and_port,
     table_setters, tls_setters,
 };
-use crate::tls::{Credentials, DriversNames, Mode, TlsFiles};
+use crate::remote::server_clock::ServerClock;
+use crate::remote::tls::{Credentials, DriversNames, Mode, TlsFiles};
 use crate::url::StorageUrl;
-use crate::{Error, Result, ServerClock};
 
 use super::connection::{PgDial, PgSession, behind_pooler};
-use super::finds::Finds;
+use super::hit_rate::Finds;
 use super::table::Table;
 use super::{Inner, Postgres};
 

@@ -13,8 +13,10 @@ use tokio::time::timeout;
 
 use super::statement::query;
 use super::{Inner, connection};
-use crate::database::ServerPool;
-use crate::{Bytes, Error, Heard, Result};
+use crate::contract::remote::Heard;
+use crate::error::{Error, Result};
+use crate::remote::database::ServerPool;
+use ::bytes::Bytes;
 
 /// How long the server may take to connect, or to confirm that we listen.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -71,7 +73,7 @@ impl Inner {
         // A new connection has missed what was told meanwhile: our caller has to know.
         listener.eager_reconnect(false);
         let server = self.server_of(&mut listener).await?;
-        let echo = format!("cacheme.echo.{:016x}", crate::seed::random());
+        let echo = format!("cacheme.echo.{:016x}", crate::random::random());
         let channels = [&*self.table.channel, &*echo];
         self.within(LIMIT, listener.listen_all(channels)).await?;
         self.hear_ourselves(&mut listener, &echo).await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Postgres as Driver, Row};
 
-use crate::database::{Dial, Made, Protocol, ServerConnection, Terms, Trouble};
+use crate::remote::database::{Dial, Made, Protocol, ServerConnection, Terms, Trouble};
 
 /// The setting that tells our session from those of a pooler. Every session takes any setting whose name has a dot.
 const MARK: &str = "cacheme.session";
@@ -83,7 +83,7 @@ impl Dial for PgDial {
     type Session = PgSession;
 
     async fn connect(&self, terms: Terms<PgSession>) -> sqlx::Result<Made<ServerConnection<Driver>>> {
-        let mark = format!("{:016x}", crate::seed::random());
+        let mark = format!("{:016x}", crate::random::random());
         let mut driver = self.open(&mark, terms.limit).await?;
         let hello = hello(&mut driver).await?;
         if hello.mark.as_deref() != Some(&*mark) {

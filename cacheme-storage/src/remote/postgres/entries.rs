@@ -5,9 +5,10 @@ use bytes::Bytes;
 use sqlx::Row;
 use sqlx::postgres::{PgRow, PgValueFormat};
 
-use crate::database::{KeySet, PieceLimits, after_prefix, pieces, side_by_side, ttl_millis};
-use crate::long_key::shortened_head;
-use crate::{Error, RemoteEntry, Result};
+use crate::contract::remote::RemoteEntry;
+use crate::error::{Error, Result};
+use crate::remote::database::{KeySet, PieceLimits, after_prefix, pieces, side_by_side, ttl_millis};
+use crate::remote::long_key::shortened_head;
 
 use super::Inner;
 use super::statement::{Statement, query};

@@ -1,6 +1,6 @@
-use crate::database::{DriverError, Trouble};
-use crate::tls::explained;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::remote::database::{DriverError, Trouble};
+use crate::remote::tls::explained;
 
 use super::Inner;
 

@@ -5,8 +5,10 @@ use std::time::Duration;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use crate::database::{KeySet, LEASE_LIMIT_MS, deadline_millis, millis, side_by_side, too_late};
-use crate::{Acquire, Acquired, Error, Filled, LeaseToken, RemoteEntry, Result};
+use crate::contract::lease::{Acquire, Acquired, Filled, LeaseToken};
+use crate::contract::remote::RemoteEntry;
+use crate::error::{Error, Result};
+use crate::remote::database::{KeySet, LEASE_LIMIT_MS, deadline_millis, millis, side_by_side, too_late};
 
 use super::Inner;
 use super::entries::{

@@ -5,7 +5,7 @@ mod bus;
 mod connection;
 mod entries;
 mod fault;
-mod finds;
+mod hit_rate;
 mod leases;
 mod statement;
 mod table;
@@ -17,10 +17,11 @@ use sqlx::Postgres as Driver;
 
 pub use builder::PostgresBuilder;
 
-use crate::database::{Gate, Ready, ServerPool, Upkeep, UpkeepTask, remote_storage};
-use crate::{Result, ServerClock};
+use crate::error::Result;
+use crate::remote::database::{Gate, Ready, ServerPool, Upkeep, UpkeepTask, remote_storage};
+use crate::remote::server_clock::ServerClock;
 use connection::protocol_of;
-use finds::Finds;
+use hit_rate::Finds;
 use table::Table;
 
 /// A [`RemoteStorage`](crate::RemoteStorage) in a PostgreSQL database, from version 10 on.

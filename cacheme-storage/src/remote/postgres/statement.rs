@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, Postgres as Driver};
 
-use crate::database::{Encode, Encoded, Protocol};
+use crate::remote::database::{Encode, Encoded, Protocol};
 
 /// A statement whose text is made of constants and the table's quoted name, with its arguments.
 pub(super) struct Statement<'a> {

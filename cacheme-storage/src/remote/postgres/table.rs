@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use sqlx::Row;
 
-use crate::database::{DriverError, TableName};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::remote::database::{DriverError, TableName};
 
 use super::Inner;
 use super::statement::query;

@@ -11,9 +11,11 @@ use futures_util::future::{Either, select};
 use redis::{Cmd, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::time::timeout;
 
-use super::link::Request;
+use super::connection::Request;
 use super::{Redis, first_error, timed_out};
-use crate::{Bytes, Error, Heard, Result};
+use crate::contract::remote::Heard;
+use crate::error::{Error, Result};
+use ::bytes::Bytes;
 
 /// How long the server may take to connect, or to confirm the subscription.
 const LIMIT: Duration = Duration::from_secs(5);

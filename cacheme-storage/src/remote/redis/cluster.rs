@@ -9,11 +9,11 @@ use futures_util::stream::FuturesUnordered;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::Mutex;
 
+use super::connection::{Link, OneAtATime, Request};
 use super::connector::Access;
-use super::error::is_lost;
-use super::facts::Facts;
-use super::link::{Link, OneAtATime, Request};
+use super::fault::is_lost;
 use super::nodes::{Address, Nodes, first_answer};
+use super::server_info::Facts;
 use super::slot_map::{SlotMap, is_in_touch, uncovered, unsettled};
 
 /// How often commands are sent again because the cluster is changing.

@@ -25,9 +25,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::connector::Connector;
-use super::error::{is_lost, turns_away};
-use super::facts::{Facts, Identity};
+use super::fault::{is_lost, turns_away};
 use super::live::Live;
+use super::server_info::{Facts, Identity};
 
 /// How long a failed attempt to connect speaks for those that follow, so that a server that is down or refuses us is
 /// not asked by every caller.

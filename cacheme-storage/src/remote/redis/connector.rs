@@ -14,7 +14,7 @@ use redis::{
 };
 
 use super::sentinel::Sentinels;
-use crate::tls::{Credentials, SPEAKS_NO_TLS, SPEAKS_TLS, answers, speaks_tls};
+use crate::remote::tls::{Credentials, SPEAKS_NO_TLS, SPEAKS_TLS, answers, speaks_tls};
 
 /// How long a server may take to accept a connection and greet.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);

@@ -2,8 +2,8 @@
 
 use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind, Value};
 
-use crate::Error;
-use crate::tls::explained;
+use crate::error::Error;
+use crate::remote::tls::explained;
 
 /// How a server that answers says that it takes no writes at the moment, or none from us: full, a replica, cannot save,
 /// too few replicas, a user who may only read. Reads may still work.

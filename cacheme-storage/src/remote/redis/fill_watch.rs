@@ -19,7 +19,7 @@ use redis::aio::{PubSubSink, PubSubStream};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::link::Link;
+use super::connection::Link;
 use super::timed_out;
 
 /// Channels are named by this and the key.

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use redis::{Cmd, ServerError, Value};
 
-use super::error::{is_foreign, refuses_writes};
-use super::lease::{Lease, LeaseBytes, Script};
+use super::fault::{is_foreign, refuses_writes};
+use super::scripts::{Lease, LeaseBytes, Script};
 use super::{Redis, bytes, ttl_ms};
-use crate::{Acquire, Acquired, Grant, Result};
+use crate::contract::lease::{Acquire, Acquired, Grant};
+use crate::error::Result;
 
 /// How long a lease lasts at most where nothing judges the deadline.
 const UNJUDGED: Duration = Duration::from_secs(1);

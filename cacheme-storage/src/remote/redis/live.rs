@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 use redis::{RedisResult, Value};
 use tokio::sync::watch;
 
+use super::connection::Request;
 use super::connector::Wire;
-use super::link::Request;
 
 /// After how many milliseconds without an answer a connection is in doubt.
 const IDLE_MS: u64 = 3_000;

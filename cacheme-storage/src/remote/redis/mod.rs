@@ -3,19 +3,19 @@
 mod builder;
 mod bus;
 mod cluster;
+mod connection;
 mod connector;
-mod error;
-mod facts;
-mod lease;
+mod fault;
+mod fill_watch;
 mod leases;
-mod link;
 mod live;
 mod nodes;
+mod router;
+mod scripts;
 mod sentinel;
-mod servers;
+mod server_info;
 mod slot_map;
 mod slots;
-mod wakes;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,16 +28,16 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use self::builder::RedisBuilder;
 use self::bus::Channel;
-use self::error::{is_foreign, translate};
-use self::facts::Facts;
-use self::lease::{Lease, Script, claim};
-use self::servers::Servers;
-use self::wakes::Wakes;
-use crate::gate::{Gate, Pass};
-use crate::{
-    Acquire, Acquired, Bytes, Capabilities, Error, Filled, Heard, LeaseToken, RemoteEntry, RemoteStorage,
-    Result,
-};
+use self::fault::{is_foreign, translate};
+use self::fill_watch::Wakes;
+use self::router::Servers;
+use self::scripts::{Lease, Script, claim};
+use self::server_info::Facts;
+use crate::contract::lease::{Acquire, Acquired, Filled, LeaseToken};
+use crate::contract::remote::{Capabilities, Heard, RemoteEntry, RemoteStorage};
+use crate::error::{Error, Result};
+use crate::remote::gate::{Gate, Pass};
+use ::bytes::Bytes;
 
 /// How many KiB of values may be on their way to the servers at once, so that many large ones do not pile up in memory
 /// when the network is slower than their callers.

@@ -12,9 +12,9 @@ use parking_lot::Mutex;
 use redis::{RedisError, RedisResult};
 use tokio::time::timeout;
 
+use super::connection::Link;
 use super::connector::{Access, Connector};
-use super::facts::Facts;
-use super::link::Link;
+use super::server_info::Facts;
 
 /// How long one server may take before the next is asked as well, where any will do.
 const NEXT_AFTER: Duration = Duration::from_millis(100);
@@ -127,7 +127,7 @@ mod tests {
     use std::future::pending;
 
     use super::*;
-    use crate::redis::connector::Access;
+    use crate::remote::redis::connector::Access;
 
     fn nodes(ports: &[u16]) -> Nodes {
         let seeds = ports.iter().map(|&port| ("h".to_owned(), port)).collect();

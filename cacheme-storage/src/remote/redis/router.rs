@@ -5,7 +5,7 @@ use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use redis::{Cmd, Pipeline, RedisResult, Value};
 
 use super::cluster::Cluster;
-use super::link::{Link, Request};
+use super::connection::{Link, Request};
 
 /// How many keys one `MGET` or `UNLINK` names: while it runs, nobody else is served.
 const KEYS_AT_ONCE: usize = 2_000;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use redis::Cmd;
 
-use super::wakes::CHANNEL;
-use crate::{LEASE_MAGIC, LeaseToken};
+use super::fill_watch::CHANNEL;
+use crate::codec::envelope::LEASE_MAGIC;
+use crate::contract::lease::LeaseToken;
 
 /// A lease lies where the value would: its magic, the holder's token, and when it ends by the server's clock.
 ///

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use redis::{FromRedisValue, Pipeline, Value};
 
-use super::lease::Scripts;
-use crate::ServerClock;
+use super::scripts::Scripts;
+use crate::remote::server_clock::ServerClock;
 
 /// What a value may weigh where a server does not say: `proto-max-bulk-len`, as servers come.
 const VALUE_LIMIT: usize = 512 * 1024 * 1024;

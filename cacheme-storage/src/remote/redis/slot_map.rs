@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use redis::{Pipeline, RedisError, RedisResult, Value};
 use tokio::time::timeout;
 
-use super::link::{Link, Request};
+use super::connection::{Link, Request};
 use super::nodes::{Address, Nodes, first_answer};
 use super::slots::{SLOTS, slot_of};
 

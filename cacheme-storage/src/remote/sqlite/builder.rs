@@ -10,9 +10,9 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use tokio::sync::{Mutex, Semaphore};
 
-use crate::database::{Gate, Ready, TableName, TableOptions, UpkeepTask, table_setters};
+use crate::error::{Error, Result};
+use crate::remote::database::{Gate, Ready, TableName, TableOptions, UpkeepTask, table_setters};
 use crate::url::StorageUrl;
-use crate::{Error, Result};
 
 use super::damage::OnCorruption;
 use super::file::DatabaseFile;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 use super::Inner;
 use super::fault::Trouble;

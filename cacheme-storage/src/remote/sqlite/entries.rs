@@ -7,8 +7,9 @@ use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Connection, Row, Sqlite as Driver, SqliteConnection};
 
-use crate::database::{KeySet, PieceLimits, after_prefix, pieces, repeat, ttl_millis};
-use crate::{RemoteEntry, Result};
+use crate::contract::remote::RemoteEntry;
+use crate::error::Result;
+use crate::remote::database::{KeySet, PieceLimits, after_prefix, pieces, repeat, ttl_millis};
 
 use super::{Inner, now_ms};
 

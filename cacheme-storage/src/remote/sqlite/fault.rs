@@ -1,4 +1,4 @@
-use crate::Error;
+use crate::error::Error;
 
 use super::Inner;
 use super::file::{Inode, Moved};

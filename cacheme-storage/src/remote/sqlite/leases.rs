@@ -6,8 +6,10 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use sqlx::{Row, SqliteConnection};
 
-use crate::database::{KeySet, LEASE_LIMIT_MS, deadline_millis, millis, repeat, too_late};
-use crate::{Acquire, Acquired, Filled, LeaseToken, RemoteEntry, Result};
+use crate::contract::lease::{Acquire, Acquired, Filled, LeaseToken};
+use crate::contract::remote::RemoteEntry;
+use crate::error::Result;
+use crate::remote::database::{KeySet, LEASE_LIMIT_MS, deadline_millis, millis, repeat, too_late};
 
 use super::entries::{Writing, bind_entries, bind_keys, entry_pieces, key_pieces, query};
 use super::{Inner, now_ms};

@@ -23,8 +23,9 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 pub use builder::SqliteBuilder;
 pub use damage::OnCorruption;
 
-use crate::database::{Gate, Ready, Upkeep, UpkeepTask, remote_storage};
-use crate::{Error, RemoteEntry, Result};
+use crate::contract::remote::RemoteEntry;
+use crate::error::{Error, Result};
+use crate::remote::database::{Gate, Ready, Upkeep, UpkeepTask, remote_storage};
 use damage::Known;
 use fault::Trouble;
 use pool::Pool;

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::fault::Trouble;
 use super::file::{DatabaseFile, Inode, Moved, OpenFile};
-use crate::database::Finish;
+use crate::remote::database::Finish;
 
 /// How often a file is opened again that was replaced while it was opened.
 const OPENINGS: usize = 5;

@@ -1,7 +1,7 @@
 use sqlx::{AssertSqlSafe, Executor, Row, SqliteConnection};
 
-use crate::Error;
-use crate::database::TableName;
+use crate::error::Error;
+use crate::remote::database::TableName;
 
 use super::fault::{Trouble, is_busy};
 use super::file::DatabaseFile;

@@ -1,8 +1,12 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::contract::lease::{Acquire, Filled, LeaseToken};
+use crate::contract::remote::RemoteStorage;
+use crate::error::Chain;
+use crate::storage::Storage;
 use crate::url::StorageUrl;
-use crate::{Acquire, Bytes, Chain, Filled, LeaseToken, RemoteStorage, Storage};
+use ::bytes::Bytes;
 
 /// A directory for databases, removed in the end.
 pub(super) struct Directory(pub(super) PathBuf);

@@ -2,8 +2,8 @@
 
 use std::fs;
 
+use crate::error::{Error, Result};
 use crate::url::StorageUrl;
-use crate::{Error, Result};
 
 use super::pem::{Part, check_authorities, check_client};
 

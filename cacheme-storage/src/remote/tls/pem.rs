@@ -28,7 +28,7 @@ mod checks {
     use super::{Fault, Part};
 
     /// Whether these are certificates of authorities, one at the least.
-    pub(in crate::tls) fn check_authorities(pem: &[u8]) -> Result<(), String> {
+    pub(in crate::remote::tls) fn check_authorities(pem: &[u8]) -> Result<(), String> {
         let mut store = RootCertStore::empty();
         for certificate in certificates(pem)? {
             store.add(certificate).map_err(unreadable)?;
@@ -37,7 +37,7 @@ mod checks {
     }
 
     /// Whether this is a certificate that is valid now, and its key.
-    pub(in crate::tls) fn check_client(cert: &[u8], key: &[u8]) -> Result<(), Fault> {
+    pub(in crate::remote::tls) fn check_client(cert: &[u8], key: &[u8]) -> Result<(), Fault> {
         let of_certificate = |why| Fault {
             part: Part::Certificate,
             why,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{BoxError, Chain};
+use crate::error::{BoxError, Chain};
 
 /// A server that answers in the clear where we speak TLS.
 pub(crate) const SPEAKS_NO_TLS: &str =

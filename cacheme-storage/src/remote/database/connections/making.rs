@@ -34,7 +34,7 @@ impl<D: Dial> Making<D> {
             }
             Err(error) => {
                 let error = DriverError::from(error);
-                let chance = crate::seed::random();
+                let chance = crate::random::random();
                 connections.backoff.lock().failed(Arc::clone(&error), chance);
                 connections.send_away(&error);
             }
