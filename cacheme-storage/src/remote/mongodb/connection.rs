@@ -162,7 +162,9 @@ impl Connector {
             Clients::Own(own) => {
                 let turn = own.turn().await?;
                 let (client, health) = own.client()?;
-                health.pass(&client)?;
+                if let Err(error) = health.pass(&client) {
+                    return Err(health.explain(error).await);
+                }
                 Ok(Turn {
                     client,
                     limit,
