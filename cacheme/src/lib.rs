@@ -63,42 +63,23 @@
 pub mod docs;
 
 mod background;
-mod batch;
 mod bus;
 mod digest;
-mod drive;
-mod dynamic;
 mod error;
-mod facade;
 mod flight;
-mod found;
-mod get;
 mod instance;
-mod key;
 mod kind;
-mod kinds;
+mod lifecycle;
 mod load;
 mod log_limiter;
-mod memoize;
-#[cfg(feature = "metrics")]
-mod metrics;
 mod node;
-mod not_stored;
-mod owed;
-mod pieces;
-mod policy;
-mod private;
-mod releases;
+mod read;
 mod sequence;
-mod shards;
-mod stats;
-mod telling;
-mod unreached;
 mod write;
 
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::private::*;
+    pub use crate::lifecycle::generated::*;
 }
 
 pub use cacheme_macros::{KeyPart, Node, memoize};
@@ -112,19 +93,19 @@ pub use cacheme_storage::Json;
 pub use cacheme_storage::MsgPack;
 pub use cacheme_storage::{BoxError, Flags, Serializer, Storage};
 
-pub use crate::dynamic::{DynamicKind, DynamicNode};
 pub use crate::error::{Error, Result};
+pub use crate::instance::{Cacheme, CachemeBuilder, default_instance, set_default, set_prefix};
+pub use crate::kind::dynamic::{DynamicKind, DynamicNode};
+pub use crate::kind::not_stored::{NotStored, NotStoredCounts};
+pub use crate::kind::stats::{BusStats, NodeStats, TierStats};
 #[cfg(feature = "metrics")]
-pub use crate::facade::record_metrics;
-pub use crate::facade::{
+pub use crate::lifecycle::functions::record_metrics;
+pub use crate::lifecycle::functions::{
     check, get, get_all, get_with, invalidate, invalidate_all, nodes, peek, refresh, register_storage, set,
     set_with_ttl, stats,
 };
-pub use crate::instance::{Cacheme, CachemeBuilder, default_instance, set_default, set_prefix};
-pub use crate::key::{AnyKeyPart, KeyPart, KeyWriter};
 pub use crate::load::{Load, LoadContext, Loaded};
-pub use crate::memoize::LoadOutcome;
 pub use crate::node::Node;
-pub use crate::not_stored::{NotStored, NotStoredCounts};
-pub use crate::policy::{MaybeAbsent, NodeInfo, Policy, Tier};
-pub use crate::stats::{BusStats, NodeStats, TierStats};
+pub use crate::node::key::{AnyKeyPart, KeyPart, KeyWriter};
+pub use crate::node::policy::{MaybeAbsent, NodeInfo, Policy, Tier};
+pub use crate::read::get_with::LoadOutcome;

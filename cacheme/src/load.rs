@@ -8,7 +8,8 @@ use cacheme_storage::{BoxError, SmallBox};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
-use crate::{Cacheme, Node};
+use crate::instance::Cacheme;
+use crate::node::Node;
 
 /// How many loads the default [`Load::load_all`] has under way at once.
 pub(crate) const CONCURRENT_LOADS: usize = 64;
@@ -276,7 +277,8 @@ impl<N: Node + fmt::Debug> fmt::Debug for Loaded<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{KeyWriter, Policy};
+    use crate::node::key::KeyWriter;
+    use crate::node::policy::Policy;
 
     #[derive(Clone)]
     struct Square(u64);

@@ -24,11 +24,11 @@ use tokio::task::AbortHandle;
 
 pub(crate) use self::message::{Changes, LONGEST_KEY};
 use self::message::{Head, Message, Sender, Unreadable};
-use crate::batch::{jittered, unique_token};
 use crate::digest::Digest;
-use crate::kinds::KindTable;
+use crate::kind::stats::{BusCounters, BusStats, count};
+use crate::kind::table::KindTable;
 use crate::log_limiter::{LogLimiter, QUIET};
-use crate::stats::{BusCounters, BusStats, count};
+use crate::read::batch::{jittered, unique_token};
 
 /// How long after a connection was lost the next is tried; twice as long after each that fails.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

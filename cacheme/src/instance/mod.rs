@@ -7,18 +7,18 @@ use cacheme_storage::{Chain, CodecError, Storage};
 use parking_lot::{Mutex, RwLock};
 
 use crate::bus::Bus;
-use crate::dynamic::DynamicKind;
 use crate::error::{Error, Result};
-use crate::found::FoundKind;
-use crate::key::KeyWriter;
+use crate::kind::dynamic::DynamicKind;
+use crate::kind::found::FoundKind;
+use crate::kind::releases::Stranded;
+use crate::kind::stats::{BusStats, NodeStats};
+use crate::kind::table::derived::derived;
+use crate::kind::table::{AnyKind, KindTable, Registration};
 use crate::kind::{Kind, around_key};
-use crate::kinds::derived::derived;
-use crate::kinds::{AnyKind, KindTable, Registration};
+use crate::lifecycle::generated::NodeRegistration;
 use crate::node::Node;
-use crate::policy::{NodeInfo, Policy};
-use crate::private::NodeRegistration;
-use crate::releases::Stranded;
-use crate::stats::{BusStats, NodeStats};
+use crate::node::key::KeyWriter;
+use crate::node::policy::{NodeInfo, Policy};
 
 /// Storages by name, and the nodes that use them. Cheap to clone; clones are the same instance.
 ///
@@ -199,7 +199,7 @@ impl Cacheme {
 
     /// Nodes with a remote tier whose serializer cannot read values of their type.
     fn unreadable(&self) -> Vec<Error> {
-        let is_remote = |tier: &crate::policy::Tier| {
+        let is_remote = |tier: &crate::node::policy::Tier| {
             let known = self.storage(&tier.storage);
             known.is_some_and(|known| known.storage.as_remote().is_some())
         };

@@ -21,10 +21,10 @@ use cacheme_storage::Codec;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::key::{KeyPart, KeyWriter};
-use crate::kinds::held::HeldKinds;
+use crate::kind::table::held::HeldKinds;
 use crate::node::Node;
-use crate::policy::{NodeInfo, Policy};
+use crate::node::key::{KeyPart, KeyWriter};
+use crate::node::policy::{NodeInfo, Policy};
 
 /// A kind of node named at run time. The same name is the same kind, in the whole process.
 ///

@@ -5,8 +5,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::kind::Kind;
-use crate::kinds::AnyKind;
-use crate::kinds::held::HeldKind;
+use crate::kind::table::AnyKind;
+use crate::kind::table::held::HeldKind;
 use crate::node::Node;
 
 pub(crate) enum FoundKind<'c, N: Node> {

@@ -3,6 +3,16 @@
 mod copies;
 mod marks;
 
+pub(crate) mod dynamic;
+pub(crate) mod found;
+pub(crate) mod not_stored;
+pub(crate) mod pending;
+pub(crate) mod pieces;
+pub(crate) mod releases;
+pub(crate) mod shards;
+pub(crate) mod stats;
+pub(crate) mod table;
+
 use std::any::TypeId;
 use std::borrow::Cow;
 use std::future::Future;
@@ -16,17 +26,17 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::flight::{Flight, FlightTable, Joined};
 use crate::instance::Registered;
-use crate::key::KeyWriter;
-use crate::kinds::{AnyKind, KindId, Registration};
+use crate::kind::not_stored::NotStored;
+use crate::kind::pending::Owed;
+use crate::kind::pieces::PieceSizes;
+use crate::kind::releases::{Releases, Stranded};
+use crate::kind::stats::{NodeCounters, NodeStats, TierCounters, count};
+use crate::kind::table::{AnyKind, KindId, Registration};
 use crate::log_limiter::LogLimiter;
-use crate::memoize::Failure;
 use crate::node::Node;
-use crate::not_stored::NotStored;
-use crate::owed::Owed;
-use crate::pieces::PieceSizes;
-use crate::policy::{NodeInfo, Policy};
-use crate::releases::{Releases, Stranded};
-use crate::stats::{NodeCounters, NodeStats, TierCounters, count};
+use crate::node::key::KeyWriter;
+use crate::node::policy::{NodeInfo, Policy};
+use crate::read::get_with::Failure;
 use cacheme_storage::{
     BloomFilter, BoxError, Bytes, Chain, Codec, CodecError, DecodeError, LocalStorage, RemoteStorage,
     SmallBox,

@@ -21,10 +21,10 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
 use crate::flight::FullKey;
+use crate::kind::pieces::{Call, Operation, Outcome, Stopped, weightless};
+use crate::kind::shards::Shards;
 use crate::kind::{Kind, RemoteTier, Tier, TierStorage};
 use crate::node::Node;
-use crate::pieces::{Call, Operation, Outcome, Stopped, weightless};
-use crate::shards::Shards;
 
 /// How far the estimate of a server's clock may be off.
 pub(crate) const CLOCK_ERROR: Duration = Duration::from_millis(100);

@@ -10,10 +10,10 @@ use futures_util::future::join_all;
 use smallvec::{SmallVec, smallvec};
 use tokio::time::Instant;
 
-use crate::batch::Items;
 use crate::flight::FullKey;
+use crate::kind::pieces::{Call, Operation, Outcome, Stopped, weightless};
 use crate::kind::{RemoteTier, Tier};
-use crate::pieces::{Call, Operation, Outcome, Stopped, weightless};
+use crate::read::batch::Items;
 
 /// The places of keys in a call, by shard.
 pub(crate) struct Shards(SmallVec<[Shard; 1]>);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::not_stored::{NotStoredCounters, NotStoredCounts};
+use crate::kind::not_stored::{NotStoredCounters, NotStoredCounts};
 
 /// What one kind of node has done in one instance since it was first used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

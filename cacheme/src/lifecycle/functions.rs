@@ -7,11 +7,11 @@ use cacheme_storage::Storage;
 
 use crate::error::Result;
 use crate::instance::default_instance;
+use crate::kind::stats::NodeStats;
 use crate::load::Load;
-use crate::memoize::LoadOutcome;
 use crate::node::Node;
-use crate::policy::NodeInfo;
-use crate::stats::NodeStats;
+use crate::node::policy::NodeInfo;
+use crate::read::get_with::LoadOutcome;
 
 /// [`Cacheme::get`](crate::Cacheme::get) on the process-wide instance.
 ///

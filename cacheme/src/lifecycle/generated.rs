@@ -14,11 +14,11 @@ pub use inventory;
 pub use serde::Serialize;
 pub use serde::de::DeserializeOwned;
 
-pub use crate::key::{KeyForm, KeyPart, KeyWriter, Text};
 pub use crate::load::{Load, LoadContext, Loaded};
-pub use crate::memoize::memoize;
 pub use crate::node::Node;
-pub use crate::policy::{NodeInfo, Policy};
+pub use crate::node::key::{KeyForm, KeyPart, KeyWriter, Text};
+pub use crate::node::policy::{NodeInfo, Policy};
+pub use crate::read::get_with::memoize;
 pub use cacheme_storage::BoxError;
 use cacheme_storage::{Chain, CodecError};
 

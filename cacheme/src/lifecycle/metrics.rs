@@ -3,7 +3,7 @@
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 use crate::instance::Cacheme;
-use crate::stats::{BusStats, NodeStats, TierStats};
+use crate::kind::stats::{BusStats, NodeStats, TierStats};
 
 /// The name of a counter, what it counts, and where its count is.
 type Counted<S> = (&'static str, &'static str, fn(&S) -> u64);

@@ -1,6 +1,9 @@
-use crate::dynamic::DynamicKind;
-use crate::key::KeyWriter;
-use crate::policy::Policy;
+use crate::kind::dynamic::DynamicKind;
+pub(crate) mod key;
+pub(crate) mod policy;
+
+use crate::node::key::KeyWriter;
+use crate::node::policy::Policy;
 
 /// A typed cache key with the policy of its kind.
 ///
@@ -31,7 +34,7 @@ pub trait Node: Clone + Send + Sync + 'static {
     ///
     /// [`Cacheme::full_key`](crate::Cacheme::full_key) gives that of another instance.
     fn full_key(&self) -> String {
-        crate::default_instance().full_key(self)
+        crate::instance::default_instance().full_key(self)
     }
 
     #[doc(hidden)]

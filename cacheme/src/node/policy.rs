@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::key::{KeyForm, Template};
+use crate::node::key::{KeyForm, Template};
 use cacheme_storage::{Codec, Serializer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -8,11 +8,6 @@
 //!
 //! Nothing of the batch waits for a flight of another, so two batches with overlapping keys cannot block each other.
 
-mod landing;
-mod leases;
-mod reading;
-mod writing;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,18 +18,18 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use self::landing::Found;
-pub(crate) use self::landing::insert;
-pub(crate) use self::leases::unique_token;
-use self::leases::{Early, Held};
 use crate::flight::{self, Flight, FullKey, Lead, Parent, RunningLoad};
+use crate::kind::not_stored::NotStored;
+use crate::kind::pieces::MOST;
 use crate::kind::{Kind, Outcome, RemoteTier, TierStorage};
 use crate::load::Store;
-use crate::memoize::Failure;
 use crate::node::Node;
-use crate::not_stored::NotStored;
-use crate::pieces::MOST;
-use crate::unreached::Report;
+use crate::read::get_with::Failure;
+use crate::read::land::Found;
+pub(crate) use crate::read::land::insert;
+pub(crate) use crate::read::leases::unique_token;
+use crate::read::leases::{Early, Held};
+use crate::write::unreached::Report;
 
 /// First and longest pause between two looks at a key that another process loads.
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
@@ -44,32 +39,32 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) type Items = SmallVec<[usize; 2]>;
 
 pub(crate) struct Batch<N: Node> {
-    kind: Arc<Kind<N>>,
-    items: SmallVec<[Item<N>; 1]>,
+    pub(super) kind: Arc<Kind<N>>,
+    pub(super) items: SmallVec<[Item<N>; 1]>,
     /// Whether outcomes are kept for [`take`](Self::take).
-    keeps: bool,
+    pub(super) keeps: bool,
     /// When its flights began, which are waited for from then on for the node's `load_timeout`; `None` once it has waited
     /// for something.
-    begun: Option<Instant>,
+    pub(super) begun: Option<Instant>,
     /// The load that it was begun in, if there is one.
-    begun_in: Parent,
+    pub(super) begun_in: Parent,
     /// Names this batch as the holder of its leases. No two batches share one.
-    token: LeaseToken,
+    pub(super) token: LeaseToken,
     /// When it last asked for leases.
-    asked: Option<Instant>,
+    pub(super) asked: Option<Instant>,
     /// Where it asked for leases in pieces, when the first of them runs out.
-    runs_out: Option<Instant>,
+    pub(super) runs_out: Option<Instant>,
     /// How long calls that go in pieces take to come round to all of its keys. Its leases last for longer by that.
-    round: Duration,
+    pub(super) round: Duration,
     /// Until when those who wait were told to be patient.
-    patience: Option<Instant>,
+    pub(super) patience: Option<Instant>,
     /// What lets its leases last that were granted for less than was asked for.
-    early: SmallVec<[Arc<Early>; 1]>,
+    pub(super) early: SmallVec<[Arc<Early>; 1]>,
     /// For a `refresh`, which takes leases away from all that have them and reads nothing: where it had to leave an older value.
-    refresh: Option<Report>,
+    pub(super) refresh: Option<Report>,
     /// The first remote tier was looked into already, until it is asked for leases.
-    looked: bool,
-    pause: Duration,
+    pub(super) looked: bool,
+    pub(super) pause: Duration,
 }
 
 /// What a look without flights gave for the keys of a batch, in a first tier that is remote and has leases.
@@ -89,25 +84,25 @@ pub(crate) enum FirstLook {
 /// A flight that is led here, with its node.
 pub(crate) type Led<N> = (Lead<Outcome<<N as Node>::Value>>, N);
 
-struct Item<N: Node> {
+pub(super) struct Item<N: Node> {
     /// `None` once the flight has ended.
-    lead: Option<Lead<Outcome<N::Value>>>,
+    pub(super) lead: Option<Lead<Outcome<N::Value>>>,
     /// `None` once it was taken to be loaded.
-    node: Option<N>,
+    pub(super) node: Option<N>,
     /// Its full key, where the flight has ended and there are leases to be given up.
-    name: Option<FullKey>,
+    pub(super) name: Option<FullKey>,
     /// The tier it is at; past the last one it is ready to be loaded.
-    at: usize,
+    pub(super) at: usize,
     /// By tier, what we have of its lease.
-    leases: SmallVec<[Held; 8]>,
+    pub(super) leases: SmallVec<[Held; 8]>,
     /// Since when it has waited for another process.
-    waiting: Option<Instant>,
+    pub(super) waiting: Option<Instant>,
     /// Why what comes of it is handed out and stored nowhere, if so.
-    refused: Option<NotStored>,
+    pub(super) refused: Option<NotStored>,
     /// It is about to end, together with others.
-    ends: bool,
+    pub(super) ends: bool,
     /// What came of it, where the batch keeps that.
-    outcome: Option<Outcome<N::Value>>,
+    pub(super) outcome: Option<Outcome<N::Value>>,
 }
 
 /// What [`Batch::take`] gives.
@@ -123,7 +118,7 @@ pub(crate) struct Answer<V> {
 }
 
 impl<N: Node> Item<N> {
-    fn key(&self) -> &[u8] {
+    pub(super) fn key(&self) -> &[u8] {
         match (&self.lead, &self.name) {
             (Some(lead), _) => lead.flight().key(),
             (None, Some(name)) => name,
@@ -247,7 +242,7 @@ impl<N: Node> Batch<N> {
 
     /// The same before a step of our own that others wait for as well. `step` bounds what is done next, which begins at the
     /// moment that this gives.
-    fn alive(&mut self, step: Duration) -> Instant {
+    pub(super) fn alive(&mut self, step: Duration) -> Instant {
         let patience = self.kind.info.load_timeout;
         match self.begun.take().filter(|_| step <= patience) {
             Some(begun) => begun,
@@ -421,11 +416,11 @@ impl<N: Node> Batch<N> {
         self.lead(item).flight()
     }
 
-    fn fence(&self, item: usize) -> &Fence {
+    pub(super) fn fence(&self, item: usize) -> &Fence {
         self.flight(item).fence()
     }
 
-    fn finish(&mut self, item: usize, outcome: Outcome<N::Value>) {
+    pub(super) fn finish(&mut self, item: usize, outcome: Outcome<N::Value>) {
         self.end(item, outcome);
     }
 
@@ -446,7 +441,7 @@ impl<N: Node> Batch<N> {
     }
 
     /// Lets nobody join the flights of `landings` any more.
-    fn close(&mut self, landings: &Found<N::Value>) {
+    pub(super) fn close(&mut self, landings: &Found<N::Value>) {
         let (mut first, mut end) = (self.items.len(), 0);
         for landing in landings {
             self.items[landing.item].ends = true;
@@ -462,7 +457,7 @@ impl<N: Node> Batch<N> {
     }
 
     /// Ends the flights of `landings` with their values.
-    fn finish_all(&mut self, landings: Found<N::Value>) {
+    pub(super) fn finish_all(&mut self, landings: Found<N::Value>) {
         let is_bulk = landings.len() > 1;
         if is_bulk {
             self.close(&landings);
@@ -478,7 +473,7 @@ impl<N: Node> Batch<N> {
         }
     }
 
-    fn open_items(&self, which: impl Fn(&Item<N>) -> bool) -> Items {
+    pub(super) fn open_items(&self, which: impl Fn(&Item<N>) -> bool) -> Items {
         let mut open = Items::new();
         for (number, item) in self.items.iter().enumerate() {
             if item.lead.is_some() && which(item) {

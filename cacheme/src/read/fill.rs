@@ -9,9 +9,9 @@ use cacheme_storage::{Error, Fence, Filled, LeaseToken, RemoteEntry};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::Items;
 use crate::kind::RemoteTier;
-use crate::not_stored::NotStored;
+use crate::kind::not_stored::NotStored;
+use crate::read::batch::Items;
 
 /// What became of entries, by their places.
 pub(super) type Written = SmallVec<[(usize, Result<(), NotStored>); 1]>;

@@ -1,20 +1,4 @@
-//! The read path:
-//!
-//! ```text
-//! node ─ full key on the stack ── local first tier ──hit──▶ value
-//!                                      │ miss
-//!                                      ▼
-//!                               join the key's flight ──someone leads──▶ wait for its end ─▶ value
-//!                                      │ we lead
-//!                                      ▼
-//!              all tiers in order, taking leases (batch/) ──hit──▶ fill the tiers before ─▶ value
-//!                                      │ miss
-//!                                      ▼
-//!            load, in the background ─▶ fill remote tiers back to front ─▶ fill local tiers ─▶ end of the flight
-//! ```
-//!
-//! A bulk read of a chain that begins with a remote tier looks into that first: there is nothing before it to be filled, so
-//! what is there needs no flight, unless something older may lie in memory behind it.
+//! `get` and `get_all`.
 
 use std::sync::Arc;
 
@@ -24,20 +8,20 @@ use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use crate::background;
-use crate::batch::{Batch, FirstLook, Taken};
-use crate::drive::load_and_land;
-use crate::dynamic::{by_kind, is_one_kind};
 use crate::error::{Error, Result};
 use crate::flight::{self, Done, End, FullKey, Joined};
-use crate::found::FoundKind;
 use crate::instance::Cacheme;
-use crate::key::KeyWriter;
+use crate::kind::dynamic::{by_kind, is_one_kind};
+use crate::kind::found::FoundKind;
+use crate::kind::pieces::{Call, Operation, Stopped};
+use crate::kind::stats::count;
 use crate::kind::{Kind, Outcome, SharedFlight, TierStorage};
 use crate::load::Load;
-use crate::memoize::Failure;
 use crate::node::Node;
-use crate::pieces::{Call, Operation, Stopped};
-use crate::stats::count;
+use crate::node::key::KeyWriter;
+use crate::read::batch::{Batch, FirstLook, Taken};
+use crate::read::drive::load_and_land;
+use crate::read::get_with::Failure;
 use crate::write::KINDS_AT_ONCE;
 
 /// What a look into the first tier gave.

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use cacheme_storage::{Chain, SmallBox};
 use futures_util::FutureExt as _;
 
-use crate::batch::{Answer, Batch, Taken};
 use crate::error::Error;
 use crate::flight::{self, End, Joined};
-use crate::get::{Looked, wait};
 use crate::instance::Cacheme;
 use crate::load::Store;
 use crate::node::Node;
+use crate::read::batch::{Answer, Batch, Taken};
+use crate::read::get::{Looked, wait};
 
 /// What a loader passed to [`Cacheme::get_with`], or a `#[memoize]`d function, returns: the node's value, or a
 /// `Result` of it.
@@ -314,7 +314,7 @@ where
     F: Future<Output = R>,
 {
     cacheme
-        .unwrap_or_else(|| crate::default_instance())
+        .unwrap_or_else(|| crate::instance::default_instance())
         .get_or_load(&node, load, text)
         .await
 }

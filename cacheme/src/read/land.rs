@@ -9,18 +9,18 @@ use cacheme_storage::{Fence, LocalEntry, LocalStorage, RemoteEntry, SmallBox};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::leases::Held;
-use super::writing::{fill, set};
-use super::{Answer, Batch, Items};
 use crate::flight::FullKey;
+use crate::kind::not_stored::NotStored;
+use crate::kind::pieces::{Call, Outcome, Stopped};
+use crate::kind::shards::Shards;
+use crate::kind::stats::count;
 use crate::kind::{Tier, TierStorage};
-use crate::memoize::Failure;
 use crate::node::Node;
-use crate::not_stored::NotStored;
-use crate::pieces::{Call, Outcome, Stopped};
-use crate::policy::{expires_ms, shortened};
-use crate::shards::Shards;
-use crate::stats::count;
+use crate::node::policy::{expires_ms, shortened};
+use crate::read::batch::{Answer, Batch, Items};
+use crate::read::fill::{fill, set};
+use crate::read::get_with::Failure;
+use crate::read::leases::Held;
 use crate::write::remove_from;
 
 /// A value on its way into the tiers before the one where it was found.

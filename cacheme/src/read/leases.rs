@@ -11,14 +11,14 @@ use smallvec::SmallVec;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{Batch, Items};
 use crate::background;
 use crate::flight::FullKey;
+use crate::kind::pieces::{Call, Operation, Outcome, Stopped, weightless};
+use crate::kind::releases::{CLOCK_ERROR, give_back};
+use crate::kind::shards::Shards;
 use crate::kind::{RemoteTier, Tier, TierStorage};
 use crate::node::Node;
-use crate::pieces::{Call, Operation, Outcome, Stopped, weightless};
-use crate::releases::{CLOCK_ERROR, give_back};
-use crate::shards::Shards;
+use crate::read::batch::{Batch, Items};
 
 /// What a flight has of the lease of one tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,12 +6,12 @@ use cacheme_storage::{Acquired, LocalStorage, SmallBox};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::landing::{Found, Landing, Origin};
-use super::{Batch, Items};
+use crate::kind::pieces::{Call, Operation, Stopped};
+use crate::kind::stats::count;
 use crate::kind::{RemoteTier, Tier, TierStorage};
 use crate::node::Node;
-use crate::pieces::{Call, Operation, Stopped};
-use crate::stats::count;
+use crate::read::batch::{Batch, Items};
+use crate::read::land::{Found, Landing, Origin};
 
 impl<N: Node> Batch<N> {
     /// Moves every flight on, through all tiers or up to one whose key another process loads.

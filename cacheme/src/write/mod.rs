@@ -3,6 +3,9 @@
 //! Each begins by fencing whatever is under way for the key, and remote tiers are written back to front: were a nearer
 //! one cleared first, another process could fill it again from the one behind. Other processes are told last.
 
+pub(crate) mod publish;
+pub(crate) mod unreached;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,20 +14,20 @@ use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use crate::background;
-use crate::batch::{Batch, insert};
-use crate::dynamic::by_kind;
 use crate::error::{Error, Result};
 use crate::flight::{self, End, Flight, FullKey, Work};
-use crate::get::{LED_IN_VAIN, wait};
 use crate::instance::Cacheme;
+use crate::kind::dynamic::by_kind;
+use crate::kind::not_stored::NotStored;
+use crate::kind::pending::{AFTER_FAILURE, owe};
+use crate::kind::stats::count;
 use crate::kind::{Kind, Outcome, RemoteTier, Tier, TierStorage};
 use crate::load::Load;
 use crate::node::Node;
-use crate::not_stored::NotStored;
-use crate::owed::{AFTER_FAILURE, owe};
-use crate::policy::{expires_ms, shortened};
-use crate::stats::count;
-use crate::unreached::{Report, Unreached};
+use crate::node::policy::{expires_ms, shortened};
+use crate::read::batch::{Batch, insert};
+use crate::read::get::{LED_IN_VAIN, wait};
+use crate::write::unreached::{Report, Unreached};
 
 /// How many kinds a call over several works on at once.
 pub(crate) const KINDS_AT_ONCE: usize = 16;
@@ -181,7 +184,7 @@ impl Cacheme {
                 None => self.lead(&mut batch).await,
             }
             if let Some(End::Done(outcome)) = wait(&kind, flight).await {
-                let Some(result) = crate::get::shared_result(outcome, &key) else {
+                let Some(result) = crate::read::get::shared_result(outcome, &key) else {
                     unreachable!("a refresh is led by this crate's own loader")
                 };
                 let value = result?;

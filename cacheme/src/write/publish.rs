@@ -8,11 +8,11 @@ use crate::bus::{Changes, LONGEST_KEY};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::flight::FullKey;
+use crate::kind::pending::{AFTER_FAILURE, owe};
+use crate::kind::pieces::{Call, Operation};
+use crate::kind::stats::count;
 use crate::kind::{Kind, Tier, TierStorage};
 use crate::node::Node;
-use crate::owed::{AFTER_FAILURE, owe};
-use crate::pieces::{Call, Operation};
-use crate::stats::count;
 use crate::write::{drop_nearby, not_invalidated};
 
 impl<N: Node> Kind<N> {

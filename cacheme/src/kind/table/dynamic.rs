@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use super::held::HeldKinds;
 use super::{AnyKind, KindId, KindTable};
-use crate::policy::NodeInfo;
+use crate::node::policy::NodeInfo;
 
 #[derive(Default)]
 pub(super) struct DynamicKinds {

@@ -26,8 +26,8 @@ use self::templates::Templates;
 use crate::bus::{Bus, Changes};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::policy::NodeInfo;
-use crate::stats::NodeStats;
+use crate::kind::stats::NodeStats;
+use crate::node::policy::NodeInfo;
 
 /// Slots of the first segment; each further one has twice as many.
 const FIRST_SEGMENT: usize = 64;
@@ -296,7 +296,7 @@ mod tests {
         };
         for number in 0..2_000 {
             assert!(table.get(id(number)).is_none());
-            let policy = crate::Policy::<u8>::new(number.to_string(), number.to_string());
+            let policy = crate::node::policy::Policy::<u8>::new(number.to_string(), number.to_string());
             let info = policy.info.clone();
             let make = || Ok(Arc::new(Named(policy.info)) as Arc<dyn AnyKind>);
             let made = table.get_or_make(id(number), &info, make).unwrap();
@@ -306,7 +306,9 @@ mod tests {
             assert_eq!(found.info().name, number.to_string());
         }
         assert_eq!(table.iter().count(), 2_000);
-        let named = crate::Policy::<u8>::new("7", "7").info.template_digest();
+        let named = crate::node::policy::Policy::<u8>::new("7", "7")
+            .info
+            .template_digest();
         let named: Vec<_> = table
             .of_template(named)
             .iter()
@@ -328,7 +330,9 @@ mod tests {
     fn c3_a_template_names_the_kinds_that_have_not_gone_away() {
         let table = KindTable::default();
         let kind = |version: &'static str| {
-            let info = crate::Policy::<u8>::new(version, "{key}").version(version).info;
+            let info = crate::node::policy::Policy::<u8>::new(version, "{key}")
+                .version(version)
+                .info;
             let kind = Arc::new(Named(info.clone())) as Arc<dyn AnyKind>;
             table.name(&info, &kind);
             kind

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::KindId;
 use crate::error::Error;
-use crate::key::{KeyForm, Template};
-use crate::policy::NodeInfo;
+use crate::node::key::{KeyForm, Template};
+use crate::node::policy::NodeInfo;
 
 /// By version, and by the head of the template.
 #[derive(Default)]
@@ -100,7 +100,7 @@ mod tests {
     use std::any::TypeId;
 
     use super::*;
-    use crate::Policy;
+    use crate::node::policy::Policy;
 
     fn info(name: &str, key: &str, version: &str) -> NodeInfo {
         let policy = Policy::<u8>::new(name.to_owned(), key.to_owned());

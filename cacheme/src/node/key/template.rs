@@ -283,7 +283,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::KeyPart;
+    use crate::node::key::KeyPart;
 
     const OPTIONAL_NUMBER: KeyForm = <Option<u64> as KeyPart>::FORM;
     const FLAG: KeyForm = <bool as KeyPart>::FORM;
@@ -440,7 +440,7 @@ mod tests {
             pair in any::<(u8, Option<String>)>(), address in any::<std::net::IpAddr>(),
         ) {
             fn check<P: KeyPart>(part: P) {
-                let mut key = crate::KeyWriter::new();
+                let mut key = crate::node::key::KeyWriter::new();
                 key.part(&part);
                 let automaton = Automaton::of(Template { key: "{}", forms: &[P::FORM] });
                 assert!(accepts(&automaton, key.as_str()), "{}", key.as_str());

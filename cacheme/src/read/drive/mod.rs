@@ -18,14 +18,14 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use crate::background;
-use crate::batch::{Answer, Batch};
 use crate::error::Error;
 use crate::flight::RunningLoad;
 use crate::instance::Cacheme;
 use crate::kind::load_error;
 use crate::load::{Load, LoadContext, LoadedNode, Store};
-use crate::memoize::Failure;
 use crate::node::Node;
+use crate::read::batch::{Answer, Batch};
+use crate::read::get_with::Failure;
 
 /// Loads what a batch needs until all its flights have ended.
 ///

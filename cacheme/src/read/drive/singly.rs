@@ -20,12 +20,12 @@ use tokio::time::{Instant, Sleep};
 
 use super::{land, load_one};
 use crate::background;
-use crate::batch::{Answer, Batch, Items};
 use crate::flight::Queue;
 use crate::instance::Cacheme;
 use crate::load::{CONCURRENT_LOADS, Load};
-use crate::memoize::Failure;
 use crate::node::Node;
+use crate::read::batch::{Answer, Batch, Items};
+use crate::read::get_with::Failure;
 
 /// How many groups of values land at once. What ends meanwhile lands together next.
 const LANDINGS: usize = 4;
