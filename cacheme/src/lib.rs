@@ -64,6 +64,7 @@ pub mod docs;
 
 mod background;
 mod bus;
+mod counter;
 mod digest;
 mod error;
 mod flight;
@@ -73,6 +74,7 @@ mod lifecycle;
 mod load;
 mod log_limiter;
 mod node;
+mod random;
 mod read;
 mod sequence;
 mod write;
@@ -93,11 +95,12 @@ pub use cacheme_storage::Json;
 pub use cacheme_storage::MsgPack;
 pub use cacheme_storage::{BoxError, Flags, Serializer, Storage};
 
+pub use crate::bus::stats::BusStats;
 pub use crate::error::{Error, Result};
 pub use crate::instance::{Cacheme, CachemeBuilder, default_instance, set_default, set_prefix};
 pub use crate::kind::dynamic::{DynamicKind, DynamicNode};
 pub use crate::kind::not_stored::{NotStored, NotStoredCounts};
-pub use crate::kind::stats::{BusStats, NodeStats, TierStats};
+pub use crate::kind::stats::{NodeStats, TierStats};
 #[cfg(feature = "metrics")]
 pub use crate::lifecycle::functions::record_metrics;
 pub use crate::lifecycle::functions::{

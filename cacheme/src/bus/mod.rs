@@ -10,6 +10,7 @@
 //! was held is dropped: a local tier is no older than its connection. In between, local tiers serve what is loaded anew.
 
 mod message;
+pub(crate) mod stats;
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,23 +25,31 @@ use tokio::task::AbortHandle;
 
 pub(crate) use self::message::{Changes, LONGEST_KEY};
 use self::message::{Head, Message, Sender, Unreadable};
+use self::stats::{BusCounters, BusStats};
+use crate::counter::count;
 use crate::digest::Digest;
-use crate::kind::stats::{BusCounters, BusStats, count};
-use crate::kind::table::KindTable;
 use crate::log_limiter::{LogLimiter, QUIET};
-use crate::read::batch::{jittered, unique_token};
+use crate::random::{jittered, unique_token};
 
 /// How long after a connection was lost the next is tried; twice as long after each that fails.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The owner of the local tiers and flights that changes by other processes concern.
+pub(crate) trait Listener: Send + Sync {
+    /// Other processes changed entries of the kinds that have this template.
+    fn changed(&self, bus: &Bus, template: Digest, changes: &Changes<'_>);
+
+    /// Other processes may have changed anything that they would publish on this bus.
+    fn lost(&self, bus: &Bus);
+}
 
 /// The bus of one storage, as one instance uses it.
 pub(crate) struct Bus {
     /// The name of the storage.
     name: String,
     storage: Arc<dyn RemoteStorage>,
-    /// Whose flights and local tiers these are. They hold us.
-    kinds: Weak<KindTable>,
+    listener: Weak<dyn Listener>,
     /// Tells our own messages from those of others, and those of other prefixes.
     head: Head,
     state: watch::Sender<State>,
@@ -75,12 +84,12 @@ impl Bus {
         name: &str,
         storage: Arc<dyn RemoteStorage>,
         prefix: &str,
-        kinds: &Arc<KindTable>,
+        listener: Weak<dyn Listener>,
     ) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
             storage,
-            kinds: Arc::downgrade(kinds),
+            listener,
             head: Head {
                 sender: Sender(unique_token().0.to_be_bytes()),
                 prefix: Digest::of(prefix.as_bytes()),
@@ -217,14 +226,14 @@ impl Bus {
 
     /// Drops what another process of our prefix says it has changed.
     fn hear_of(&self, message: &Message<'_>) {
-        let Some(kinds) = self.kinds.upgrade() else { return };
+        let Some(listener) = self.listener.upgrade() else {
+            return;
+        };
         if message.anything {
             self.distrust();
         }
         for (template, changes) in &message.kinds {
-            for kind in kinds.of_template(*template) {
-                kind.told(self, changes);
-            }
+            listener.changed(self, *template, changes);
         }
         if message.is_understood() {
             count(&self.counters.heard, 1);
@@ -267,8 +276,8 @@ impl Bus {
 
     /// Drops whatever was held that others may have changed.
     fn distrust(&self) {
-        if let Some(kinds) = self.kinds.upgrade() {
-            kinds.iter().for_each(|kind| kind.distrust(self));
+        if let Some(listener) = self.listener.upgrade() {
+            listener.lost(self);
         }
     }
 

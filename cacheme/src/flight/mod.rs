@@ -57,6 +57,7 @@ mod sync {
 }
 
 mod loads;
+pub(crate) mod outcome;
 mod queue;
 mod table;
 

@@ -7,18 +7,19 @@ use cacheme_storage::{Chain, CodecError, Storage};
 use parking_lot::{Mutex, RwLock};
 
 use crate::bus::Bus;
+use crate::bus::stats::BusStats;
 use crate::error::{Error, Result};
 use crate::kind::dynamic::DynamicKind;
 use crate::kind::found::FoundKind;
-use crate::kind::releases::Stranded;
-use crate::kind::stats::{BusStats, NodeStats};
+use crate::kind::stats::NodeStats;
+use crate::kind::storages::Registered;
 use crate::kind::table::derived::derived;
 use crate::kind::table::{AnyKind, KindTable, Registration};
 use crate::kind::{Kind, around_key};
-use crate::lifecycle::generated::NodeRegistration;
 use crate::node::Node;
 use crate::node::key::KeyWriter;
 use crate::node::policy::{NodeInfo, Policy};
+use crate::node::registration::NodeRegistration;
 
 /// Storages by name, and the nodes that use them. Cheap to clone; clones are the same instance.
 ///
@@ -34,16 +35,6 @@ struct Inner {
     kinds: Arc<KindTable>,
     /// Set-up mistakes that were logged: each is told once, not for each call.
     told: Mutex<HashSet<String>>,
-}
-
-/// A storage under its name.
-#[derive(Clone)]
-pub(crate) struct Registered {
-    pub(crate) storage: Storage,
-    /// Where other processes are told of changes, if the storage has a bus.
-    pub(crate) bus: Option<Arc<Bus>>,
-    /// What its kinds have to give back, and no runtime for.
-    pub(crate) stranded: Arc<Stranded>,
 }
 
 impl Drop for Inner {
@@ -122,7 +113,7 @@ impl Cacheme {
         let bus = remote.filter(|_| storage.has_bus());
         let bus = bus.map(|remote| {
             let (prefix, kinds) = (&self.inner.prefix, &self.inner.kinds);
-            Bus::new(&name, Arc::clone(remote), prefix, kinds)
+            Bus::new(&name, Arc::clone(remote), prefix, Arc::downgrade(kinds) as _)
         });
         {
             let mut storages = self.inner.storages.write();

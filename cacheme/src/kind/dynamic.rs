@@ -26,6 +26,9 @@ use crate::node::Node;
 use crate::node::key::{KeyPart, KeyWriter};
 use crate::node::policy::{NodeInfo, Policy};
 
+/// How many kinds a call over several works on at once.
+pub(crate) const KINDS_AT_ONCE: usize = 16;
+
 /// A kind of node named at run time. The same name is the same kind, in the whole process.
 ///
 /// # When it goes away

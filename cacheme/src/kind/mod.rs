@@ -11,7 +11,9 @@ pub(crate) mod pieces;
 pub(crate) mod releases;
 pub(crate) mod shards;
 pub(crate) mod stats;
+pub(crate) mod storages;
 pub(crate) mod table;
+pub(crate) mod unreached;
 
 use std::any::TypeId;
 use std::borrow::Cow;
@@ -22,29 +24,28 @@ use std::time::Duration;
 
 use self::marks::Marks;
 use crate::bus::{Bus, Changes};
+use crate::counter::count;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::flight::outcome::Failure;
+use crate::flight::outcome::Outcome;
 use crate::flight::{Flight, FlightTable, Joined};
-use crate::instance::Registered;
 use crate::kind::not_stored::NotStored;
 use crate::kind::pending::Owed;
 use crate::kind::pieces::PieceSizes;
 use crate::kind::releases::{Releases, Stranded};
-use crate::kind::stats::{NodeCounters, NodeStats, TierCounters, count};
+use crate::kind::stats::{NodeCounters, NodeStats, TierCounters};
+use crate::kind::storages::Registered;
 use crate::kind::table::{AnyKind, KindId, Registration};
 use crate::log_limiter::LogLimiter;
 use crate::node::Node;
 use crate::node::key::KeyWriter;
 use crate::node::policy::{NodeInfo, Policy};
-use crate::read::get_with::Failure;
 use cacheme_storage::{
     BloomFilter, BoxError, Bytes, Chain, Codec, CodecError, DecodeError, LocalStorage, RemoteStorage,
     SmallBox,
 };
 use tokio::time::Instant;
-
-/// What comes out of a flight.
-pub(crate) type Outcome<V> = std::result::Result<SmallBox<V>, Failure>;
 
 /// A flight of a kind, as those have it who wait for it.
 pub(crate) type SharedFlight<N> = Arc<Flight<Outcome<<N as Node>::Value>>>;
@@ -574,5 +575,14 @@ pub(crate) fn load_error(key: &[u8], source: BoxError) -> Error {
     Error::Load {
         key: String::from_utf8_lossy(key).into_owned(),
         source: source.into(),
+    }
+}
+
+/// Drops keys from the local tiers, back to front.
+pub(crate) fn drop_nearby<N: Node>(kind: &Kind<N>, keys: &[impl AsRef<[u8]>]) {
+    for tier in kind.tiers.iter().rev() {
+        if let TierStorage::Local(local) = &tier.storage {
+            keys.iter().for_each(|key| _ = local.remove(key.as_ref()));
+        }
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::error::{Error, Result};
 use crate::flight::FullKey;
 use crate::kind::{Kind, RemoteTier, Tier, TierStorage};
 use crate::node::Node;
@@ -169,5 +170,35 @@ impl<N: Node> Drop for Turn<N> {
     fn drop(&mut self) {
         let mut debts = self.kind.tiers[self.at].owed.debts.lock();
         debts.paying = false;
+    }
+}
+
+/// Removes `keys` from one tier. Where that fails, they are owed to it.
+pub(crate) async fn remove_from<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: &[FullKey]) -> Result<()> {
+    let tier = &kind.tiers[at];
+    let TierStorage::Remote(remote) = &tier.storage else {
+        return Ok(());
+    };
+    let debts: Vec<_> = keys.iter().map(|key| tier.owed.number(key)).collect();
+    let failed = tier.remove_all(remote, keys).await;
+    for (keys, _) in &failed {
+        let keys: Vec<FullKey> = keys.iter().map(|key| Arc::clone(key)).collect();
+        owe(kind, at, &keys, AFTER_FAILURE);
+    }
+    // A debt that was made just now has another number.
+    let removed = keys.iter().zip(debts);
+    removed.for_each(|(key, debt)| tier.owed.settle(key, debt));
+    let count = failed.iter().map(|(keys, _)| keys.len()).sum();
+    match failed.into_iter().next() {
+        None => Ok(()),
+        Some((_, error)) => Err(not_invalidated(tier, count, error)),
+    }
+}
+
+pub(crate) fn not_invalidated(tier: &Tier, keys: usize, source: cacheme_storage::Error) -> Error {
+    Error::NotInvalidated {
+        name: tier.name.to_string(),
+        keys,
+        source: Arc::new(source),
     }
 }

@@ -13,7 +13,9 @@ use tokio::time::Instant;
 use crate::flight::FullKey;
 use crate::kind::pieces::{Call, Operation, Outcome, Stopped, weightless};
 use crate::kind::{RemoteTier, Tier};
-use crate::read::batch::Items;
+
+/// Numbers of items. Most batches are of one, and allocate none.
+pub(crate) type Items = SmallVec<[usize; 2]>;
 
 /// The places of keys in a call, by shard.
 pub(crate) struct Shards(SmallVec<[Shard; 1]>);

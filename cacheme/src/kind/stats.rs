@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::counter::StripedCounter;
 use crate::kind::not_stored::{NotStoredCounters, NotStoredCounts};
 
 /// What one kind of node has done in one instance since it was first used.
@@ -44,44 +45,6 @@ pub struct TierStats {
     pub troubles: u64,
     /// Values found that could not be decoded, or could not be encoded.
     pub undecodable: u64,
-}
-
-/// What one instance has heard from other processes on the bus of one storage. What it publishes itself is not counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BusStats {
-    /// The name of the storage.
-    pub storage: String,
-    /// Messages that were understood.
-    pub heard: u64,
-    /// Messages that tell of a change in a way that a later version may know and this one does not: all local copies that they
-    /// may concern were dropped, those of a kind or those of all kinds that are told of on this bus.
-    pub partly_understood: u64,
-    /// Messages for another prefix. They change nothing.
-    pub other_prefix: u64,
-    /// Messages whose format has a version that this one does not know. They change nothing.
-    pub other_version: u64,
-    /// Messages that Cacheme has not written, or that are torn. They change nothing.
-    pub unreadable: u64,
-}
-
-impl fmt::Display for BusStats {
-    /// A line.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            storage,
-            heard,
-            partly_understood,
-            other_prefix,
-            other_version,
-            unreadable,
-        } = self;
-        write!(
-            f,
-            "{storage}: {heard} messages heard, {partly_understood} partly understood; passed over: {other_prefix} of other \
-             prefixes, {other_version} of other versions, {unreadable} unreadable"
-        )
-    }
 }
 
 impl NodeStats {
@@ -150,29 +113,6 @@ pub(crate) struct NodeCounters {
     pub(crate) told: AtomicU64,
 }
 
-/// The counters behind [`BusStats`].
-#[derive(Default)]
-pub(crate) struct BusCounters {
-    pub(crate) heard: AtomicU64,
-    pub(crate) partly_understood: AtomicU64,
-    pub(crate) other_prefix: AtomicU64,
-    pub(crate) other_version: AtomicU64,
-    pub(crate) unreadable: AtomicU64,
-}
-
-impl BusCounters {
-    pub(crate) fn snapshot(&self, storage: &str) -> BusStats {
-        BusStats {
-            storage: storage.to_owned(),
-            heard: self.heard.load(Ordering::Relaxed),
-            partly_understood: self.partly_understood.load(Ordering::Relaxed),
-            other_prefix: self.other_prefix.load(Ordering::Relaxed),
-            other_version: self.other_version.load(Ordering::Relaxed),
-            unreadable: self.unreadable.load(Ordering::Relaxed),
-        }
-    }
-}
-
 /// The counters behind [`TierStats`].
 #[derive(Default)]
 pub(crate) struct TierCounters {
@@ -196,58 +136,6 @@ impl TierCounters {
             undecodable: self.undecodable.load(Ordering::Relaxed),
         }
     }
-}
-
-/// Adds to a counter that says nothing about other memory.
-pub(crate) fn count(counter: &AtomicU64, by: usize) {
-    // A shared line is written only when there is something to add.
-    if by > 0 {
-        counter.fetch_add(by as u64, Ordering::Relaxed);
-    }
-}
-
-const STRIPES: usize = 16;
-
-/// A counter that threads seldom share a cache line of: hits are counted on the fastest path there is.
-#[derive(Default)]
-pub(crate) struct StripedCounter {
-    stripes: [Stripe; STRIPES],
-}
-
-/// Two cache lines, since neighbours are fetched in pairs.
-#[derive(Default)]
-#[repr(align(128))]
-struct Stripe(AtomicU64);
-
-impl StripedCounter {
-    #[inline]
-    pub(crate) fn add_one(&self) {
-        self.add(1);
-    }
-
-    #[inline]
-    pub(crate) fn add(&self, by: usize) {
-        self.stripes[stripe_of_this_thread()]
-            .0
-            .fetch_add(by as u64, Ordering::Relaxed);
-    }
-
-    fn sum(&self) -> u64 {
-        self.stripes
-            .iter()
-            .map(|stripe| stripe.0.load(Ordering::Relaxed))
-            .sum()
-    }
-}
-
-#[inline]
-fn stripe_of_this_thread() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static STRIPE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
-    }
-    // A thread that is being torn down has no locals left; its last hits share a stripe.
-    STRIPE.try_with(|stripe| *stripe).unwrap_or(0)
 }
 
 #[cfg(test)]

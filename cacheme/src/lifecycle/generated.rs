@@ -1,6 +1,5 @@
 //! What generated code names. Not for use by hand: it changes without notice.
 
-use std::any::TypeId;
 use std::error::Error as StdError;
 use std::fmt;
 use std::marker::PhantomData;
@@ -18,9 +17,10 @@ pub use crate::load::{Load, LoadContext, Loaded};
 pub use crate::node::Node;
 pub use crate::node::key::{KeyForm, KeyPart, KeyWriter, Text};
 pub use crate::node::policy::{NodeInfo, Policy};
+pub use crate::node::registration::{DerivedNode, NodeRegistration};
 pub use crate::read::get_with::memoize;
 pub use cacheme_storage::BoxError;
-use cacheme_storage::{Chain, CodecError};
+use cacheme_storage::Chain;
 
 /// What the function of `#[node(load_all = …)]` may return.
 #[diagnostic::on_unimplemented(
@@ -134,12 +134,6 @@ impl NoText {
     }
 }
 
-/// A node whose policy is known without one: written by the derive.
-pub trait DerivedNode: Node {
-    /// The policy.
-    fn derived_policy() -> Policy<Self::Value>;
-}
-
 /// The form of fields of type `P`.
 ///
 /// A type that is no `KeyPart` is told of where it is written, and only there: here it falls back to [`NoForm`].
@@ -175,40 +169,3 @@ impl<P: ?Sized> NoForm for FormOf<P> {}
 pub fn form_of<N, P: ?Sized>(_: fn(&N) -> &P) -> FormOf<P> {
     FormOf(PhantomData)
 }
-
-/// A derived node in the list of all.
-#[derive(Debug)]
-pub struct NodeRegistration {
-    id: fn() -> TypeId,
-    info: fn() -> NodeInfo,
-    check_serializer: fn() -> Result<(), CodecError>,
-}
-
-impl NodeRegistration {
-    /// The registration of `N`.
-    #[must_use]
-    pub const fn new<N: DerivedNode>() -> Self {
-        Self {
-            id: TypeId::of::<N>,
-            info: || N::derived_policy().info,
-            check_serializer: || {
-                let codec = N::derived_policy().codec;
-                codec.map_or(Ok(()), |codec| codec.check_type())
-            },
-        }
-    }
-
-    pub(crate) fn id(&self) -> TypeId {
-        (self.id)()
-    }
-
-    pub(crate) fn info(&self) -> NodeInfo {
-        (self.info)()
-    }
-
-    pub(crate) fn check_serializer(&self) -> Result<(), CodecError> {
-        (self.check_serializer)()
-    }
-}
-
-inventory::collect!(NodeRegistration);

@@ -2,8 +2,9 @@
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
+use crate::bus::stats::BusStats;
 use crate::instance::Cacheme;
-use crate::kind::stats::{BusStats, NodeStats, TierStats};
+use crate::kind::stats::{NodeStats, TierStats};
 
 /// The name of a counter, what it counts, and where its count is.
 type Counted<S> = (&'static str, &'static str, fn(&S) -> u64);

@@ -1,6 +1,7 @@
 use crate::kind::dynamic::DynamicKind;
 pub(crate) mod key;
 pub(crate) mod policy;
+pub(crate) mod registration;
 
 use crate::node::key::KeyWriter;
 use crate::node::policy::Policy;

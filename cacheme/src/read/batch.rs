@@ -18,25 +18,24 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use crate::flight::outcome::Failure;
+use crate::flight::outcome::Outcome;
 use crate::flight::{self, Flight, FullKey, Lead, Parent, RunningLoad};
 use crate::kind::not_stored::NotStored;
 use crate::kind::pieces::MOST;
-use crate::kind::{Kind, Outcome, RemoteTier, TierStorage};
+use crate::kind::shards::Items;
+use crate::kind::unreached::Report;
+use crate::kind::{Kind, RemoteTier, TierStorage};
 use crate::load::Store;
 use crate::node::Node;
-use crate::read::get_with::Failure;
+use crate::random::{jittered, unique_token};
 use crate::read::land::Found;
 pub(crate) use crate::read::land::insert;
-pub(crate) use crate::read::leases::unique_token;
 use crate::read::leases::{Early, Held};
-use crate::write::unreached::Report;
 
 /// First and longest pause between two looks at a key that another process loads.
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
-
-/// Numbers of items. Most batches are of one, and allocate none.
-pub(crate) type Items = SmallVec<[usize; 2]>;
 
 pub(crate) struct Batch<N: Node> {
     pub(super) kind: Arc<Kind<N>>,
@@ -482,12 +481,4 @@ impl<N: Node> Batch<N> {
         }
         open
     }
-}
-
-/// Between half and all of `pause`, so that those who wait for one key do not ask in step.
-pub(crate) fn jittered(pause: Duration) -> Duration {
-    use std::hash::{BuildHasher, RandomState};
-
-    let random = RandomState::new().hash_one(0_u8) % 512;
-    pause / 2 + pause * (random as u32) / 1024
 }

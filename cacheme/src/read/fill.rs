@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::kind::RemoteTier;
 use crate::kind::not_stored::NotStored;
-use crate::read::batch::Items;
+use crate::kind::shards::Items;
 
 /// What became of entries, by their places.
 pub(super) type Written = SmallVec<[(usize, Result<(), NotStored>); 1]>;

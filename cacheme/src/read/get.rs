@@ -8,21 +8,22 @@ use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use crate::background;
+use crate::counter::count;
 use crate::error::{Error, Result};
+use crate::flight::outcome::Failure;
+use crate::flight::outcome::Outcome;
 use crate::flight::{self, Done, End, FullKey, Joined};
 use crate::instance::Cacheme;
+use crate::kind::dynamic::KINDS_AT_ONCE;
 use crate::kind::dynamic::{by_kind, is_one_kind};
 use crate::kind::found::FoundKind;
 use crate::kind::pieces::{Call, Operation, Stopped};
-use crate::kind::stats::count;
-use crate::kind::{Kind, Outcome, SharedFlight, TierStorage};
+use crate::kind::{Kind, SharedFlight, TierStorage};
 use crate::load::Load;
 use crate::node::Node;
 use crate::node::key::KeyWriter;
 use crate::read::batch::{Batch, FirstLook, Taken};
 use crate::read::drive::load_and_land;
-use crate::read::get_with::Failure;
-use crate::write::KINDS_AT_ONCE;
 
 /// What a look into the first tier gave.
 pub(crate) enum Looked<'c, N: Node> {

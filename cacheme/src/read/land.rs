@@ -9,19 +9,20 @@ use cacheme_storage::{Fence, LocalEntry, LocalStorage, RemoteEntry, SmallBox};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use crate::counter::count;
 use crate::flight::FullKey;
+use crate::flight::outcome::Failure;
 use crate::kind::not_stored::NotStored;
+use crate::kind::pending::remove_from;
 use crate::kind::pieces::{Call, Outcome, Stopped};
+use crate::kind::shards::Items;
 use crate::kind::shards::Shards;
-use crate::kind::stats::count;
 use crate::kind::{Tier, TierStorage};
 use crate::node::Node;
 use crate::node::policy::{expires_ms, shortened};
-use crate::read::batch::{Answer, Batch, Items};
+use crate::read::batch::{Answer, Batch};
 use crate::read::fill::{fill, set};
-use crate::read::get_with::Failure;
 use crate::read::leases::Held;
-use crate::write::remove_from;
 
 /// A value on its way into the tiers before the one where it was found.
 pub(super) struct Landing<V> {

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheme_storage::{Acquire, Acquired, LeaseToken};
+use cacheme_storage::{Acquire, Acquired};
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
 use smallvec::SmallVec;
@@ -15,10 +15,11 @@ use crate::background;
 use crate::flight::FullKey;
 use crate::kind::pieces::{Call, Operation, Outcome, Stopped, weightless};
 use crate::kind::releases::{CLOCK_ERROR, give_back};
+use crate::kind::shards::Items;
 use crate::kind::shards::Shards;
 use crate::kind::{RemoteTier, Tier, TierStorage};
 use crate::node::Node;
-use crate::read::batch::{Batch, Items};
+use crate::read::batch::Batch;
 
 /// What a flight has of the lease of one tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -375,17 +376,4 @@ impl<N: Node> Drop for Batch<N> {
             }
         }
     }
-}
-
-/// A token that nobody else has, in this process or another.
-pub(crate) fn unique_token() -> LeaseToken {
-    use std::hash::{BuildHasher, RandomState};
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    static PROCESS: OnceLock<u64> = OnceLock::new();
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    // RandomState is seeded by the operating system; the process id parts forks that share a seed.
-    let process = *PROCESS.get_or_init(|| RandomState::new().hash_one(std::process::id()));
-    LeaseToken(u128::from(process) << 64 | u128::from(NEXT.fetch_add(1, Ordering::Relaxed)))
 }

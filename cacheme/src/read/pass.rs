@@ -6,11 +6,12 @@ use cacheme_storage::{Acquired, LocalStorage, SmallBox};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use crate::counter::count;
 use crate::kind::pieces::{Call, Operation, Stopped};
-use crate::kind::stats::count;
+use crate::kind::shards::Items;
 use crate::kind::{RemoteTier, Tier, TierStorage};
 use crate::node::Node;
-use crate::read::batch::{Batch, Items};
+use crate::read::batch::Batch;
 use crate::read::land::{Found, Landing, Origin};
 
 impl<N: Node> Batch<N> {

@@ -4,7 +4,7 @@
 //! one cleared first, another process could fill it again from the one behind. Other processes are told last.
 
 pub(crate) mod publish;
-pub(crate) mod unreached;
+mod receive;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,23 +14,25 @@ use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use crate::background;
+use crate::counter::count;
 use crate::error::{Error, Result};
+use crate::flight::outcome::Outcome;
 use crate::flight::{self, End, Flight, FullKey, Work};
 use crate::instance::Cacheme;
+use crate::kind::drop_nearby;
+use crate::kind::dynamic::KINDS_AT_ONCE;
 use crate::kind::dynamic::by_kind;
 use crate::kind::not_stored::NotStored;
+use crate::kind::pending::not_invalidated;
+use crate::kind::pending::remove_from;
 use crate::kind::pending::{AFTER_FAILURE, owe};
-use crate::kind::stats::count;
-use crate::kind::{Kind, Outcome, RemoteTier, Tier, TierStorage};
+use crate::kind::unreached::{Report, Unreached};
+use crate::kind::{Kind, RemoteTier, Tier, TierStorage};
 use crate::load::Load;
 use crate::node::Node;
 use crate::node::policy::{expires_ms, shortened};
 use crate::read::batch::{Batch, insert};
 use crate::read::get::{LED_IN_VAIN, wait};
-use crate::write::unreached::{Report, Unreached};
-
-/// How many kinds a call over several works on at once.
-pub(crate) const KINDS_AT_ONCE: usize = 16;
 
 impl Cacheme {
     /// Removes the value of `node` from every tier. Once this has returned `Ok`, no later `get` in this process sees a value
@@ -255,15 +257,6 @@ fn fence_and_drop<N: Node>(kind: &Kind<N>, keys: &[FullKey]) -> Vec<Arc<Flight<O
     older
 }
 
-/// Drops keys from the local tiers, back to front.
-pub(crate) fn drop_nearby<N: Node>(kind: &Kind<N>, keys: &[impl AsRef<[u8]>]) {
-    for tier in kind.tiers.iter().rev() {
-        if let TierStorage::Local(local) = &tier.storage {
-            keys.iter().for_each(|key| _ = local.remove(key.as_ref()));
-        }
-    }
-}
-
 /// Waits until fenced flights have ended what they were writing: it is to be removed after that, not before. Says whether
 /// one was writing.
 async fn settle<N: Node>(
@@ -310,28 +303,6 @@ async fn remove_everywhere<N: Node>(kind: &Arc<Kind<N>>, keys: &[FullKey], unrea
         {
             unreached.note(error);
         }
-    }
-}
-
-/// Removes `keys` from one tier. Where that fails, they are owed to it.
-pub(crate) async fn remove_from<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: &[FullKey]) -> Result<()> {
-    let tier = &kind.tiers[at];
-    let TierStorage::Remote(remote) = &tier.storage else {
-        return Ok(());
-    };
-    let debts: Vec<_> = keys.iter().map(|key| tier.owed.number(key)).collect();
-    let failed = tier.remove_all(remote, keys).await;
-    for (keys, _) in &failed {
-        let keys: Vec<FullKey> = keys.iter().map(|key| Arc::clone(key)).collect();
-        owe(kind, at, &keys, AFTER_FAILURE);
-    }
-    // A debt that was made just now has another number.
-    let removed = keys.iter().zip(debts);
-    removed.for_each(|(key, debt)| tier.owed.settle(key, debt));
-    let count = failed.iter().map(|(keys, _)| keys.len()).sum();
-    match failed.into_iter().next() {
-        None => Ok(()),
-        Some((_, error)) => Err(not_invalidated(tier, count, error)),
     }
 }
 
@@ -422,12 +393,4 @@ async fn set_remote<N: Node>(
 async fn remove(tier: &Tier, remote: &RemoteTier, keys: &[FullKey]) -> cacheme_storage::Result<()> {
     let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
     tier.bounded(remote, remote.storage.remove(&keys)).await
-}
-
-pub(crate) fn not_invalidated(tier: &Tier, keys: usize, source: cacheme_storage::Error) -> Error {
-    Error::NotInvalidated {
-        name: tier.name.to_string(),
-        keys,
-        source: Arc::new(source),
-    }
 }

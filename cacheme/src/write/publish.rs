@@ -5,15 +5,16 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::bus::{Changes, LONGEST_KEY};
+use crate::counter::count;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::flight::FullKey;
+use crate::kind::drop_nearby;
+use crate::kind::pending::not_invalidated;
 use crate::kind::pending::{AFTER_FAILURE, owe};
 use crate::kind::pieces::{Call, Operation};
-use crate::kind::stats::count;
 use crate::kind::{Kind, Tier, TierStorage};
 use crate::node::Node;
-use crate::write::{drop_nearby, not_invalidated};
 
 impl<N: Node> Kind<N> {
     /// Tells other processes that what is under these keys has changed, once all tiers are done. What they could not be

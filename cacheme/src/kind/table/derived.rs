@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use super::KindId;
 use super::templates::Templates;
 use crate::error::Error;
-use crate::lifecycle::generated::NodeRegistration;
 use crate::node::policy::NodeInfo;
+use crate::node::registration::NodeRegistration;
 
 /// Every derived node without type parameters.
 pub(crate) struct Derived {

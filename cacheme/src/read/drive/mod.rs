@@ -20,12 +20,12 @@ use futures_util::future::BoxFuture;
 use crate::background;
 use crate::error::Error;
 use crate::flight::RunningLoad;
+use crate::flight::outcome::Failure;
 use crate::instance::Cacheme;
 use crate::kind::load_error;
 use crate::load::{Load, LoadContext, LoadedNode, Store};
 use crate::node::Node;
 use crate::read::batch::{Answer, Batch};
-use crate::read::get_with::Failure;
 
 /// Loads what a batch needs until all its flights have ended.
 ///

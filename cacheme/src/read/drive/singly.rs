@@ -21,11 +21,12 @@ use tokio::time::{Instant, Sleep};
 use super::{land, load_one};
 use crate::background;
 use crate::flight::Queue;
+use crate::flight::outcome::Failure;
 use crate::instance::Cacheme;
+use crate::kind::shards::Items;
 use crate::load::{CONCURRENT_LOADS, Load};
 use crate::node::Node;
-use crate::read::batch::{Answer, Batch, Items};
-use crate::read::get_with::Failure;
+use crate::read::batch::{Answer, Batch};
 
 /// How many groups of values land at once. What ends meanwhile lands together next.
 const LANDINGS: usize = 4;

@@ -1,0 +1,94 @@
+//! What comes out of a flight.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use cacheme_storage::{Chain, SmallBox};
+
+use crate::error::Error;
+
+/// What comes out of a flight.
+pub(crate) type Outcome<V> = std::result::Result<SmallBox<V>, Failure>;
+
+/// Why a flight brought no value.
+#[derive(Clone)]
+pub(crate) enum Failure {
+    /// The load's own error, an [`Error`](crate::Error) from `get` or what a memoized function returned. A caller whose
+    /// error type is another cannot be given it and loads for itself.
+    Error(Arc<dyn LoadError>),
+    /// The load panicked with this message.
+    Panicked(String),
+}
+
+/// The error of a load, whatever its type is.
+pub(crate) trait LoadError: Send + Sync {
+    fn as_any(&self) -> &dyn Any;
+
+    /// How it reads in a log, where anybody can tell.
+    fn text(&self) -> Option<String>;
+}
+
+impl dyn LoadError {
+    pub(crate) fn downcast_ref<E: 'static>(&self) -> Option<&E> {
+        self.as_any().downcast_ref()
+    }
+}
+
+impl LoadError for Error {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn text(&self) -> Option<String> {
+        Some(Chain(self).to_string())
+    }
+}
+
+/// An error of a type that only its caller knows, who says how it reads.
+struct OwnError<E> {
+    error: E,
+    text: TextOf<E>,
+}
+
+/// What an error says of itself, where it can.
+pub(crate) type TextOf<E> = fn(&E) -> Option<String>;
+
+impl<E: Send + Sync + 'static> LoadError for OwnError<E> {
+    fn as_any(&self) -> &dyn Any {
+        &self.error
+    }
+
+    fn text(&self) -> Option<String> {
+        let own = self.as_any().downcast_ref::<Error>();
+        (self.text)(&self.error).or_else(|| own?.text())
+    }
+}
+
+impl Failure {
+    pub(crate) fn error(error: Error) -> Self {
+        Self::Error(Arc::new(error))
+    }
+
+    pub(crate) fn own<E: Send + Sync + 'static>(error: E, text: TextOf<E>) -> Self {
+        Self::Error(Arc::new(OwnError { error, text }))
+    }
+
+    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
+        Self::Panicked(message.unwrap_or_else(|| "a panic without a message".into()))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Error(error) => match error.text() {
+                Some(text) => f.write_str(&text),
+                None => f.write_str("the caller's own loader returned an error"),
+            },
+            Self::Panicked(message) => write!(f, "panicked: {message}"),
+        }
+    }
+}

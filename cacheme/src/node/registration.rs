@@ -1,0 +1,51 @@
+//! Nodes that register themselves before the program begins.
+
+use std::any::TypeId;
+
+use cacheme_storage::CodecError;
+
+use crate::node::Node;
+use crate::node::policy::{NodeInfo, Policy};
+
+/// A node whose policy is known without one: written by the derive.
+pub trait DerivedNode: Node {
+    /// The policy.
+    fn derived_policy() -> Policy<Self::Value>;
+}
+
+/// A derived node in the list of all.
+#[derive(Debug)]
+pub struct NodeRegistration {
+    id: fn() -> TypeId,
+    info: fn() -> NodeInfo,
+    check_serializer: fn() -> Result<(), CodecError>,
+}
+
+impl NodeRegistration {
+    /// The registration of `N`.
+    #[must_use]
+    pub const fn new<N: DerivedNode>() -> Self {
+        Self {
+            id: TypeId::of::<N>,
+            info: || N::derived_policy().info,
+            check_serializer: || {
+                let codec = N::derived_policy().codec;
+                codec.map_or(Ok(()), |codec| codec.check_type())
+            },
+        }
+    }
+
+    pub(crate) fn id(&self) -> TypeId {
+        (self.id)()
+    }
+
+    pub(crate) fn info(&self) -> NodeInfo {
+        (self.info)()
+    }
+
+    pub(crate) fn check_serializer(&self) -> Result<(), CodecError> {
+        (self.check_serializer)()
+    }
+}
+
+inventory::collect!(NodeRegistration);
