@@ -7,11 +7,7 @@ pub(crate) async fn get_user_info<T: Table>(
 where
     T: Send,
 {
-    ::cacheme::__private::memoize::<
-        _,
-        Result<UserInfo, DbError>,
-        _,
-    >(
+    ::cacheme::__private::memoize(
             ::core::option::Option::None,
             UserInfoNode { user_id },
             move || async move {
@@ -22,10 +18,10 @@ where
                 }
                 { db.query(user_id).await?.try_into() }
             },
-            |error| {
+            |outcome: &Result<UserInfo, DbError>| {
                 #[allow(unused_imports)]
                 use ::cacheme::__private::{TextByDebug as _, TextByDisplay as _};
-                ::cacheme::__private::ErrorText(error).text()
+                ::cacheme::__private::ErrorText(outcome).text()
             },
         )
         .await

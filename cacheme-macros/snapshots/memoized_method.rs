@@ -1,9 +1,5 @@
 async fn page(&self, number: u32, (_, mut depth): (u8, u8)) -> Page {
-    my::cacheme::__private::memoize::<
-        _,
-        Page,
-        _,
-    >(
+    my::cacheme::__private::memoize(
             ::core::option::Option::Some(&self.cacheme),
             PageNode(self.site, number),
             move || async move {
@@ -17,10 +13,10 @@ async fn page(&self, number: u32, (_, mut depth): (u8, u8)) -> Page {
                     self.render(number, depth).await
                 }
             },
-            |error| {
+            |outcome: &Page| {
                 #[allow(unused_imports)]
                 use my::cacheme::__private::{TextByDebug as _, TextByDisplay as _};
-                my::cacheme::__private::ErrorText(error).text()
+                my::cacheme::__private::ErrorText(outcome).text()
             },
         )
         .await

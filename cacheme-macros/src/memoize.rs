@@ -171,14 +171,14 @@ fn expand(mut function: ImplItemFn, node: &Expr, attr: &MemoizeAttr) -> TokenStr
     let private = ModPath::private(attr.krate.as_ref(), at);
     // Found for the type of the error where that is known, which is here.
     let text = quote_spanned! {at=>
-        |error| {
+        |outcome: &#output| {
             #[allow(unused_imports)]
             use #private::{TextByDebug as _, TextByDisplay as _};
-            #private::ErrorText(error).text()
+            #private::ErrorText(outcome).text()
         }
     };
     let call =
-        quote_spanned!(at=> { #private::memoize::<_, #output, _>(#cacheme, #node, #load, #text).await });
+        quote_spanned!(at=> { #private::memoize(#cacheme, #node, #load, #text).await });
     function.block = parse_quote!(#call);
     function.into_token_stream()
 }

@@ -52,7 +52,7 @@ struct OwnError<E> {
 }
 
 /// What an error says of itself, where it can.
-pub(crate) type TextOf<E> = fn(&E) -> Option<String>;
+type TextOf<E> = Box<dyn Fn(&E) -> Option<String> + Send + Sync>;
 
 impl<E: Send + Sync + 'static> LoadError for OwnError<E> {
     fn as_any(&self) -> &dyn Any {
@@ -70,7 +70,11 @@ impl Failure {
         Self::Error(Arc::new(error))
     }
 
-    pub(crate) fn own<E: Send + Sync + 'static>(error: E, text: TextOf<E>) -> Self {
+    pub(crate) fn own<E: Send + Sync + 'static>(
+        error: E,
+        text: impl Fn(&E) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        let text = Box::new(text);
         Self::Error(Arc::new(OwnError { error, text }))
     }
 

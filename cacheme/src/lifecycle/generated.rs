@@ -75,18 +75,18 @@ impl<E> BoxByInto for LoaderError<E> {
     }
 }
 
-/// What an error of a memoized function says of itself, as far as its type can: with its causes, else by `Display`, by `Debug`, or
-/// not at all.
+/// What the error that a memoized function returned says of itself, as far as its type can: with its causes, else by `Display`, by
+/// `Debug`, or not at all.
 ///
 /// `text` is looked up for the type that the function names, and the first of these that applies is found.
 #[derive(Debug)]
-pub struct ErrorText<'e, E>(pub &'e E);
+pub struct ErrorText<'r, R>(pub &'r R);
 
-impl<E: StdError + 'static> ErrorText<'_, E> {
+impl<V, E: StdError + 'static> ErrorText<'_, Result<V, E>> {
     /// The text, with that of its causes.
     #[must_use]
     pub fn text(self) -> Option<String> {
-        Some(Chain(self.0).to_string())
+        self.0.as_ref().err().map(|error| Chain(error).to_string())
     }
 }
 
@@ -96,9 +96,9 @@ pub trait TextByDisplay {
     fn text(self) -> Option<String>;
 }
 
-impl<E: fmt::Display> TextByDisplay for ErrorText<'_, E> {
+impl<V, E: fmt::Display> TextByDisplay for ErrorText<'_, Result<V, E>> {
     fn text(self) -> Option<String> {
-        Some(self.0.to_string())
+        self.0.as_ref().err().map(ToString::to_string)
     }
 }
 
@@ -108,13 +108,13 @@ pub trait TextByDebug {
     fn text(&self) -> Option<String>;
 }
 
-impl<E: fmt::Debug> TextByDebug for ErrorText<'_, E> {
+impl<V, E: fmt::Debug> TextByDebug for ErrorText<'_, Result<V, E>> {
     fn text(&self) -> Option<String> {
-        Some(format!("{:?}", self.0))
+        self.0.as_ref().err().map(|error| format!("{error:?}"))
     }
 }
 
-impl<E> Deref for ErrorText<'_, E> {
+impl<R> Deref for ErrorText<'_, R> {
     type Target = NoText;
 
     fn deref(&self) -> &NoText {

@@ -12,7 +12,6 @@ use futures_util::FutureExt as _;
 
 use crate::error::Error;
 use crate::flight::outcome::Failure;
-use crate::flight::outcome::TextOf;
 use crate::flight::{self, End, Joined};
 use crate::instance::Cacheme;
 use crate::load::Store;
@@ -27,7 +26,7 @@ use crate::read::get::{Looked, wait};
     label = "expected `{V}` or `Result<{V}, E>`",
     note = "the error type must be `Clone + Send + Sync + 'static`: every caller that waited for a failed load gets the error; `Arc<E>` is one that is"
 )]
-pub trait LoadOutcome<V>: Sized {
+pub trait LoadOutcome<V>: Sized + 'static {
     /// The error type; [`Infallible`] where there is none.
     type Error: Clone + Send + Sync + 'static;
 
@@ -38,7 +37,7 @@ pub trait LoadOutcome<V>: Sized {
     fn from_result(result: Result<V, Self::Error>) -> Self;
 }
 
-impl<V: Clone> LoadOutcome<V> for V {
+impl<V: Clone + 'static> LoadOutcome<V> for V {
     type Error = Infallible;
 
     fn into_result(self) -> Result<V, Infallible> {
@@ -54,7 +53,7 @@ impl<V: Clone> LoadOutcome<V> for V {
 }
 
 #[diagnostic::do_not_recommend]
-impl<V, E: Clone + Send + Sync + 'static> LoadOutcome<V> for Result<V, E> {
+impl<V: 'static, E: Clone + Send + Sync + 'static> LoadOutcome<V> for Result<V, E> {
     type Error = E;
 
     fn into_result(self) -> Self {
@@ -103,7 +102,7 @@ impl Cacheme {
         self.get_or_load(node, load, |_| None).await
     }
 
-    async fn get_or_load<N, R, F>(&self, node: &N, load: impl FnOnce() -> F, text: TextOf<R::Error>) -> R
+    async fn get_or_load<N, R, F>(&self, node: &N, load: impl FnOnce() -> F, text: TextOf<R>) -> R
     where
         N: Node,
         R: LoadOutcome<N::Value>,
@@ -135,7 +134,7 @@ impl Cacheme {
         key: crate::flight::FullKey,
         node: &N,
         load: impl FnOnce() -> F,
-        text: TextOf<R::Error>,
+        text: TextOf<R>,
     ) -> Result<SmallBox<N::Value>, R::Error>
     where
         N: Node,
@@ -187,7 +186,11 @@ impl Cacheme {
                 Ok(result) => {
                     let answer = match &result {
                         Ok(value) => Ok(value.clone()),
-                        Err(error) => Err(Failure::own(error.clone(), text)),
+                        Err(error) => {
+                            // Made when somebody logs it.
+                            let text = move |error: &R::Error| text(&R::from_result(Err(error.clone())));
+                            Err(Failure::own(error.clone(), text))
+                        }
                     };
                     (answer, Ok(result))
                 }
@@ -219,13 +222,16 @@ fn refused<V, R: LoadOutcome<V>>(error: Error) -> R::Error {
     }
 }
 
-/// What `#[memoize]` expands to. `text` is what an error says of itself, for the log.
+/// What the error that a load returned says of itself, for the log.
+type TextOf<R> = fn(&R) -> Option<String>;
+
+/// What `#[memoize]` expands to.
 #[doc(hidden)]
 pub async fn memoize<N, R, F>(
     cacheme: Option<&Cacheme>,
     node: N,
     load: impl FnOnce() -> F,
-    text: fn(&R::Error) -> Option<String>,
+    text: TextOf<R>,
 ) -> R
 where
     N: Node,
