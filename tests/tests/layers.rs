@@ -123,8 +123,7 @@ fn first_name(path: &str) -> Named {
         .chars()
         .take_while(|c| c.is_alphanumeric() || *c == '_' || *c == '{' || *c == '*')
         .collect();
-    let is_module = name.starts_with(|c: char| c.is_lowercase()) && path[name.len()..].starts_with("::");
-    if is_module {
+    if name.starts_with(|c: char| c.is_lowercase()) {
         Named::Module(name)
     } else {
         Named::ThroughLib(name)

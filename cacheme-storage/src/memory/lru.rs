@@ -11,7 +11,7 @@ use parking_lot::ReentrantMutex;
 use super::clock::Clock;
 use super::entry::{self, Arriver, Evicted, Leavers, Listener, Weigher};
 use super::slab::{Node, Slab};
-use crate::random;
+use crate::random::random;
 
 /// A least-recently-used cache: bounded, shared between threads, one lock.
 ///
@@ -75,7 +75,7 @@ impl<K, V> LruBuilder<K, V> {
     #[must_use]
     pub fn build(self) -> Lru<K, V> {
         Lru {
-            hasher: FixedState::with_seed(self.seed.unwrap_or_else(random::random)),
+            hasher: FixedState::with_seed(self.seed.unwrap_or_else(random)),
             clock: self.clock,
             listener: self.listener,
             weigher: self.weigher,

@@ -12,7 +12,7 @@ use super::sampler::Sampler;
 use super::shard::Shard;
 use super::sweeper::Sweeper;
 use super::tlfu::{Inner, TinyLfu, share};
-use crate::random;
+use crate::random::random;
 
 /// Builds a [`TinyLfu`].
 #[must_use = "a builder does nothing until `build`"]
@@ -96,7 +96,7 @@ impl<K, V> TinyLfuBuilder<K, V> {
         let shards = self
             .shards
             .unwrap_or_else(|| if weighted { 1 } else { shards_for(self.capacity) });
-        let seed = self.seed.unwrap_or_else(random::random);
+        let seed = self.seed.unwrap_or_else(random);
         let shard = |at| {
             let capacity = share(self.capacity as u64, shards as u64, at);
             ReaderLock::new(Shard::new(capacity, weighted, seed))
