@@ -1,3 +1,5 @@
+//! The keys of one call, in the order in which databases want them.
+
 use std::borrow::Cow;
 
 use crate::remote::long_key::shorten_key;
@@ -71,6 +73,14 @@ impl<'a> KeySet<'a> {
     }
 }
 
+/// The first key after all that begin with `prefix`; `None` if there is no such key.
+pub(crate) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|&byte| byte != 0xFF)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,5 +104,13 @@ mod tests {
         let short = shorten_key(&long, 100).into_owned();
         assert_eq!(keys.index(&short), Some(0));
         assert_eq!(keys.index(&long), None);
+    }
+
+    #[test]
+    fn carries_over_the_highest_byte() {
+        assert_eq!(after_prefix(b"ab").as_deref(), Some(&b"ac"[..]));
+        assert_eq!(after_prefix(b"a\xFF\xFF").as_deref(), Some(&b"b"[..]));
+        assert_eq!(after_prefix(b"\xFF"), None);
+        assert_eq!(after_prefix(b""), None);
     }
 }

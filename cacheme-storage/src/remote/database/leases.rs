@@ -1,5 +1,11 @@
+//! Leases in databases where no statement both reads and writes (MySQL, MongoDB).
+
 use std::borrow::Cow;
+use std::collections::hash_map::RandomState;
 use std::future::Future;
+use std::hash::BuildHasher;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::contract::lease::{Acquire, Acquired, LeaseToken};
 use crate::error::Result;
@@ -109,6 +115,16 @@ fn open<'a>(keys: &'a [Cow<'_, [u8]>], answers: &[Option<Acquired>]) -> (Vec<Cow
         .unzip()
 }
 
+/// A number that no other call has, in this process or another.
+///
+/// A call stores it beside its values, and recognizes them by it afterwards, also after it was sent twice.
+pub(crate) fn call_id() -> [u8; 16] {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    ((u128::from(*PROCESS) << 64) | u128::from(call)).to_be_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -215,5 +231,11 @@ mod tests {
             "take ab", "look ab", "late ", "steal ab", "late ", "steal b", "late ",
         ];
         assert_eq!(*script.asked.lock(), asked);
+    }
+
+    #[test]
+    fn no_two_calls_have_the_same_id() {
+        let ids: std::collections::HashSet<_> = (0..1000).map(|_| call_id()).collect();
+        assert_eq!(ids.len(), 1000);
     }
 }

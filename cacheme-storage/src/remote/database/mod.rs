@@ -1,94 +1,70 @@
-//! What the storages that keep their entries in a database have in common: names of tables, sorted keys, times to
-//! live in milliseconds, and the upkeep in the background.
+//! Parts that storages over a database share.
+//!
+//! | file | part | PostgreSQL | MySQL | SQLite | MongoDB |
+//! |---|---|---|---|---|---|
+//! | `remote` | `RemoteStorage`, written once for all | yes | yes | yes | yes |
+//! | `keys` | the keys of a call: sorted, each once; the end of a prefix | yes | yes | yes | yes |
+//! | `time` | times to live and deadlines in milliseconds | yes | yes | yes | yes |
+//! | `upkeep` | preparing the table once; collecting expired entries in the background | yes | yes | yes | yes |
+//! | `pieces` | a call cut into statements, several at once | yes | yes | cut only | yes |
+//! | `leases` | leases where no statement both reads and writes | | yes | | yes |
+//! | `turns` | a bound on how many calls or connections there are at once | yes | yes | | yes |
+//! | `finish` | work that goes on after its caller left | yes | yes | yes | yes |
+//! | `table` | the name of the table, settings of all builders over SQL | yes | yes | yes | |
+//! | `server` | the server that a builder leads to, by URL or by a pool | yes | yes | | |
+//! | [`connections/`](connections) | connections to a server, and statements on them | yes | yes | | |
+//!
+//! A storage without SQL (MongoDB) needs the first eight and no more. They are compiled by the feature `_database`, `table`
+//! by `_sql`, `server` and `connections` by `_server`.
 
 #[cfg(feature = "_server")]
-mod backoff;
-#[cfg(feature = "_server")]
 mod connections;
-mod deadline;
-#[cfg(feature = "_server")]
-mod drive;
 mod finish;
-#[cfg(feature = "_server")]
-mod foreign;
-#[cfg(feature = "_server")]
-mod host;
 mod keys;
 #[cfg(any(feature = "mysql", feature = "mongodb"))]
 mod leases;
-#[cfg(feature = "_server")]
-mod lineage;
-mod piece;
-mod prefix;
-mod ready;
-#[cfg(any(feature = "mysql", feature = "mongodb"))]
-mod receipt;
+mod pieces;
 mod remote;
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
-mod repeat;
 #[cfg(feature = "_server")]
 mod server;
-#[cfg(feature = "_server")]
-mod server_pool;
-#[cfg(any(feature = "_server", feature = "mongodb"))]
-mod side_by_side;
-#[cfg(feature = "_server")]
-mod statement;
 #[cfg(feature = "_sql")]
 mod table;
-#[cfg(feature = "_sql")]
-mod table_options;
 mod time;
-#[cfg(feature = "_server")]
-mod trouble;
 #[cfg(any(feature = "_server", feature = "mongodb"))]
 mod turns;
 mod upkeep;
 
 pub(crate) use crate::remote::gate::{Gate, Pass};
+#[cfg(feature = "mysql")]
+pub(crate) use connections::Statement;
 #[cfg(feature = "_server")]
-pub(crate) use connections::{Dial, DriverError, Made, Terms};
-pub(crate) use deadline::{deadline_millis, too_late};
+pub(crate) use connections::{
+    Dial, DriverError, Made, Protocol, ServerConnection, ServerKind, ServerPool, Terms, Trouble,
+};
+#[cfg(feature = "postgres")]
+pub(crate) use connections::{Encode, Encoded};
 #[cfg(any(feature = "sqlite", feature = "mongodb"))]
 pub(crate) use finish::Finish;
-#[cfg(feature = "_server")]
-pub(crate) use host::host_and_port;
-pub(crate) use keys::KeySet;
+pub(crate) use keys::{KeySet, after_prefix};
 #[cfg(any(feature = "mysql", feature = "mongodb"))]
-pub(crate) use leases::{Found, LeaseTurns, acquire_by_turns};
+pub(crate) use leases::{Found, LeaseTurns, acquire_by_turns, call_id};
 #[cfg(feature = "mysql")]
-pub(crate) use piece::padded;
-pub(crate) use piece::{PieceLimits, pieces};
-pub(crate) use prefix::after_prefix;
-pub(crate) use ready::Ready;
-#[cfg(any(feature = "mysql", feature = "mongodb"))]
-pub(crate) use receipt::receipt;
-pub(crate) use remote::remote_storage;
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
-pub(crate) use repeat::repeat;
-#[cfg(feature = "_server")]
-pub(crate) use server::{Server, ServerKind, tls_setters};
-#[cfg(feature = "_server")]
-pub(crate) use server_pool::{ServerConnection, ServerPool};
+pub(crate) use pieces::padded;
 #[cfg(any(feature = "_server", feature = "mongodb"))]
-pub(crate) use side_by_side::side_by_side;
+pub(crate) use pieces::side_by_side;
+pub(crate) use pieces::{PieceLimits, pieces};
+pub(crate) use remote::remote_storage;
 #[cfg(feature = "_server")]
-pub(crate) use statement::Protocol;
-#[cfg(feature = "mysql")]
-pub(crate) use statement::Statement;
-#[cfg(feature = "postgres")]
-pub(crate) use statement::{Encode, Encoded};
+pub(crate) use server::{Server, host_and_port, tls_setters};
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(crate) use table::repeat;
 #[cfg(feature = "_sql")]
-pub(crate) use table::TableName;
-#[cfg(feature = "_sql")]
-pub(crate) use table_options::{TableOptions, table_setters};
-pub(crate) use time::{LEASE_LIMIT_MS, millis, ttl_millis};
-#[cfg(feature = "_server")]
-pub(crate) use trouble::Trouble;
+pub(crate) use table::{TableName, TableOptions, table_setters};
+pub(crate) use time::{LEASE_LIMIT_MS, deadline_millis, millis, too_late, ttl_millis};
 #[cfg(feature = "mongodb")]
 pub(crate) use turns::{Entered, NoTurn, Turn, Turns};
-pub(crate) use upkeep::{Upkeep, UpkeepTask};
+pub(crate) use upkeep::{Ready, Upkeep, UpkeepTask};
 
-/// How long a server that is past its time limit may be silent until it is taken for lost.
+/// The time that a server may be silent past a time limit until it is taken for lost.
 #[cfg(any(feature = "_server", feature = "mongodb"))]
 pub(crate) const LET_GO: std::time::Duration = std::time::Duration::from_secs(5);

@@ -1,4 +1,8 @@
+//! Times as databases store them: milliseconds, bounded to a thousand years.
+
 use std::time::Duration;
+
+use crate::contract::lease::{Acquire, Acquired};
 
 /// A thousand years: what lives longer lives for ever. Keeps sums with the time of day far from overflow.
 const FOREVER_MS: u128 = 1000 * 365 * 24 * 3600 * 1000;
@@ -16,6 +20,18 @@ pub(crate) fn ttl_millis(ttl: Option<Duration>) -> Option<i64> {
 pub(crate) fn millis(duration: Duration) -> Option<i64> {
     let millis = duration.as_nanos().div_ceil(1_000_000);
     (millis < FOREVER_MS).then(|| i64::try_from(millis).expect("a thousand years of milliseconds fit"))
+}
+
+/// The server's time after which nothing is granted; past the end of time where there is no deadline.
+pub(crate) fn deadline_millis(request: &Acquire) -> i64 {
+    let deadline = request.deadline_ms.map(i64::try_from);
+    deadline.and_then(Result::ok).unwrap_or(i64::MAX)
+}
+
+/// Answers for keys without one, once the deadline has passed.
+pub(crate) fn too_late(answers: &mut [Option<Acquired>]) {
+    let unanswered = answers.iter_mut().filter(|answer| answer.is_none());
+    unanswered.for_each(|answer| *answer = Some(Acquired::TooLate));
 }
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
+//! Work that a storage does once before its first operation, and again and again in the background.
+
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
 use crate::error::{Chain, Result};
 
-/// What a storage does in the background: collects expired rows, and looks at its server's clock again.
+/// Work that a storage does in the background: collects expired rows, and looks at its server's clock again.
 pub(crate) trait Upkeep: Send + Sync + 'static {
     /// One bounded round; says whether there is more to collect at once.
     fn round(&self) -> impl Future<Output = Result<bool>> + Send;
@@ -108,6 +110,45 @@ async fn keep_up<U: Upkeep>(upkeep: Weak<U>, every: Duration, stop: &Stop) {
                 }
             }
         }
+    }
+}
+
+/// Whether the table was made sure of; one caller does it, others wait for it.
+#[derive(Debug, Default)]
+pub(crate) struct Ready {
+    done: AtomicBool,
+    /// Held by the caller who is at it.
+    turn: Mutex<()>,
+}
+
+impl Ready {
+    /// Runs `prepare` unless that was done. After an error, the next caller tries again.
+    pub(crate) async fn ensure<F>(&self, prepare: impl FnOnce() -> F + Send) -> Result<()>
+    where
+        F: Future<Output = Result<()>> + Send,
+    {
+        match self.done.load(Ordering::Acquire) {
+            true => Ok(()),
+            // Boxed: what is done once takes kilobytes of space, which every call would carry around.
+            false => Box::pin(self.prepare(prepare)).await,
+        }
+    }
+
+    async fn prepare<F>(&self, prepare: impl FnOnce() -> F + Send) -> Result<()>
+    where
+        F: Future<Output = Result<()>> + Send,
+    {
+        let _turn = self.turn.lock().await;
+        if !self.done.load(Ordering::Acquire) {
+            prepare().await?;
+            self.done.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// What was made sure of is gone: somebody dropped the table.
+    pub(crate) fn reset(&self) {
+        self.done.store(false, Ordering::Release);
     }
 }
 

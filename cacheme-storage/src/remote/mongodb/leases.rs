@@ -8,7 +8,7 @@ use crate::contract::lease::{Acquire, Acquired, Filled, LeaseToken};
 use crate::contract::remote::RemoteEntry;
 use crate::error::Result;
 use crate::remote::database::{
-    Found, KeySet, LEASE_LIMIT_MS, LeaseTurns, acquire_by_turns, deadline_millis, millis, receipt, ttl_millis,
+    Found, KeySet, LEASE_LIMIT_MS, LeaseTurns, acquire_by_turns, call_id, deadline_millis, millis, ttl_millis,
 };
 
 use super::Inner;
@@ -136,20 +136,20 @@ impl Inner {
         Ok(keys.answers(filled))
     }
 
-    /// Fills, and leaves a receipt where the lease was: it says afterwards which values are from this call.
+    /// Fills, and leaves the id of the call where the lease was: it says afterwards which values are from this call.
     async fn fill_piece(
         &self,
         keys: &Keys<'_>,
         entries: Vec<&RemoteEntry<'_>>,
         token: LeaseToken,
     ) -> Result<Vec<Filled>> {
-        let receipt = receipt();
+        let call_id = call_id();
         let token = binary(&token.0.to_be_bytes());
         let updates = || -> Vec<_> {
             let now = self.now();
             let change = |(key, entry): (&Cow<'_, [u8]>, &&RemoteEntry<'_>)| {
                 let mut value =
-                    doc! { "_id": "$_id", "value": binary(&entry.value), "lease": binary(&receipt) };
+                    doc! { "_id": "$_id", "value": binary(&entry.value), "lease": binary(&call_id) };
                 if let Some(ttl) = ttl_millis(entry.ttl) {
                     value.insert("expires_at", date(now + ttl));
                 }
@@ -167,11 +167,11 @@ impl Inner {
         if modified(&answer) == keys.len() {
             return Ok(vec![Filled::Stored; keys.len()]);
         }
-        // Without the values, and by the receipt alone: what has expired at once was stored all the same.
+        // Without the values, and by the id of the call alone: what has expired at once was stored all the same.
         let rows = self.living_rows(keys, Some(doc! { "lease": 1 })).await?;
-        let has_receipt = |row: Option<Row>| row.is_some_and(|row| row.lease() == Some(&receipt));
+        let has_call_id = |row: Option<Row>| row.is_some_and(|row| row.lease() == Some(&call_id));
         let filled = |is_ours| if is_ours { Filled::Stored } else { Filled::Lost };
-        Ok(rows.into_iter().map(has_receipt).map(filled).collect())
+        Ok(rows.into_iter().map(has_call_id).map(filled).collect())
     }
 
     pub(super) async fn release(&self, keys: &[&[u8]], token: LeaseToken) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::contract::lease::{Acquire, Acquired, Filled, LeaseToken};
 use crate::contract::remote::RemoteEntry;
 use crate::error::Result;
 use crate::remote::database::{
-    Found, LEASE_LIMIT_MS, LeaseTurns, Statement, acquire_by_turns, deadline_millis, millis, receipt,
+    Found, LEASE_LIMIT_MS, LeaseTurns, Statement, acquire_by_turns, call_id, deadline_millis, millis,
     side_by_side, ttl_millis,
 };
 
@@ -96,7 +96,7 @@ impl Inner {
         piece: Range<usize>,
         token: LeaseToken,
     ) -> Result<Vec<Filled>> {
-        let receipt = receipt();
+        let call_id = call_id();
         let keys = &rows.keys.distinct()[piece.clone()];
         // The first of two alternatives with the same key counts, so padding needs no value.
         let padding = length(keys.len()) - keys.len();
@@ -115,7 +115,7 @@ impl Inner {
             for _ in 0..padding {
                 statement = statement.bind(last).bind(None::<i64>);
             }
-            bind_keys(statement.bind(&receipt[..]), keys).bind(&token.0.to_be_bytes()[..])
+            bind_keys(statement.bind(&call_id[..]), keys).bind(&token.0.to_be_bytes()[..])
         };
         let sql = self.table.fill(length(keys.len()));
         let done = self.run(sql, bind, |_| Ok(())).await?;
@@ -123,7 +123,7 @@ impl Inner {
             return Ok(vec![Filled::Stored; keys.len()]);
         }
         let mut filled = vec![Filled::Lost; keys.len()];
-        let bind = |statement: Statement<Driver>| bind_keys(statement.bind(&receipt[..]), keys);
+        let bind = |statement: Statement<Driver>| bind_keys(statement.bind(&call_id[..]), keys);
         let on_row = |row: &MySqlRow| {
             if let Some(index) = index(keys, row.try_get(0)?) {
                 filled[index] = Filled::Stored;

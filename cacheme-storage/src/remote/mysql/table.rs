@@ -137,8 +137,8 @@ impl Table {
         )
     }
 
-    /// Turns leases into values. What stays in the column of the lease is the receipt: it says afterwards which values
-    /// are from this call. Arguments: key and value of each row; key and time to live of each row; receipt; the list of
+    /// Turns leases into values. What stays in the column of the lease is the id of the call: it says afterwards which values
+    /// are from this call. Arguments: key and value of each row; key and time to live of each row; id of the call; the list of
     /// keys; token.
     ///
     /// The alternatives end in the column itself, so that the server takes the arguments for what the column is.
@@ -154,7 +154,7 @@ impl Table {
         )
     }
 
-    /// Keys whose value has the receipt. Arguments: receipt; the list of keys.
+    /// Keys whose value has the id of the call. Arguments: that id; the list of keys.
     pub(super) fn filled(&self, keys: usize) -> String {
         format!(
             "SELECT `key` FROM {} WHERE lease = ? AND `key` IN ({}) AND `value` IS NOT NULL",

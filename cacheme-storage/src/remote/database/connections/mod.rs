@@ -1,4 +1,19 @@
-//! Connections of our own.
+//! Connections to a database server, ours or those of the application's pool, and statements on them.
+//!
+//! | file | part |
+//! |---|---|
+//! | `server_pool` | sends a statement, and sends it again where that may help: **begin here** |
+//! | `drive` | one statement under way, also after its caller left |
+//! | `statement` | a statement as the driver takes it, prepared or as text |
+//! | `trouble` | what an error of the driver says about the connection and about another attempt |
+//! | `mod` | connections of our own: lent, kept, closed |
+//! | `making`, `lent` | a connection while it is made, and while a caller has it |
+//! | `backoff` | pauses after failed attempts to connect |
+//! | `lineage` | which server the connections lead to, and which are given up after a failover |
+//! | `foreign` | connections of a pool that the application made |
+//! | `server_kind` | what differs between PostgreSQL and MySQL |
+//!
+//! [`turns`](super::turns), one folder up, bounds the number of connections: the driver of MongoDB needs it too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,18 +26,35 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::backoff::Backoff;
-use super::lineage::{Admission, Demotion, Lineage};
 use super::turns::{Entered, NoTurn, Turn, Turns};
 
+mod backoff;
+mod drive;
+mod foreign;
 mod lent;
+mod lineage;
 mod making;
+mod server_kind;
+mod server_pool;
+mod statement;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
+use backoff::Backoff;
+pub(crate) use foreign::Foreign;
 use lent::Held;
 pub(crate) use lent::Lent;
+use lineage::{Admission, Demotion, Lineage};
 use making::Making;
+pub(crate) use server_kind::{Options, ServerKind};
+pub(crate) use server_pool::{ServerConnection, ServerPool};
+pub(crate) use statement::Protocol;
+#[cfg(feature = "mysql")]
+pub(crate) use statement::Statement;
+#[cfg(feature = "postgres")]
+pub(crate) use statement::{Encode, Encoded};
+pub(crate) use trouble::Trouble;
 
 /// What a driver reports; to several callers where it concerns them all.
 pub(crate) type DriverError = Arc<sqlx::Error>;

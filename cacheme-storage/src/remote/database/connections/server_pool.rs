@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use sqlx::{Connection, Executor, IntoArguments};
 
-use super::connections::{Connections, DriverError, Lent};
+use crate::remote::database::LET_GO;
+
 use super::drive::drive;
 use super::foreign::{Borrowed, Foreign};
-use super::server::ServerKind;
+use super::server_kind::ServerKind;
 use super::statement::{Encode, Protocol};
 use super::trouble::{Trouble, leaves_connection};
+use super::{Connections, DriverError, Lent};
 
 /// How often a statement is sent again after trouble that sending it again may mend.
 const REPEATS: usize = 5;
@@ -119,7 +121,7 @@ impl<DB: ServerKind> ServerPool<DB> {
     }
 
     fn let_go(&self) -> Duration {
-        super::LET_GO + self.limit().unwrap_or_default()
+        LET_GO + self.limit().unwrap_or_default()
     }
 
     /// How many statements run at once.

@@ -8,8 +8,8 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Pool};
 use tokio::time::Instant;
 
-use super::connections::DriverError;
-use super::server::ServerKind;
+use super::DriverError;
+use super::server_kind::ServerKind;
 use super::statement::Protocol;
 
 /// For how long a server that takes no writes on any connection is a replica by set-up.
@@ -56,7 +56,7 @@ impl<DB: ServerKind> Foreign<DB> {
 
     /// How its connections are made.
     #[cfg(feature = "postgres")]
-    pub(crate) fn options(&self) -> super::server::Options<DB> {
+    pub(crate) fn options(&self) -> super::server_kind::Options<DB> {
         (*self.pool.connect_options()).clone()
     }
 

@@ -10,8 +10,9 @@ use futures_util::TryStreamExt;
 use parking_lot::Mutex;
 use sqlx::{Database, Either, Executor, IntoArguments};
 
-use super::finish::Finish;
-use super::server::ServerKind;
+use crate::remote::database::finish::Finish;
+
+use super::server_kind::ServerKind;
 use super::server_pool::Taken;
 use super::statement::Encoded;
 
