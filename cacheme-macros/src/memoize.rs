@@ -177,8 +177,7 @@ fn expand(mut function: ImplItemFn, node: &Expr, attr: &MemoizeAttr) -> TokenStr
             #private::ErrorText(outcome).text()
         }
     };
-    let call =
-        quote_spanned!(at=> { #private::memoize(#cacheme, #node, #load, #text).await });
+    let call = quote_spanned!(at=> { #private::memoize(#cacheme, #node, #load, #text).await });
     function.block = parse_quote!(#call);
     function.into_token_stream()
 }
