@@ -241,3 +241,72 @@ mod tests {
     ];
     assert_eq!(named(text, 2), expected);
 }
+
+/// The sources in a folder of the storage crate, each with its text.
+fn texts(folder: &str) -> Vec<(String, String)> {
+    let mut paths = Vec::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(STORAGE.source)
+        .join(folder);
+    files(&root, &mut paths);
+    assert!(!paths.is_empty(), "{folder} has sources");
+    paths
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("it is text");
+            (path.display().to_string(), text)
+        })
+        .collect()
+}
+
+#[test]
+fn a_remote_storage_names_no_other_one() {
+    const ALL: [&str; 5] = ["redis", "postgres", "mysql", "sqlite", "mongodb"];
+    for own in ALL {
+        for (path, text) in texts(&format!("remote/{own}")) {
+            for other in ALL.iter().filter(|other| **other != own) {
+                let named = format!("remote::{other}");
+                assert!(!text.contains(&named), "{path} names {named}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_policy_in_memory_knows_nothing_of_the_engine() {
+    for (path, text) in texts("memory/policy") {
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let engine = line.contains("memory::")
+                && !line.contains("memory::policy")
+                && !line.contains("memory::simd");
+            assert!(!engine, "{path}: {line}");
+            assert!(
+                !line.contains("Mutex") && !line.contains("RwLock"),
+                "{path}: {line}"
+            );
+        }
+    }
+}
+
+#[test]
+fn paths_in_architecture_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("it is there");
+    let is_path = |word: &&str| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_./-".contains(c);
+        word.chars().all(allowed)
+            && (word.contains('/') || word.ends_with(".toml") || word.ends_with(".yaml"))
+    };
+    let mut seen = 0;
+    for line in page.lines().filter(|line| !line.starts_with("```")) {
+        // Every second part lies between backticks.
+        for path in line.split('`').skip(1).step_by(2).filter(is_path) {
+            seen += 1;
+            assert!(
+                root.join(path).exists(),
+                "ARCHITECTURE.md names {path}, which does not exist"
+            );
+        }
+    }
+    assert!(seen > 50, "the page names files");
+}

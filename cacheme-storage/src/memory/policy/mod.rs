@@ -1,7 +1,7 @@
 //! Decisions of the in-memory engine: who stays, who leaves. Of slots and hashes, without values and without locks.
 //!
 //! ```text
-//!                         arrives                                   hits only set a mark (local/store.rs)
+//!                         arrives                                   hits only set a mark (memory/store.rs)
 //!                            │ counted in the sketch
 //!        in the ghost, and back before the victim's turn? ──yes──────────────┐
 //!                            │ no                                            │
