@@ -1,5 +1,7 @@
 //! Every interleaving of callers, leaders that go away, and fences, tried by loom. `tests/models.sh` runs it.
 //!
+//! The tables of `read/mod.rs` and `write/mod.rs` name these cases beside their rows.
+//!
 //! loom says by itself when a thread would sleep for ever. Each model also ends with an empty table: no flight stays with
 //! nobody in it.
 
@@ -261,6 +263,38 @@ fn c1_the_later_of_two_writes_stays() {
             (false, false) => assert!(stored == 1 || stored == 2),
             (true, true) => panic!("each took the place of the other"),
         }
+        assert_eq!(table.len(), 0);
+    });
+}
+
+#[test]
+fn c1_a_change_waits_for_the_store_that_a_refresh_is_queued_behind() {
+    loom::model(|| {
+        let (table, storage) = (FlightTable::new(), Arc::new(AtomicUsize::new(0)));
+        let lead = lead(&table);
+        assert!(lead.begin_storing());
+        let leader = {
+            let storage = Arc::clone(&storage);
+            thread::spawn(move || {
+                storage.store(7, SeqCst);
+                lead.finish(7);
+            })
+        };
+        let (refresh, older) = table.supersede(&key(), Work::Load, tokio::time::Instant::now());
+        if older.is_some() {
+            // A change in another process means nothing to a load that has not begun.
+            table.part(&key(), true);
+            assert!(!refresh.flight().local_fence().is_raised());
+        }
+        remove(&storage, table.fence(&key()));
+        assert!(!refresh.begin_storing(), "a fenced refresh stored its value");
+        leader.join().unwrap();
+        refresh.finish(8);
+        assert_eq!(
+            storage.load(SeqCst),
+            0,
+            "what the refresh waited for was stored later"
+        );
         assert_eq!(table.len(), 0);
     });
 }

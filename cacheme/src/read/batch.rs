@@ -1,12 +1,11 @@
-//! The slow half of a read: flights that are led together go through the tiers, wait where another process loads,
-//! and land what was found or loaded in the tiers before.
+//! The flights that one caller leads: their state, and WAITING ([page](super)).
 //!
-//! Each flight of a batch is at one tier of the chain. A [`pass`](Batch::pass) moves all of them on, one bulk operation
-//! a tier; a flight whose value is found lands and ends. One whose key is leased to another process stays where it is
-//! until that process has filled it. What has passed the last tier is ready to be loaded
-//! ([`advance`](Batch::advance)), by whoever drives the batch, and [`land`](Batch::land)s afterwards.
+//! Each flight of a batch is at one tier of the chain. A [`pass`](Batch::pass) moves all of them on with one bulk operation for each
+//! tier. A flight whose value is found stores it in the tiers before and ends. A flight whose key is leased to another process stays at
+//! its tier until that process has filled it. A flight that has passed the last tier is ready to be loaded ([`advance`](Batch::advance)).
+//! The caller that drives the batch loads it and [`land`](Batch::land)s the value.
 //!
-//! Nothing of the batch waits for a flight of another, so two batches with overlapping keys cannot block each other.
+//! A batch never waits for a flight of another batch, so two batches with overlapping keys cannot block each other.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A piece of values on its way into a remote tier.
+//! STORING ([page](super)), the remote half: a piece of values is written to one tier, under its leases or without.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};

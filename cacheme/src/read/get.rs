@@ -1,4 +1,6 @@
-//! `get` and `get_all`.
+//! `get` and `get_all`: the first tier, then a flight that the caller leads or waits for ([page](super)).
+//!
+//! The waiter's half is here too: it waits until the flight is DONE or ABANDONED or its patience is over, and tries again.
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
-//! Loads that come with the call: `get_with` and `#[memoize]`.
+//! `get_with` and `#[memoize]`: LOADING by the caller itself ([page](super)).
+//!
+//! The load may borrow from its caller, so it cannot go on without it: a caller that goes away leaves the flight ABANDONED.
 
 use std::any::Any;
 use std::convert::Infallible;

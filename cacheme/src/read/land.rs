@@ -1,5 +1,6 @@
-//! What was found or loaded lands in the tiers before, and ends its flight: in the remote ones back to front, then in the local
-//! ones if those accepted it.
+//! STORING to DONE ([page](super)): values that were found or loaded fill the tiers before, and their flights end.
+//!
+//! Remote tiers are filled back to front, then local ones. After a lost lease or a raised fence the nearer tiers get nothing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

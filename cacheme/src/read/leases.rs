@@ -1,4 +1,4 @@
-//! The leases of a batch: asked for, renewed, given up.
+//! The leases of LOOKING, LOADING and STORING ([page](super)): a batch asks for them, renews them and gives them back.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,4 +1,6 @@
-//! A pass of a batch through the tiers.
+//! LOOKING ([page](super)): a pass of a batch through the tiers.
+//!
+//! A pass reads each tier once for all flights that are at it. In a remote tier with leases it takes the lease of each key that is absent.
 
 use std::sync::Arc;
 

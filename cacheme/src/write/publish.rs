@@ -1,4 +1,7 @@
-//! What a kind of node tells other processes, and what it does when it is told.
+//! The last step of a change, and "a change in another process" ([page](super)).
+//!
+//! A change is published on the bus of the nearest tier that has one. A change that another process published drops local copies and fences
+//! flights.
 
 use std::sync::Arc;
 

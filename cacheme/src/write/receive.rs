@@ -1,4 +1,6 @@
-//! What is done when other processes changed something (C3).
+//! "A change in another process", from the bus to the kinds that it concerns ([page](super), C3).
+//!
+//! One message names the keys of several kinds. A lost connection counts as a change of every key of the kinds on that bus.
 
 use crate::bus::{Bus, Changes, Listener};
 use crate::digest::Digest;

@@ -1,4 +1,4 @@
-//! Loads what a batch needs, in the background: it takes leases with it, shows signs of life, and lands what comes.
+//! LOADING in the background ([page](super)): loads what a batch needs, renews its leases, extends the waiters' patience.
 //!
 //! A load of one node, and a [`Load::load_all`] that a user wrote, are one load with one bound. The default `load_all` asks for a load of
 //! its own for each node ([`singly`]).

@@ -1,4 +1,4 @@
-//! A load for each node of a batch, which is what the default [`Load::load_all`] asks for (R3).
+//! LOADING, one load for each node of a batch ([page](super::super)): what the default [`Load::load_all`] asks for (R3).
 //!
 //! Each runs on a task of its own with a `load_timeout` of its own, and lands when it ends: whoever waits for it need not wait for the
 //! others, and what goes wrong is its own. The batch stays together for what is cheaper together. Its leases are renewed in one call, and
