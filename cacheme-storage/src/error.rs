@@ -8,7 +8,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 /// The result of a storage operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What a storage can report. A miss is never an error.
+/// The errors that a storage reports. A miss is never an error.
 ///
 /// An error does not repeat what it comes from: [`source`](std::error::Error::source) gives that, and [`Chain`] prints all of it.
 ///
@@ -22,32 +22,32 @@ pub enum Error {
     Url {
         /// The URL, without user name, password and query.
         url: String,
-        /// What is wrong and what to write instead.
+        /// The mistake, and what to write instead.
         reason: String,
     },
 
     /// The storage was built with settings it cannot work with, or finds on its server something it cannot use.
     #[error("storage {storage}: {reason}")]
     Config {
-        /// Where the storage is.
+        /// The address of the storage.
         storage: String,
-        /// What is wrong and what to do.
+        /// The mistake, and what to do.
         reason: String,
     },
 
     /// The server does not answer: refused, reset, host unknown, pool exhausted.
     #[error("storage {storage} cannot be reached")]
     Unreachable {
-        /// Where the storage is.
+        /// The address of the storage.
         storage: String,
-        /// What the driver says.
+        /// The error of the driver.
         source: BoxError,
     },
 
     /// The operation took longer than the storage's timeout.
     #[error("storage {storage} did not answer within {after:?}")]
     Timeout {
-        /// Where the storage is.
+        /// The address of the storage.
         storage: String,
         /// The bound that was reached.
         after: Duration,
@@ -56,16 +56,16 @@ pub enum Error {
     /// The server answered and refused: wrong password, no permission, disk or memory full, read-only.
     #[error("storage {storage} refused")]
     Refused {
-        /// Where the storage is.
+        /// The address of the storage.
         storage: String,
-        /// What the server says.
+        /// The message of the server.
         source: BoxError,
     },
 
     /// The value is larger than the storage can take.
     #[error("storage {storage} takes values up to {limit} bytes, this one has {size}")]
     TooLarge {
-        /// Where the storage is.
+        /// The address of the storage.
         storage: String,
         /// Size of the value in bytes, envelope included.
         size: usize,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::contract::local::LocalStorage;
 use crate::contract::remote::RemoteStorage;
 use crate::error::Result;
-use crate::remote::coalesce::Combined;
+use crate::remote::coalesce::Coalesced;
 use crate::url::StorageUrl;
 
 /// A storage, not yet named: what [`register_storage`](https://docs.rs/cacheme) takes.
@@ -19,7 +19,7 @@ pub struct Storage {
     bus: bool,
 }
 
-/// What a [`Storage`] is.
+/// The two kinds of [`Storage`].
 #[derive(Clone)]
 pub(crate) enum StorageKind {
     Local(Arc<dyn LocalStorage>),
@@ -96,7 +96,7 @@ impl Storage {
     /// [`get`](RemoteStorage::get) of up to 64 keys.
     pub fn remote(storage: impl RemoteStorage) -> Self {
         Self {
-            kind: StorageKind::Remote(Arc::new(Combined::new(storage))),
+            kind: StorageKind::Remote(Arc::new(Coalesced::new(storage))),
             timeout: Self::DEFAULT_TIMEOUT,
             largest_value: Self::DEFAULT_LARGEST_VALUE,
             bus: true,
@@ -141,8 +141,8 @@ impl Storage {
         self.largest_value
     }
 
-    /// Whether processes tell each other over this storage what they change, where it can
-    /// ([`Capabilities::bus`](crate::Capabilities::bus)). They do unless told otherwise; all that share the storage must do
+    /// Whether processes publish over this storage what they change, where it can
+    /// ([`Capabilities::bus`](crate::Capabilities::bus)). They do by default; all that share the storage must do
     /// alike. Without, a local copy outlives a change by another process by its ttl at most, and a change costs a round trip
     /// less.
     #[must_use]
@@ -175,7 +175,7 @@ impl Storage {
         }
     }
 
-    /// What and where it is, without secrets.
+    /// The kind and the address of the storage, without secrets.
     #[must_use]
     pub fn location(&self) -> String {
         match &self.kind {

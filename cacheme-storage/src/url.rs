@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, Result};
 
-/// Where a password is among the options.
+/// Advice for an address whose options hold a password.
 const ENCODE_SECRET: &str =
     "percent-encode signs that belong to a password: `&` is `%26`, `=` is `%3D`, `%` is `%25`";
 

@@ -12,7 +12,7 @@ use std::hash::{BuildHasher, Hash};
 use foldhash::quality::FixedState;
 use serde::ser::{self, Serialize, Serializer};
 
-/// What a value asks of serde.
+/// A digest of the calls that a value makes to serde.
 pub(super) struct Digest {
     pub(super) sum: u64,
     /// The names of the fields of each struct in it.
@@ -32,7 +32,7 @@ impl Digest {
     }
 }
 
-/// What the value's own `Serialize` refused.
+/// The error of the value's own `Serialize`.
 #[derive(Debug)]
 pub(super) struct Failed(String);
 

@@ -10,14 +10,14 @@ pub const ENVELOPE_MAGIC: [u8; 4] = [0xCA, b'V', b'A', b'L'];
 
 /// The first four bytes of a lease, which a remote storage keeps in the place of a value.
 ///
-/// Shares no byte with [`ENVELOPE_MAGIC`], so that no torn value is taken for a lease. What follows is the storage's
-/// own business.
+/// Shares no byte with [`ENVELOPE_MAGIC`], so that no torn value is taken for a lease. The bytes after it are the
+/// storage's own business.
 pub const LEASE_MAGIC: [u8; 4] = [0xF7, b'l', b's', b'e'];
 
 /// The version of the byte layout below. Values of any other version are misses.
 const FORMAT_VERSION: u8 = 1;
 
-/// Where the checksum is kept, and so where the checksummed part of the header ends.
+/// The offset of the checksum, which ends the checksummed part of the header.
 const CHECKSUM_AT: usize = 36;
 
 /// The header before the payload in a remote storage, and the payload itself.
@@ -40,7 +40,7 @@ const CHECKSUM_AT: usize = 36;
 pub struct Envelope<'a> {
     /// How the payload is to be read.
     pub flags: Flags,
-    /// What the payload is.
+    /// The type, serializer and node of the payload.
     pub fingerprint: Fingerprint,
     /// When the value was created, in milliseconds since the Unix epoch by the storage's clock.
     pub created_ms: u64,
@@ -54,7 +54,7 @@ pub struct Envelope<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvelopeError {
-    /// Somebody else wrote this, or it was torn at its beginning.
+    /// Another program wrote the bytes, or they were torn at their beginning.
     #[error("not written by Cacheme")]
     NotOurs,
     /// A lease, not a value.
@@ -155,7 +155,7 @@ impl<'a> Envelope<'a> {
         })
     }
 
-    /// The same envelope, if its payload is what `expected` stands for.
+    /// Returns the envelope if its fingerprint is `expected`.
     ///
     /// # Errors
     ///
@@ -209,7 +209,7 @@ impl EnvelopeWriter {
         Self { buffer }
     }
 
-    /// Where the payload goes: append to it. What is there already is the header's and must stay.
+    /// The buffer for the payload: append to it. The bytes that are there already are the header's and must stay.
     pub fn payload(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
     }

@@ -13,7 +13,7 @@ pub enum CodecError {
         serializer: String,
         /// Name of the value's type.
         value_type: &'static str,
-        /// What the serializer says.
+        /// The message of the serializer.
         source: BoxError,
     },
 
@@ -42,7 +42,7 @@ pub enum CodecError {
         serializer: String,
         /// Name of the value's type.
         value_type: &'static str,
-        /// What went wrong while reading.
+        /// The reason why reading failed.
         source: BoxError,
     },
 
@@ -53,7 +53,7 @@ pub enum CodecError {
         serializer: String,
         /// Name of the value's type.
         value_type: &'static str,
-        /// What the panic says.
+        /// The message of the panic.
         message: String,
     },
 }
@@ -89,7 +89,7 @@ pub enum DecodeError {
         serializer: String,
         /// Name of the value's type.
         value_type: &'static str,
-        /// What the serializer says.
+        /// The message of the serializer.
         source: BoxError,
     },
 
@@ -100,7 +100,7 @@ pub enum DecodeError {
         serializer: String,
         /// Name of the value's type.
         value_type: &'static str,
-        /// What the panic says.
+        /// The message of the panic.
         message: String,
     },
 }

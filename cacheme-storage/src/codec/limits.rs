@@ -25,7 +25,7 @@ pub(super) fn memory(largest: usize) -> usize {
     largest.saturating_add(16 << 20).saturating_mul(4)
 }
 
-/// What a limit refused.
+/// The limit that was exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exceeded {
     Depth,

@@ -109,7 +109,7 @@ impl<V> Codec<V> {
         self.erased.name()
     }
 
-    /// What the envelopes carry to tell type, serializer and node. Traces the type's shape the first time.
+    /// The fingerprint that envelopes carry for type, serializer and node. The first call traces the type's shape.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.erased.fingerprint()

@@ -1,4 +1,4 @@
-//! What a codec has seen come back, so that it need not look again.
+//! Values that a codec has seen come back, so that it need not look again.
 //!
 //! Whether a value comes back as it was depends on its type, on its serializer and on which turns its serialization took:
 //! which variants, `Some` or `None`, which fields were left out, a number that fits into 64 bits or does not. Each turn
@@ -93,7 +93,7 @@ impl Place {
     /// The place of a whole value.
     pub(super) const ROOT: Self = Self(0x2545_F491_4F6C_DD1D);
 
-    /// What stands for a type.
+    /// A number for a type.
     ///
     /// The address of its name: equal addresses are equal names. The linker may keep one name twice; the type is then
     /// looked at twice.

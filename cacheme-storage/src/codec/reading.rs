@@ -1,6 +1,6 @@
 //! A value as a serializer makes it for the codec: bounded in depth and size, and watched.
 //!
-//! Whoever can write to a storage chooses the bytes, so nothing they claim is believed: reading stops at the same depth as
+//! Any program that can write to a storage chooses the bytes, so nothing they claim is believed: reading stops at the same depth as
 //! writing, at as many elements as the bytes can stand for, and at a bound on what the value takes in memory.
 //!
 //! A [`Serializer`](crate::Serializer) is asked for a type that can be deserialized and gets no place for a state of ours. So the
@@ -29,7 +29,7 @@ thread_local! {
     };
 }
 
-/// What a read may still do, and what it found out.
+/// The budget that a read has left, and its findings.
 struct Budget {
     elements_left: Cell<usize>,
     memory_left: Cell<usize>,
@@ -238,7 +238,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bound<'_, D> {
     }
 }
 
-/// What the type asked for.
+/// The kind of value that the type asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
     Anything,

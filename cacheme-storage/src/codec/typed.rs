@@ -209,7 +209,7 @@ impl<S: Serializer> Typed<S> {
         }
     }
 
-    /// What of the type the format does not tell, but has to.
+    /// The part of the type that the format would have to record and does not, as text for an error.
     fn untold<V: DeserializeOwned>(&self) -> Option<String> {
         let found_out = self.traced::<V>().found_out?;
         (!self.serializer.is_self_describing()).then(|| {

@@ -27,7 +27,7 @@ pub(super) struct Pass {
     facts: Cell<Facts>,
 }
 
-/// What explains that a value does not come back.
+/// Findings that explain why a value does not come back.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Facts {
     pub(super) human_readable: bool,
@@ -142,7 +142,7 @@ struct Watched<'p, T: ?Sized> {
     value: &'p T,
     pass: &'p Pass,
     level: u8,
-    /// Where it stands.
+    /// The position of the value.
     place: Place,
     /// Whether it is the content of a `Some`, newtypes around it not counted.
     in_some: bool,
@@ -163,7 +163,7 @@ impl<T: Serialize + ?Sized> Serialize for Watched<'_, T> {
     }
 }
 
-/// What a type asks of serde at its place.
+/// The call that a type makes to serde at its place.
 #[derive(Clone, Copy)]
 #[repr(u64)]
 enum Turn {

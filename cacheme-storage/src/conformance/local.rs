@@ -1,4 +1,4 @@
-//! What a storage in this process must do.
+//! The duties of a storage in this process.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Weak};

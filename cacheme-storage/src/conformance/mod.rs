@@ -31,7 +31,7 @@
 //! allowed from 1 MiB on, if [`Error::TooLarge`] names it. All cases take some seconds, and some
 //! hundred megabytes of memory here and on the server.
 //!
-//! What the suite asks beyond the letter of the traits:
+//! Duties that the suite checks beyond the letter of the traits:
 //! - a request that names a key twice is answered twice, and the last of two entries for one key is kept;
 //! - a lease asked for again with its own token is [`Granted`](crate::Acquired::Granted) again, so a call whose answer was lost can be
 //!   repeated;
@@ -118,7 +118,7 @@ pub async fn remote(storage: Arc<dyn RemoteStorage>) {
     remote_but(storage, |_| false).await;
 }
 
-/// The same without the cases of 50 000 keys, for a server that is slow by nature, such as an emulator.
+/// Runs the suite without the cases of 50 000 keys, for a server that is slow by nature, such as an emulator.
 ///
 /// # Panics
 ///
@@ -238,7 +238,7 @@ type Outcome = Result<(), Failure>;
 type RemoteCase = fn(Case) -> Pin<Box<dyn Future<Output = Outcome> + Send>>;
 type LocalCase = fn(&Arc<dyn LocalStorage>) -> Outcome;
 
-/// What a storage did wrong.
+/// A mistake of a storage.
 struct Failure(String);
 
 impl Failure {

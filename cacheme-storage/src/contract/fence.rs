@@ -5,10 +5,10 @@ use loom::sync::atomic::AtomicBool;
 #[cfg(not(cacheme_loom))]
 use std::sync::atomic::AtomicBool;
 
-/// Says whether a value that is on its way into a storage may still land there.
+/// Decides whether a value that is on its way into a storage may still land there.
 ///
-/// A load carries a fence from its beginning. Whoever invalidates, sets or refreshes the key raises it; from then on
-/// the value goes to those who wait for it and nowhere else. A [`LocalStorage`](crate::LocalStorage) looks at the
+/// A load carries a fence from its beginning. A caller that invalidates, sets or refreshes the key raises it; from then on
+/// the value goes to the callers that wait for it and nowhere else. A [`LocalStorage`](crate::LocalStorage) looks at the
 /// fence under the same lock that orders its `insert` with its `remove`, so raising the fence and then removing the
 /// key leaves no moment in which the old value can appear.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ impl Fence {
         Self(AtomicBool::new(false))
     }
 
-    /// The same where a model watches it, which cannot be made at compile time.
+    /// A fence that is down, watched by a model and so not made at compile time.
     #[must_use]
     #[cfg(cacheme_loom)]
     pub fn new() -> Self {

@@ -1,4 +1,4 @@
-//! What a lease is asked for with, and what comes of it.
+//! Requests for leases, and the answers to them.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use bytes::Bytes;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseToken(pub u128);
 
-/// How [`RemoteStorage::acquire`](crate::RemoteStorage::acquire) is asked for leases.
+/// A request for leases, to [`RemoteStorage::acquire`](crate::RemoteStorage::acquire).
 ///
 /// # Examples
 ///
@@ -23,25 +23,25 @@ pub struct LeaseToken(pub u128);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Acquire {
-    /// Names the holder of what is granted.
+    /// Names the holder of the leases that are granted.
     pub token: LeaseToken,
     /// How long a lease lasts from its grant on, unless it is renewed.
     pub time: Duration,
-    /// What stands in the way of a lease.
+    /// Whether a value or a lease under the key refuses the request.
     pub mode: AcquireMode,
     /// The server's time, in milliseconds since the Unix epoch, after which nothing is granted: the caller is gone by then.
     /// `None` is never.
     pub deadline_ms: Option<u64>,
 }
 
-/// What stands in the way of a lease.
+/// Whether a value or a lease under the key refuses a request for its lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AcquireMode {
-    /// A value, and the lease of another holder.
+    /// A value and the lease of another holder refuse it.
     #[default]
     IfAbsent,
-    /// Nothing: the lease takes the place of whatever is there.
+    /// Nothing refuses it: the lease replaces the value or lease under the key.
     StealInPlace,
 }
 
@@ -57,7 +57,7 @@ impl Acquire {
         }
     }
 
-    /// Asks for leases in place of whatever is there.
+    /// Asks for leases in place of the values and leases under the keys.
     #[must_use]
     pub const fn stealing(mut self) -> Self {
         self.mode = AcquireMode::StealInPlace;
@@ -71,7 +71,7 @@ impl Acquire {
         self
     }
 
-    /// Whether leases take the place of whatever is there.
+    /// Whether leases replace the values and leases under the keys.
     #[must_use]
     pub const fn steals(&self) -> bool {
         matches!(self.mode, AcquireMode::StealInPlace)
@@ -90,7 +90,7 @@ impl Acquire {
     }
 }
 
-/// What [`RemoteStorage::acquire`](crate::RemoteStorage::acquire) found under a key.
+/// The answer of [`RemoteStorage::acquire`](crate::RemoteStorage::acquire) for one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Acquired {
@@ -149,7 +149,7 @@ impl From<Bytes> for FoundValue {
     }
 }
 
-/// What became of a fill.
+/// The outcome of a fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filled {
     /// The lease was still ours; the value is stored and the lease is gone.

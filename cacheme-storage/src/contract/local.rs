@@ -12,8 +12,9 @@ pub struct LocalEntry {
     pub value: LocalValue,
     /// How long it may live from now on; `None` is for ever.
     pub ttl: Option<Duration>,
-    /// What it weighs against the capacity of a weighted storage, on its way in. A counted storage ignores it; no storage need give it
-    /// back.
+    /// The weight against the capacity of a weighted storage, on the way in.
+    ///
+    /// A counted storage ignores it. No storage has to give it back.
     pub weight: u32,
 }
 
@@ -28,7 +29,7 @@ impl LocalEntry {
         }
     }
 
-    /// The same entry with another weight.
+    /// Returns the entry with another weight.
     #[must_use]
     pub fn with_weight(mut self, weight: u32) -> Self {
         self.weight = weight;
@@ -50,7 +51,7 @@ impl fmt::Debug for LocalEntry {
 /// Operations are synchronous and short. A value that leaves the storage is dropped after its locks are released; only
 /// [`read`](Self::read) may hold one while code of the value's type runs.
 pub trait LocalStorage: Send + Sync + 'static {
-    /// What the storage is, for messages: `local://tlfu?size=1000`.
+    /// The kind and settings of the storage, for messages: `local://tlfu?size=1000`.
     fn location(&self) -> String;
 
     /// The value under `key`, if there is one and it has not expired.

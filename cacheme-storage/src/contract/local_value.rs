@@ -17,8 +17,7 @@ use crate::contain::drop_contained;
 /// A value as a local storage keeps it: without its type, and cheap to clone where its own type is.
 ///
 /// Values of at most three words (an `Arc`, a number, each with another word beside it) are kept in place and cloned as they are; all
-/// others are shared by their clones. It may be dropped on behalf of anybody, so a panic of the value's own `Drop` is logged and goes
-/// no further.
+/// others are shared by their clones. Any thread may drop it, so a panic of the value's own `Drop` is logged and goes no further.
 ///
 /// ```
 /// use cacheme_storage::LocalValue;
@@ -35,7 +34,7 @@ pub struct LocalValue {
 /// Three words, of anything that fits.
 type Data = MaybeUninit<[*const (); 3]>;
 
-/// What is done to values of one type.
+/// The operations on values of one type.
 struct Vtable {
     value: TypeId,
     /// # Safety

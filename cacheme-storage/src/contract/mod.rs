@@ -1,4 +1,4 @@
-//! What a storage promises: in this process, and elsewhere.
+//! The promises of a storage, in this process and elsewhere.
 
 pub(crate) mod fence;
 pub(crate) mod lease;

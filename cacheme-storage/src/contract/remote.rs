@@ -17,7 +17,7 @@ pub struct RemoteEntry<'a> {
     pub ttl: Option<Duration>,
 }
 
-/// What a remote storage can do beyond keeping bytes.
+/// The abilities of a remote storage beyond keeping bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
@@ -41,21 +41,21 @@ impl Capabilities {
         }
     }
 
-    /// The same with leases.
+    /// Returns these abilities and leases.
     #[must_use]
     pub const fn with_leases(mut self) -> Self {
         self.leases = true;
         self
     }
 
-    /// The same with leases that can be renewed.
+    /// Returns these abilities and leases that can be renewed.
     #[must_use]
     pub const fn with_renewals(mut self) -> Self {
         self.renewals = true;
         self.with_leases()
     }
 
-    /// The same with a bus.
+    /// Returns these abilities and a bus.
     #[must_use]
     pub const fn with_bus(mut self) -> Self {
         self.bus = true;
@@ -66,13 +66,13 @@ impl Capabilities {
 /// How many bytes a message on a bus may have: PostgreSQL takes 8 000 characters, two of them for a byte.
 pub const BUS_MESSAGE_LIMIT: usize = 3_900;
 
-/// What reaches who [listens](RemoteStorage::listen).
+/// An event that reaches a caller that [listens](RemoteStorage::listen).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Heard<'a> {
     /// The server knows of us: every message that is published from now on reaches us, until the connection is lost.
     Joined,
-    /// What somebody published, we ourselves perhaps.
+    /// A message that some process published, this one perhaps.
     Message(&'a [u8]),
 }
 
@@ -89,10 +89,10 @@ pub enum Heard<'a> {
 /// or overwriting the key takes it away, whoever does so. `get` sees a lease as absent.
 #[async_trait]
 pub trait RemoteStorage: Send + Sync + 'static {
-    /// Where the storage is, for messages and logs, without secrets: `redis://localhost:6379/0`.
+    /// The address of the storage, for messages and logs, without secrets: `redis://localhost:6379/0`.
     fn location(&self) -> String;
 
-    /// What it can do.
+    /// The abilities of this storage.
     fn capabilities(&self) -> Capabilities {
         Capabilities::none()
     }

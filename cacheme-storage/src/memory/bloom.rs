@@ -41,7 +41,7 @@ impl BloomFilter {
         Self::with_seed(capacity, false_positives, crate::random::random())
     }
 
-    /// The same with a seed for the hash, to repeat a run exactly.
+    /// A filter with a seed for the hash, to repeat a run exactly.
     ///
     /// # Panics
     ///

@@ -16,10 +16,12 @@ pub enum Evicted {
     Removed,
 }
 
-/// What a cache calls for every entry that leaves it, after its locks are released. Its panics are logged, and reach nobody.
+/// The function that a cache calls for every entry that leaves it, after its locks are released.
+///
+/// Its panics are logged and go no further.
 pub type Listener<K, V> = Arc<dyn Fn(&K, &V, Evicted) + Send + Sync>;
 
-/// What a cache asks for the weight of an entry, before it takes a lock.
+/// The function that gives a cache the weight of an entry, before the cache takes a lock.
 pub(crate) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
 
 /// An entry on its way out: told to the listener and dropped when no lock is held any more.

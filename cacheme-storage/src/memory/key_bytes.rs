@@ -14,7 +14,7 @@ pub(crate) enum KeyBytes {
     Long(Box<[u8]>),
 }
 
-/// What fits beside the length in four words.
+/// The bytes that fit beside the length in four words.
 const SHORT: usize = 31;
 
 impl KeyBytes {

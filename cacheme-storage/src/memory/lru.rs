@@ -113,7 +113,7 @@ impl<K: Hash + Eq, V> Lru<K, V> {
         self.find(key, |_, value, _| value.clone())
     }
 
-    /// What `see` makes of the value under `key`, which it looks at in place and which becomes the most recently used.
+    /// Returns the result of `see` for the value under `key`, which becomes the most recently used.
     ///
     /// Everyone else waits until it returns.
     pub fn read<Q: Hash + Eq + ?Sized, R>(&self, key: &Q, see: impl FnOnce(&V) -> R) -> Option<R>
@@ -169,7 +169,7 @@ impl<K: Hash + Eq, V> Lru<K, V> {
         self.insert_if(key, value, None, || true)
     }
 
-    /// The same for `ttl` from now. A ttl of zero is over at once: nothing is stored, and what was there is gone.
+    /// Stores the entry for `ttl` from now. A `ttl` of zero stores nothing and removes the entry that was there.
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) -> bool {
         self.insert_if(key, value, Some(ttl), || true)
     }
@@ -308,7 +308,7 @@ impl<K, V> Lru<K, V> {
         self.len() == 0
     }
 
-    /// What all entries weigh; without a weigher, how many there are.
+    /// The sum of the weights of all entries; without a weigher, their number.
     #[must_use]
     pub fn weight(&self) -> u64 {
         self.locked(|slab| slab.weight()).unwrap_or(0)

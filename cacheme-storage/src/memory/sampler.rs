@@ -21,7 +21,7 @@ pub(crate) struct Sampler {
     next: AtomicUsize,
     ring: Box<[AtomicU32]>,
     chooser: Mutex<Option<Chooser>>,
-    /// What the chooser was made for.
+    /// The number of entries that the chooser was made for.
     entries: AtomicU64,
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Shard<K, V> {
     writes: u32,
 }
 
-/// What an entry comes with.
+/// The properties of an entry on its way in.
 pub(crate) struct Terms {
     pub(crate) hash: u32,
     pub(crate) weight: u32,
@@ -33,7 +33,7 @@ pub(crate) struct Terms {
     pub(crate) choice: usize,
 }
 
-/// What became of an entry that was to be stored.
+/// The outcome of storing an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Inserted {
     Replaced,

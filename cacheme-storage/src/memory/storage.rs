@@ -35,14 +35,14 @@ enum Policy {
     Lru,
 }
 
-/// What the capacity counts.
+/// The unit of the capacity.
 #[derive(Clone, Copy, Debug)]
 enum Bound {
     Size,
     Weight,
 }
 
-/// The same on whichever cache it is.
+/// Runs an expression on either kind of cache.
 macro_rules! on {
     ($cache:expr, $name:ident => $do:expr) => {
         match $cache {

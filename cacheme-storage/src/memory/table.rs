@@ -22,7 +22,7 @@ const FILL_OF_TWO: usize = 17;
 /// Steps of a key's own width before it goes from neighbour to neighbour, which meets every line.
 const OWN_STEPS: usize = 4;
 
-/// What four bits can hold.
+/// The largest number of four bits.
 const PAST_MOST: u32 = 15;
 
 /// The bits of a word that are the slot; those above belong to the caller.
@@ -52,7 +52,7 @@ pub(crate) struct Table {
     farthest: usize,
 }
 
-/// Where [`Table::find`] found a word; good until the next insertion or removal.
+/// The position at which [`Table::find`] found a word; good until the next insertion or removal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Position {
     line: usize,

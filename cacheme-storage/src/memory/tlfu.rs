@@ -79,7 +79,7 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
         self.find(key, |(_, value), _| value.clone())
     }
 
-    /// What `see` makes of the value under `key`, which it looks at in place.
+    /// Returns the result of `see` for the value under `key`, which `see` gets by reference.
     ///
     /// Writers of keys in the same shard wait until it returns.
     #[inline]
@@ -110,7 +110,7 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
         let found = {
             let shard = inner.shard(hash).read()?;
             let Some(found) = shard.find(hash as u32, key) else {
-                // Who misses stores the key next, as a rule.
+                // A caller that misses stores the key next, as a rule.
                 shard.prefetch(hash as u32);
                 return None;
             };
@@ -161,7 +161,7 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
         self.insert_if(key, value, None, || true)
     }
 
-    /// The same for `ttl` from now. A ttl of zero is over at once: nothing is stored, and what was there is gone.
+    /// Stores the entry for `ttl` from now. A `ttl` of zero stores nothing and removes the entry that was there.
     ///
     /// Where a tokio runtime is there, the entry's memory is given back within a second of its end; else by later writes. Should the
     /// runtime end, or be left lying, the next call on another one that stores an entry with a ttl or meets an expired one sees to
@@ -301,7 +301,7 @@ impl<K, V> TinyLfu<K, V> {
         self.len() == 0
     }
 
-    /// What all entries weigh; without a weigher, how many there are.
+    /// The sum of the weights of all entries; without a weigher, their number.
     #[must_use]
     pub fn weight(&self) -> u64 {
         let shards = self.inner.shards.iter().filter_map(ReaderLock::read);

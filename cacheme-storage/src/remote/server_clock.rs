@@ -31,7 +31,7 @@ impl ServerClock {
         self.observe_between(server_ms, asked, Instant::now());
     }
 
-    /// The same when the answer came at `answered`.
+    /// Takes note of the server's time in an answer that came at `answered`.
     pub(crate) fn observe_between(&self, server_ms: u64, asked: Instant, answered: Instant) {
         let middle = asked + answered.saturating_duration_since(asked) / 2;
         let since_start = millis(middle.saturating_duration_since(self.start));

@@ -1,4 +1,4 @@
-//! What tells the payloads of one type, shape, serializer and node from all others.
+//! Fingerprints, which distinguish the payloads of one type, shape, serializer and node from all others.
 
 mod questions;
 mod shape;
@@ -47,7 +47,7 @@ impl Fingerprint {
     }
 }
 
-/// What was learnt of a type by tracing its shape.
+/// The result of tracing the shape of a type.
 pub(crate) struct Traced {
     pub(crate) fingerprint: Fingerprint,
     /// The name of the first type within it, or its own, that finds out what it is while it is read.

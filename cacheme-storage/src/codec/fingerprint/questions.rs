@@ -14,7 +14,7 @@ const MAX_WAITS: u32 = 3;
 
 const INTS: [u8; 3] = [1, 0, 2];
 const CHARS: [char; 3] = ['a', 'A', '0'];
-/// What types that parse a string commonly take.
+/// Strings that types which parse a string commonly take.
 pub(super) const STRINGS: [&str; 14] = [
     "",
     "1",
@@ -427,7 +427,7 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
 /// One variant of an enum.
 struct Variant<'t> {
     name: &'static str,
-    /// Where its content is described.
+    /// The node that describes its content.
     content: Questions<'t>,
 }
 

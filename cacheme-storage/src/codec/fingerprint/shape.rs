@@ -90,7 +90,7 @@ fn trace<V: DeserializeOwned>() -> Node {
     root
 }
 
-/// What stands in the text for a type that serde does not describe.
+/// The text for a type that serde does not describe.
 #[derive(Clone, Copy, Default)]
 pub(super) struct TypeId {
     name: &'static str,
@@ -138,7 +138,7 @@ pub(super) enum AsksData {
 /// A place in the shape of the type, and what the passes so far have found out about it.
 #[derive(Default)]
 pub(super) struct Node {
-    /// What the type asked for here; empty until it was visited.
+    /// The requests of the type at this node; empty until it was visited.
     token: String,
     /// The names of the fields of a struct.
     pub(super) fields: &'static [&'static str],

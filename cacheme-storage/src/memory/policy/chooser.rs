@@ -38,9 +38,9 @@ struct Score {
 
 /// Samples between two looks at the scores, or four times the size of a shadow if that is more.
 const EPOCH: usize = 256;
-/// What a score is worth after each look.
+/// The part of a score that is left after each look.
 const DECAY: f64 = 0.8;
-/// What a new configuration must hit more, beyond what chance explains, in parts of all samples.
+/// The hits that a new configuration must gain, beyond what chance explains, in parts of all samples.
 const WORTH: f64 = 0.004;
 
 impl Chooser {

@@ -1,15 +1,15 @@
 //! The eight configurations among which the shadows choose.
 
-/// Who wins a place in the main segments, beside the more frequent.
+/// Which candidates win a place in the main segments, beside the more frequent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Frequency alone: W-TinyLFU.
     Plain,
     /// A key that comes back from the ghost before the victim's turn replaces it at once and is protected.
     Protect,
-    /// The same, but it has to prove itself in probation.
+    /// Like `Protect`, but the candidate has to prove itself in probation.
     Probe,
-    /// The same as `Protect`; besides, a candidate whose last two uses lie closer together than the victim's idle time wins.
+    /// Like `Protect`; besides, a candidate whose last two uses lie closer together than the victim's idle time wins.
     Recency,
 }
 
@@ -21,7 +21,7 @@ pub(crate) struct Config {
     pub(crate) mode: Mode,
 }
 
-/// What a cache starts with.
+/// The configuration that a cache starts with.
 pub(crate) const START: usize = 0;
 
 /// Frequency-heavy workloads want a small window, recency-heavy ones a large one (99 % is LRU with a scratch of main);
@@ -86,7 +86,7 @@ pub(crate) fn comes_back_sooner(irr: u16, coarse: u32, idle: u16) -> bool {
     4 * (u32::from(irr) + coarse) < 3 * u32::from(idle)
 }
 
-/// What is known of a candidate for the main segments and of the victim it would replace.
+/// Facts about a candidate for the main segments and about the victim that it would replace.
 pub(crate) struct Contest {
     pub(crate) candidate: u32,
     pub(crate) victim: u32,

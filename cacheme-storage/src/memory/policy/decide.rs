@@ -1,4 +1,4 @@
-//! Who stays: W-TinyLFU (Einziger, Eytan, Friedman & Manes, "Adaptive software cache management", 2018) on marked queues, with the recency
+//! Which entries stay: W-TinyLFU (Einziger, Eytan, Friedman & Manes, "Adaptive software cache management", 2018) on marked queues, with the recency
 //! test of LIRS.
 
 use super::config::{CONFIGS, Chance, Config, Contest, Mode, START, comes_back_sooner};
@@ -6,7 +6,7 @@ use super::ghost::Ghost;
 use super::segments::{Arrival, MAX_SLOTS, Segment, Segments};
 use super::sketch::Sketch;
 
-/// What the policy asks of whoever keeps the entries.
+/// The operations that the policy needs from the owner of the entries.
 pub(crate) trait Residents {
     /// Takes the mark off the entry in this slot; says whether it was there.
     fn take_mark(&mut self, slot: u32, hash: u32) -> bool;

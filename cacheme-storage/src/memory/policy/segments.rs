@@ -16,7 +16,7 @@ const SEGMENT_SHIFT: u32 = 27;
 const SEGMENT: u32 = 3 << SEGMENT_SHIFT;
 const DEAD: u32 = 1 << 29;
 
-/// Where an entry is.
+/// The segment of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Segment {
     Window = 0,
@@ -26,7 +26,7 @@ pub(crate) enum Segment {
 
 const SEGMENTS: [Segment; 3] = [Segment::Window, Segment::Probation, Segment::Protected];
 
-/// What the policy knows of an entry: 12 bytes.
+/// The policy's record of an entry: 12 bytes.
 #[derive(Clone, Copy)]
 struct Meta {
     hash: u32,
@@ -137,7 +137,7 @@ impl Segments {
         SEGMENTS[((self.metas[slot as usize].link & SEGMENT) >> SEGMENT_SHIFT) as usize]
     }
 
-    /// What the entry in a slot weighs.
+    /// The weight of the entry in a slot.
     #[inline]
     pub(crate) fn weight_at(&self, slot: u32) -> u64 {
         if self.weighted {

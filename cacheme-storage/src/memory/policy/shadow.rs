@@ -15,7 +15,7 @@ pub(crate) struct Shadow {
     kept: Kept,
 }
 
-/// Where the keys are, and which are marked.
+/// The positions of the keys, and which are marked.
 #[derive(Default)]
 struct Kept {
     slots: HashMap<u32, u32, BuildHasherDefault<Spread>>,

@@ -14,7 +14,7 @@ struct Block([u64; WORDS]);
 
 const WORDS: usize = 8;
 const ROWS: usize = 4;
-/// What a 4-bit counter can hold. Fifteen is enough to order keys; larger counters only forget more slowly.
+/// The largest count of a 4-bit counter. Fifteen is enough to order keys; larger counters only forget more slowly.
 pub(crate) const MOST: u32 = 15;
 
 /// Memory of the sketch for each entry of a large cache. Ten bytes are 20 counters, five for each of a key's four: 8 bytes
@@ -55,7 +55,7 @@ impl Sketch {
         }
     }
 
-    /// The same counts in a sketch for another number of entries. Where it has several blocks for one of before, each
+    /// Returns a sketch for another number of entries, with these counts. Where it has several blocks for one of before, each
     /// takes all its counts: estimates stay upper bounds.
     pub(crate) fn resized(&self, entries: usize) -> Self {
         let mut new = Self::new(entries);

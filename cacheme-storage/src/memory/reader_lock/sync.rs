@@ -1,4 +1,4 @@
-//! What the lock is made of: the real thing, or loom's where a model watches it.
+//! The atomics and threads of the lock: the standard ones, or loom's where a model watches it.
 
 pub(super) use self::made_of::*;
 

@@ -38,7 +38,7 @@ const MOST_KEYS: usize = 64;
 const ROOM: usize = 1 << 20;
 
 /// A storage whose concurrent reads are combined.
-pub(crate) struct Combined {
+pub(crate) struct Coalesced {
     storage: Arc<dyn RemoteStorage>,
     groups: Arc<Groups>,
 }
@@ -48,7 +48,7 @@ struct Groups {
     readers: AtomicUsize,
     /// By shard, the group that can be joined.
     open: Mutex<Vec<(usize, Arc<Group>)>>,
-    /// What values weighed lately, in bytes. Until one was seen, so much that nothing is combined.
+    /// The size of recent values, in bytes. Until one was seen, so large that nothing is combined.
     weight: AtomicUsize,
 }
 
@@ -57,7 +57,7 @@ struct Group {
     state: Mutex<State>,
     /// Those who wait for it.
     readers: AtomicUsize,
-    /// Told when there are none any more.
+    /// Notified when there are none any more.
     left: Notify,
 }
 
@@ -71,7 +71,7 @@ struct Place {
 struct State {
     /// The keys, one behind the other.
     keys: Vec<u8>,
-    /// Where each of them ends.
+    /// The end of each of them.
     ends: Vec<usize>,
     /// By key, who waits for its value.
     waiting: Vec<Option<Waker>>,
@@ -79,7 +79,7 @@ struct State {
     found: Option<Vec<Option<Bytes>>>,
 }
 
-impl Combined {
+impl Coalesced {
     pub(crate) fn new(storage: impl RemoteStorage) -> Self {
         Self {
             storage: Arc::new(storage),
@@ -91,7 +91,7 @@ impl Combined {
         }
     }
 
-    /// What a group found under `key`; `None` where the reader is to ask by itself.
+    /// Returns the value that a group found under `key`; `None` where the reader is to ask by itself.
     async fn read(&self, key: &[u8], others: usize) -> Option<Option<Bytes>> {
         let place = self.join(key, others)?;
         std::future::poll_fn(|cx| place.poll(cx.waker())).await
@@ -200,7 +200,7 @@ impl Drop for Place {
     }
 }
 
-/// The duty to send a group and to tell its readers. Dropped before, it leaves them to ask by themselves.
+/// The duty to send a group and to hand out its answer. Dropped before, it leaves them to ask by themselves.
 struct Sender {
     group: Arc<Group>,
     groups: Arc<Groups>,
@@ -231,7 +231,7 @@ impl Sender {
             if let Some(weight) = found.iter().flatten().map(Bytes::len).max() {
                 self.groups.weigh(weight);
             }
-            self.tell(found);
+            self.hand_out(found);
         }
     }
 
@@ -241,7 +241,7 @@ impl Sender {
         open.retain(|(_, group)| !Arc::ptr_eq(group, &self.group));
     }
 
-    fn tell(&self, found: Vec<Option<Bytes>>) {
+    fn hand_out(&self, found: Vec<Option<Bytes>>) {
         let waiting = {
             let mut state = self.group.state.lock();
             state.found = Some(found);
@@ -256,13 +256,13 @@ impl Drop for Sender {
     fn drop(&mut self) {
         self.close();
         if self.group.state.lock().found.is_none() {
-            self.tell(Vec::new());
+            self.hand_out(Vec::new());
         }
     }
 }
 
 #[async_trait]
-impl RemoteStorage for Combined {
+impl RemoteStorage for Coalesced {
     fn location(&self) -> String {
         self.storage.location()
     }

@@ -103,12 +103,12 @@ impl RemoteStorage for Arc<Echo> {
     }
 }
 
-fn combined(echo: &Arc<Echo>) -> Arc<Combined> {
-    Arc::new(Combined::new(Arc::clone(echo)))
+fn combined(echo: &Arc<Echo>) -> Arc<Coalesced> {
+    Arc::new(Coalesced::new(Arc::clone(echo)))
 }
 
 /// Reads each key on a task of its own.
-fn read_all(storage: &Arc<Combined>, keys: impl Iterator<Item = String>) -> HashMap<String, Reading> {
+fn read_all(storage: &Arc<Coalesced>, keys: impl Iterator<Item = String>) -> HashMap<String, Reading> {
     let read = |key: String| {
         let (storage, asked) = (Arc::clone(storage), key.clone());
         let reading = tokio::spawn(async move { storage.get(&[asked.as_bytes()]).await });

@@ -12,13 +12,13 @@ use crate::error::Result;
 
 use super::{KeySet, too_late};
 
-/// What a look found under a key.
+/// The result of a look under a key.
 #[derive(Clone)]
 pub(crate) enum Found {
     Nothing,
     /// The lease, ours already.
     Ours,
-    /// What somebody else has there, value or lease.
+    /// A value, or the lease of another holder.
     Theirs(Acquired),
 }
 
@@ -27,7 +27,7 @@ pub(crate) trait LeaseTurns: Sync {
     /// The server's time, as far as it is known.
     fn now_ms(&self) -> u64;
 
-    /// What lives under each of the keys.
+    /// Looks what lives under each of the keys.
     fn look(
         &self,
         keys: &[Cow<'_, [u8]>],
@@ -48,8 +48,8 @@ pub(crate) trait LeaseTurns: Sync {
 
 /// Takes the leases of what is free, and looks at who has the others.
 ///
-/// A single key is looked at first, which locks and writes nothing: to ask for its lease is how it is read. Who asks for
-/// many has read them before and knows that they were not there.
+/// A single key is looked at first, which locks and writes nothing: to ask for its lease is how it is read. A caller
+/// that asks for many has read them before and knows that they were not there.
 pub(crate) async fn acquire_by_turns(
     storage: &impl LeaseTurns,
     keys: KeySet<'_>,

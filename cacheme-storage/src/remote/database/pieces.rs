@@ -21,7 +21,7 @@ pub(crate) struct PieceLimits {
 }
 
 impl PieceLimits {
-    /// What [`bytes`](Self::bytes) is where the database asks for no less.
+    /// The usual value of [`bytes`](Self::bytes), where the database asks for no less.
     #[cfg(any(test, feature = "_sql"))]
     pub(crate) const BYTES: usize = 16 << 20;
 

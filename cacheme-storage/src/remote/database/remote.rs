@@ -1,4 +1,4 @@
-//! What a storage over a database is to its callers: alike for all, so written once.
+//! The contract of a storage over a database, which is alike for all and so written once.
 
 /// Makes `$storage` a [`RemoteStorage`](crate::RemoteStorage): each operation enters (the storage is open, its table is there, its upkeep
 /// runs), then `inner` does the work. `inner` has `location`, `gate`, `ready` and `upkeep`, and the operations by their names.

@@ -18,7 +18,7 @@ pub(crate) enum Server<DB: ServerKind> {
 }
 
 impl<DB: ServerKind> Server<DB> {
-    /// What `ask` makes of the options.
+    /// Returns the result of `ask` for the options.
     pub(crate) fn ask<R>(&self, ask: impl FnOnce(&Options<DB>) -> R) -> R {
         match self {
             Self::Options(options) => ask(options),
@@ -30,7 +30,7 @@ impl<DB: ServerKind> Server<DB> {
         self.ask(DB::location)
     }
 
-    /// The same server, over TLS with these certificates if there are any.
+    /// Returns the server, reached over TLS with these certificates if there are any.
     pub(crate) fn secured_by(self, credentials: Credentials) -> Result<Self> {
         if credentials.is_empty() {
             return Ok(self);

@@ -17,10 +17,10 @@ pub(crate) struct TableName {
 }
 
 impl TableName {
-    /// What a table is called when nothing else is said.
+    /// The name of a table by default.
     pub(crate) const DEFAULT: &'static str = "cacheme";
 
-    /// What to write, for messages.
+    /// The syntax of a name, for messages.
     pub(crate) const SYNTAX: &'static str =
         "a table name of at most 48 bytes, without dots and control characters";
 
@@ -130,8 +130,8 @@ impl TableOptions {
     }
 }
 
-/// The setters of a builder whose field `options` are these, inside its `impl`. What differs is told: `table`, `create` and
-/// `connections` each with its documentation.
+/// The setters of a builder whose field `options` are these, inside its `impl`. The caller gives the
+/// documentation of `table`, `create` and `connections`.
 macro_rules! table_setters {
     (
         $(#[$table:meta])* table,

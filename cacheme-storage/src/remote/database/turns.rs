@@ -42,7 +42,7 @@ struct Waiting<T, E> {
     given: oneshot::Sender<Given<T, E>>,
 }
 
-/// What a waiter is given: a turn, with a thing or without; or why there is none.
+/// The answer to a waiter: a turn, with a thing or without, or why there is none.
 type Given<T, E> = Result<(Turn<T, E>, Option<T>), E>;
 
 /// One of the turns. Dropped, it goes to the next caller, without a thing.
@@ -57,7 +57,7 @@ pub(crate) struct Ticket<T, E> {
     given: oneshot::Receiver<Given<T, E>>,
 }
 
-/// What a caller finds.
+/// The answer to a caller that enters.
 pub(crate) enum Entered<T, E> {
     /// A turn with what its last holder left.
     Free(Turn<T, E>, T),
@@ -185,7 +185,7 @@ impl<T, E> Turns<T, E> {
     }
 }
 
-/// What is asked for where the things are connections to a database server.
+/// Operations for turns whose things are connections to a database server.
 #[cfg(feature = "_server")]
 impl<T, E> Turns<T, E> {
     /// Takes the thing that nobody has used for the longest time.

@@ -146,7 +146,7 @@ impl Ready {
         Ok(())
     }
 
-    /// What was made sure of is gone: somebody dropped the table.
+    /// Prepares the table anew at the next call, because it was dropped.
     pub(crate) fn reset(&self) {
         self.done.store(false, Ordering::Release);
     }

@@ -226,7 +226,7 @@ impl MongoDbBuilder {
     }
 }
 
-/// What a collection may be called, for messages.
+/// The allowed names of a collection, for messages.
 const COLLECTION: &str =
     "the name of a collection: at most 120 bytes, none of them `$`, not beginning with `system.`";
 

@@ -77,7 +77,7 @@ impl Inner {
         }
     }
 
-    /// What makes collection and index, for the shell.
+    /// The commands that make collection and index, for the shell.
     fn ddl(&self) -> String {
         format!(
             "db.getCollection({:?}).createIndex({{ expires_at: 1 }}, {{ name: {INDEX:?}, expireAfterSeconds: 0 }})",

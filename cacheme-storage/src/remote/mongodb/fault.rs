@@ -5,7 +5,7 @@ use crate::remote::tls::explained;
 
 use super::Inner;
 
-/// What an error says about trying again.
+/// The meaning of an error for another attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
     /// The connection broke, or the server gives way to another one: the next attempt may find a better one.
@@ -42,7 +42,7 @@ pub(super) fn is_not_primary(error: &DriverError) -> bool {
 }
 
 impl Inner {
-    /// What an error of the driver means to us.
+    /// Translates an error of the driver.
     pub(super) fn fault(&self, error: DriverError) -> Error {
         let storage = self.location.clone();
         if let ErrorKind::InvalidArgument { .. } | ErrorKind::InvalidTlsConfig { .. } = &*error.kind {
@@ -67,7 +67,7 @@ impl Inner {
         }
     }
 
-    /// The same over a result.
+    /// Translates the error of a result.
     pub(super) fn checked<T>(&self, result: Result<T, DriverError>) -> Result<T> {
         result.map_err(|error| self.fault(error))
     }

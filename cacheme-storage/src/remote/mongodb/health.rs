@@ -1,4 +1,4 @@
-//! What the driver's monitors see of the servers, so that a call fails at once while there is nothing to be had.
+//! The state of the servers as the driver's monitors see it, so that a call fails at once while no server can be used.
 //!
 //! Left to itself, the driver lets every call wait for a server, longer than its caller can. Here a call learns what the last
 //! look of a monitor found, and the monitors look each second.
@@ -26,7 +26,7 @@ pub(super) const PAUSE: Duration = Duration::from_secs(1);
 /// How long servers may be silent at the greeting of TLS until they are asked in the clear whether they speak that.
 const TLS_PATIENCE: Duration = Duration::from_millis(250);
 
-/// What is known of the servers of a client.
+/// The known state of the servers of a client.
 #[derive(Debug)]
 pub(super) struct Health {
     servers: Mutex<HashMap<ServerAddress, Seen>>,
@@ -38,7 +38,7 @@ pub(super) struct Health {
     asked_at: Mutex<Option<Instant>>,
 }
 
-/// What a monitor saw of one server.
+/// The state of one server as a monitor saw it.
 #[derive(Clone, Debug)]
 enum Seen {
     /// It looks at the moment.

@@ -16,7 +16,7 @@ const OP_MSG: i32 = 2013;
 /// Names our question; its answer names it too.
 const QUESTION: i32 = 1;
 
-/// What we speak, and with whom.
+/// The addresses of the servers, and whether they are spoken to over TLS.
 #[derive(Debug)]
 pub(super) struct Speech {
     is_tls: bool,

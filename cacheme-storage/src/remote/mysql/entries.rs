@@ -31,10 +31,10 @@ const ROWS: usize = 512;
 /// connection's cache of prepared statements serves all calls.
 const EXACT: usize = 32;
 
-/// What a row costs in a message besides its key and its value.
+/// The bytes of a row in a message besides its key and its value.
 const ROW_BYTES: usize = 64;
 
-/// What a message has besides its rows, the types of arguments among it.
+/// The bytes of a message besides its rows, the types of arguments among them.
 const PACKET_OVERHEAD: usize = 16 * 1024;
 
 /// How many expired rows are collected at once.

@@ -19,7 +19,7 @@ impl Inner {
         number(error) == Some(1146)
     }
 
-    /// What an error of the driver means to us.
+    /// Translates an error of the driver.
     pub(super) fn fault(&self, error: DriverError) -> Error {
         let storage = self.location.clone();
         // Somebody dropped the table while we ran, or made the server take shorter messages: the next call looks anew.
@@ -39,7 +39,7 @@ impl Inner {
         }
     }
 
-    /// The same over a result.
+    /// Translates the error of a result.
     pub(super) fn checked<T>(&self, result: Result<T, DriverError>) -> Result<T> {
         result.map_err(|error| self.fault(error))
     }

@@ -182,7 +182,7 @@ impl Table {
         )
     }
 
-    /// What makes the table and its index.
+    /// The statements that make the table and its index.
     fn ddl(&self) -> String {
         format!(
             "CREATE TABLE IF NOT EXISTS {} (`key` varbinary({KEY_LIMIT}) NOT NULL PRIMARY KEY, `value` longblob, \
@@ -204,7 +204,7 @@ pub(super) fn query(sql: &Arc<str>) -> Statement<Driver> {
     sqlx::query(AssertSqlSafe(Arc::clone(sql)))
 }
 
-/// What the server says about itself.
+/// The properties of the server, by its own word.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Settings {
     /// Milliseconds since the epoch.

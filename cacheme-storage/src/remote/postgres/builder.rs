@@ -15,7 +15,7 @@ use crate::remote::tls::{Credentials, DriversNames, Mode, TlsFiles};
 use crate::url::StorageUrl;
 
 use super::connection::{PgDial, PgSession, behind_pooler};
-use super::hit_rate::Finds;
+use super::hit_rate::HitRate;
 use super::table::Table;
 use super::{Inner, Postgres};
 
@@ -145,7 +145,7 @@ impl PostgresBuilder {
                 location,
                 pool,
                 table: Table::new(table),
-                finds: Finds::default(),
+                hit_rate: HitRate::default(),
                 create: self.options.create,
                 ready: Ready::default(),
                 gate: Gate::new(),

@@ -22,7 +22,7 @@ use ::bytes::Bytes;
 const LIMIT: Duration = Duration::from_secs(5);
 /// After how long without a message the server is asked whether it is still there, and how long it may take to say so.
 const QUIET: Duration = Duration::from_secs(2);
-/// What to do where nothing can be heard.
+/// Advice for servers on which nothing can be received.
 const SILENT: &str = "does not pass notifications on, as behind a pooler that lends connections by the transaction; \
                       connect past it, or open the storage with `bus=false`";
 
@@ -56,7 +56,7 @@ impl Inner {
         }
     }
 
-    /// Connects, and makes sure that what is told is heard.
+    /// Connects, and makes sure that notifications arrive.
     async fn join(&self) -> Result<(PgListener, ListensTo)> {
         // The driver listens on a connection of a pool only: this one has no other, and keeps it.
         let options = match &self.pool {
@@ -70,7 +70,7 @@ impl Inner {
             .max_lifetime(None)
             .connect_lazy_with(options);
         let mut listener = self.within(LIMIT, PgListener::connect_with(&pool)).await?;
-        // A new connection has missed what was told meanwhile: our caller has to know.
+        // A new connection has missed what was published meanwhile: our caller has to know.
         listener.eager_reconnect(false);
         let server = self.server_of(&mut listener).await?;
         let echo = format!("cacheme.echo.{:016x}", crate::random::random());
@@ -107,13 +107,13 @@ impl Inner {
             if let ServerPool::Own(connections) = &self.pool {
                 connections.look_at_address();
             }
-            match timeout(QUIET, self.told(listener)).await {
-                Ok(told) => {
-                    let told = told?;
-                    match from_hex(told.payload()) {
+            match timeout(QUIET, self.notification(listener)).await {
+                Ok(notification) => {
+                    let notification = notification?;
+                    match from_hex(notification.payload()) {
                         Some(message) => hear(Heard::Message(&message)),
                         // Not ours, but on our channel: it says nothing that we could understand.
-                        None => hear(Heard::Message(told.payload().as_bytes())),
+                        None => hear(Heard::Message(notification.payload().as_bytes())),
                     }
                 }
                 // A server that is frozen, or cut off, keeps its connections open.
@@ -124,16 +124,16 @@ impl Inner {
         }
     }
 
-    /// Hears what we tell on a channel that nobody else listens to. A pooler that lends connections by the transaction lets us
+    /// Hears our own message on a channel that nobody else listens to. A pooler that lends connections by the transaction lets us
     /// listen, and passes nothing on.
     async fn hear_ourselves(&self, listener: &mut PgListener, echo: &str) -> Result<()> {
         match timeout(LIMIT, self.notify(echo, &[Bytes::new()])).await {
-            Ok(told) => told?,
+            Ok(notified) => notified?,
             Err(_) => return Err(self.fault(timed_out().into())),
         }
         let heard = async {
-            // What others told meanwhile needs no hearing: we trust nothing yet.
-            while self.told(listener).await?.channel() != echo {}
+            // Messages of others are passed over: no local value is trusted yet.
+            while self.notification(listener).await?.channel() != echo {}
             Ok(())
         };
         let silent = |_| Error::Config {
@@ -143,9 +143,9 @@ impl Inner {
         timeout(QUIET, heard).await.map_err(silent)?
     }
 
-    async fn told(&self, listener: &mut PgListener) -> Result<PgNotification> {
-        let told = self.checked(listener.try_recv().await.map_err(Into::into))?;
-        told.ok_or_else(|| {
+    async fn notification(&self, listener: &mut PgListener) -> Result<PgNotification> {
+        let received = self.checked(listener.try_recv().await.map_err(Into::into))?;
+        received.ok_or_else(|| {
             let reset = io::Error::from(io::ErrorKind::ConnectionReset);
             self.fault(sqlx::Error::from(reset).into())
         })

@@ -5,7 +5,7 @@ use crate::remote::tls::explained;
 use super::Inner;
 
 impl Inner {
-    /// What an error of the driver means to us.
+    /// Translates an error of the driver.
     pub(super) fn fault(&self, error: DriverError) -> Error {
         let storage = self.location.clone();
         match Trouble::of(&error) {
@@ -32,7 +32,7 @@ impl Inner {
         }
     }
 
-    /// The same over a result.
+    /// Translates the error of a result.
     pub(super) fn checked<T>(&self, result: Result<T, DriverError>) -> Result<T> {
         result.map_err(|error| self.fault(error))
     }

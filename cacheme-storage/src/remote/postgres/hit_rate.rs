@@ -1,8 +1,10 @@
+//! The recent hit rate of single keys, which decides whether a look before an acquire pays.
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How often a single key was found lately.
 #[derive(Debug, Default)]
-pub(super) struct Finds(AtomicU32);
+pub(super) struct HitRate(AtomicU32);
 
 /// Each look weighs this much of the whole.
 const WEIGHT: u32 = 16;
@@ -10,9 +12,9 @@ const ALL: u32 = 1 << 16;
 /// From here on it pays to look first: a look and a miss together must not outweigh what hits save.
 const USUAL: u32 = ALL / 5 * 4;
 
-impl Finds {
+impl HitRate {
     /// Whether keys are mostly found. Not before some were.
-    pub(super) fn are_usual(&self) -> bool {
+    pub(super) fn is_high(&self) -> bool {
         self.0.load(Ordering::Relaxed) > USUAL
     }
 
@@ -34,17 +36,17 @@ mod tests {
 
     #[test]
     fn a_run_of_hits_makes_them_usual_and_a_few_misses_unusual() {
-        let finds = Finds::default();
-        assert!(!finds.are_usual());
+        let rate = HitRate::default();
+        assert!(!rate.is_high());
         let hits = (0..100).take_while(|_| {
-            finds.note(true);
-            !finds.are_usual()
+            rate.note(true);
+            !rate.is_high()
         });
         assert_eq!(hits.count(), 24);
-        (0..1_000).for_each(|_| finds.note(true));
+        (0..1_000).for_each(|_| rate.note(true));
         let misses = (0..100).take_while(|_| {
-            finds.note(false);
-            finds.are_usual()
+            rate.note(false);
+            rate.is_high()
         });
         assert_eq!(misses.count(), 3);
     }
@@ -52,11 +54,11 @@ mod tests {
     #[test]
     fn what_is_found_nine_times_of_ten_is_usual_and_two_times_of_three_is_not() {
         for (of, usual) in [(10, true), (3, false)] {
-            let finds = Finds::default();
+            let rate = HitRate::default();
             let mut looks_first = 0;
             for look in 0..3_000 {
-                finds.note(look % of != 0);
-                looks_first += u32::from(look >= 1_000 && finds.are_usual());
+                rate.note(look % of != 0);
+                looks_first += u32::from(look >= 1_000 && rate.is_high());
             }
             match usual {
                 true => assert!(looks_first > 1_600, "{looks_first} of 2000"),

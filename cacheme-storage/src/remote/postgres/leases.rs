@@ -22,15 +22,15 @@ impl Inner {
         // Where values are mostly there, looking first is worth the statement more that it costs those that are not.
         let is_read = keys.len() == 1 && !request.steals();
         if is_read
-            && self.finds.are_usual()
+            && self.hit_rate.is_high()
             && let [Some(value)] = &mut self.get(keys).await?[..]
         {
-            self.finds.note(true);
+            self.hit_rate.note(true);
             return Ok(vec![Acquired::Value(std::mem::take(value).into())]);
         }
         let acquired = self.acquire_in_one(keys, request).await?;
         if is_read {
-            self.finds.note(matches!(acquired[..], [Acquired::Value(_)]));
+            self.hit_rate.note(matches!(acquired[..], [Acquired::Value(_)]));
         }
         Ok(acquired)
     }

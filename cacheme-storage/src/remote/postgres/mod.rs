@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::remote::database::{Gate, Ready, ServerPool, Upkeep, UpkeepTask, remote_storage};
 use crate::remote::server_clock::ServerClock;
 use connection::protocol_of;
-use hit_rate::Finds;
+use hit_rate::HitRate;
 use table::Table;
 
 /// A [`RemoteStorage`](crate::RemoteStorage) in a PostgreSQL database, from version 10 on.
@@ -75,7 +75,7 @@ use table::Table;
 ///
 /// # Bus
 ///
-/// Changes are told by `NOTIFY` on the channel `cacheme.` + name of the table, and heard by `LISTEN` on a connection of its
+/// Changes are published by `NOTIFY` on the channel `cacheme.` + name of the table, and received by `LISTEN` on a connection of its
 /// own, which is not one of the pool. `NOTIFY` has commits wait for each other on the whole server, and poolers that lend
 /// connections by the transaction do not pass it on: `bus=false` in the URL does without.
 ///
@@ -118,7 +118,7 @@ struct Inner {
     location: String,
     pool: ServerPool<Driver>,
     table: Table,
-    finds: Finds,
+    hit_rate: HitRate,
     create: bool,
     ready: Ready,
     gate: Gate,
@@ -156,7 +156,7 @@ impl Inner {
         self.look_at_clock().await
     }
 
-    /// Finds out whether the application's pool leads to a pooler. While that is not known, statements are sent as if it did.
+    /// HitRate out whether the application's pool leads to a pooler. While that is not known, statements are sent as if it did.
     async fn look_for_pooler(&self) {
         if let ServerPool::Foreign(foreign) = &self.pool
             && !foreign.knows_protocol()

@@ -19,7 +19,7 @@ pub(super) struct Table {
     pub(super) clear: Arc<str>,
     pub(super) purge: Arc<str>,
     pub(super) notify: Arc<str>,
-    /// Where changes are told. Two tables of one name in two schemas share it, which costs each other's messages.
+    /// The channel on which changes are published. Two tables of one name in two schemas share it, which costs each other's messages.
     pub(super) channel: String,
     one: Statements,
     many: Statements,
@@ -99,7 +99,7 @@ impl Table {
         if rows == 1 { &self.one } else { &self.many }
     }
 
-    /// What makes the table and its index.
+    /// The statements that make the table and its index.
     fn ddl(&self) -> [String; 2] {
         let table = self.name.quoted('"');
         let index = self.name.quoted_index('"');
@@ -289,7 +289,7 @@ impl Inner {
         Ok(columns)
     }
 
-    /// What the server's clock shows, in milliseconds since the epoch.
+    /// The time by the server's clock, in milliseconds since the epoch.
     pub(super) async fn server_now(&self) -> Result<i64, DriverError> {
         let mut now = 0;
         let sql: Arc<str> = format!("SELECT {NOW}").into();

@@ -1,4 +1,4 @@
-//! Where a Redis storage is, by its URL or step by step.
+//! The builder of a Redis storage, by a URL or step by step.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use super::connector::{Access, Connector};
 use super::fault::translate;
 use super::router::Servers;
 use super::sentinel::Sentinels;
-use super::server_info::Facts;
+use super::server_info::ServerInfo;
 use crate::error::{Error, Result};
 use crate::remote::tls::{ClientPem, TlsFiles};
 use crate::url::StorageUrl;
@@ -112,7 +112,7 @@ impl RedisBuilder {
     }
 
     /// A connection that the application has and that finds another by itself. Its own settings hold: it gives up on an
-    /// answer after its `response_timeout`, 500 ms unless told. It cannot listen, so there is no bus. It stays with a server
+    /// answer after its `response_timeout`, 500 ms by default. It cannot listen, so there is no bus. It stays with a server
     /// that was demoted until that closes the connection: behind an address that moves at a fail-over, prefer
     /// [`client`](Self::client).
     pub fn manager(mut self, manager: ConnectionManager) -> Self {
@@ -145,7 +145,7 @@ impl RedisBuilder {
         self
     }
 
-    /// The number of the database, 0 unless told. A cluster has no other.
+    /// The number of the database, 0 by default. A cluster has no other.
     pub fn database(mut self, number: u32) -> Self {
         self.access.login = self.access.login.set_db(number.into());
         self
@@ -213,7 +213,7 @@ impl RedisBuilder {
         if sentinel_user && !sentinel_password {
             return refuse("has a user for sentinels and no password; give `sentinel_password` too");
         }
-        let facts = Arc::new(Facts::new(!matches!(self.place, Place::Cluster(_))));
+        let server_info = Arc::new(ServerInfo::new(!matches!(self.place, Place::Cluster(_))));
         let channel = self.channel();
         let access = self.access;
         let connector = match self.place {
@@ -241,17 +241,17 @@ impl RedisBuilder {
                         .server(host, *port)
                         .map_err(|error| translate(&location, error))?;
                 }
-                let cluster = Cluster::new(seeds, access, Arc::clone(&facts));
+                let cluster = Cluster::new(seeds, access, Arc::clone(&server_info));
                 let servers = Servers::Cluster(cluster);
-                return Ok(Redis::new(location, servers, facts, channel));
+                return Ok(Redis::new(location, servers, server_info, channel));
             }
         };
         let connector = connector.map_err(|error| translate(&location, error))?;
-        let link = Link::new(connector, Arc::clone(&facts));
-        Ok(Redis::new(location, Servers::One(link), facts, channel))
+        let link = Link::new(connector, Arc::clone(&server_info));
+        Ok(Redis::new(location, Servers::One(link), server_info, channel))
     }
 
-    /// Where changes are told: the same for all who share a database. None where nobody can listen.
+    /// The channel on which changes are published, shared by all processes on a database; `None` where none can listen.
     fn channel(&self) -> Option<Channel> {
         match &self.place {
             Place::Connection(_) | Place::Manager(_) => None,

@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// After how long without a message the server is asked whether it is still there, and how long it may take to say so.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Where changes are told.
+/// The channel on which changes are published.
 pub(super) struct Channel(String);
 
 impl Channel {

@@ -13,7 +13,7 @@ use super::connection::{Link, OneAtATime, Request};
 use super::connector::Access;
 use super::fault::is_lost;
 use super::nodes::{Address, Nodes, first_answer};
-use super::server_info::Facts;
+use super::server_info::ServerInfo;
 use super::slot_map::{SlotMap, is_in_touch, uncovered, unsettled};
 
 /// How often commands are sent again because the cluster is changing.
@@ -46,7 +46,7 @@ struct Open {
     route: Route,
 }
 
-/// Where a command is to go.
+/// The destination of a command.
 enum Route {
     /// To the server that has the slot of its key.
     BySlot,
@@ -66,10 +66,10 @@ struct Part {
 }
 
 impl Cluster {
-    pub(super) fn new(seeds: Vec<Address>, access: Access, facts: Arc<Facts>) -> Self {
+    pub(super) fn new(seeds: Vec<Address>, access: Access, server_info: Arc<ServerInfo>) -> Self {
         Self {
             shared: Arc::new(Shared {
-                nodes: Nodes::new(seeds, access, facts),
+                nodes: Nodes::new(seeds, access, server_info),
                 map: ArcSwapOption::empty(),
                 asking: Mutex::new(()),
                 refreshing: OneAtATime::default(),
@@ -299,7 +299,7 @@ impl Part {
     }
 }
 
-/// What to do about an answer.
+/// The next step after an answer.
 enum Step {
     Done,
     Send(Route),

@@ -27,7 +27,7 @@ use tokio::time::timeout;
 use super::connector::Connector;
 use super::fault::{is_lost, turns_away};
 use super::live::Live;
-use super::server_info::{Facts, Identity};
+use super::server_info::{Identity, ServerInfo};
 
 /// How long a failed attempt to connect speaks for those that follow, so that a server that is down or refuses us is
 /// not asked by every caller.
@@ -63,7 +63,7 @@ pub(super) struct Link {
 
 struct Shared {
     connector: Connector,
-    facts: Arc<Facts>,
+    server_info: Arc<ServerInfo>,
     live: ArcSwapOption<Live>,
     /// Held for a moment, and only by those who find no connection.
     attempt: Mutex<Option<Attempt>>,
@@ -100,7 +100,7 @@ impl Attempt {
     }
 }
 
-/// What became of a request that a server turned away.
+/// The fate of a request that a server turned away.
 enum Repeated {
     No,
     /// On another connection, after the server of this generation had turned it away.
@@ -110,11 +110,11 @@ enum Repeated {
 }
 
 impl Link {
-    pub(super) fn new(connector: Connector, facts: Arc<Facts>) -> Self {
+    pub(super) fn new(connector: Connector, server_info: Arc<ServerInfo>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 connector,
-                facts,
+                server_info,
                 live: ArcSwapOption::empty(),
                 attempt: Mutex::new(None),
                 server: Mutex::new(None),
@@ -314,10 +314,10 @@ impl Shared {
     async fn connect(&self) -> RedisResult<(Arc<Live>, Option<Identity>)> {
         let mut wire = self.connector.connect().await?;
         let asked = Instant::now();
-        let greeting = self.facts.greeting();
+        let greeting = self.server_info.greeting();
         let answers = timeout(GREETING_LIMIT, wire.send_all(&greeting)).await;
         let answers = answers.map_err(|_| silent())??;
-        let identity = self.facts.learn(&answers, asked);
+        let identity = self.server_info.learn(&answers, asked);
         Ok((Arc::new(Live::new(wire, self.now_ms())), identity))
     }
 
@@ -383,7 +383,7 @@ impl Shared {
             if shared.connector.is_fixed() {
                 let (asked, question) = (Instant::now(), redis::cmd("TIME"));
                 if let Ok(Ok(time)) = timeout(PROBE_LIMIT, wire.send(&question)).await {
-                    shared.facts.observe(&time, asked);
+                    shared.server_info.observe(&time, asked);
                 }
             } else if let Err(error) = shared.look().await {
                 tracing::debug!(%error, "nobody answers at the address");

@@ -1,4 +1,4 @@
-//! What Redis and its driver report, in the words of this crate.
+//! Errors of Redis and its driver, in the words of this crate.
 
 use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind, Value};
 

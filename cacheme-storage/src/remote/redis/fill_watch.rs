@@ -1,11 +1,10 @@
-//! Waking those who wait for a key that another process fills.
+//! Waking callers that wait for a key that another process fills.
 //!
-//! Who gives up a lease, by a fill or otherwise, publishes on a channel that is named after the key, in the same script. Who
-//! waits subscribes to the channels of its keys only, on one connection for all, which is made when somebody waits and
-//! closed when nobody has for a while. So what nobody waits for costs the server a look into an empty table, and messages
-//! reach those who wait and nobody else.
+//! The script that gives up a lease, by a fill or otherwise, publishes on a channel that is named after the key. A waiting
+//! process subscribes to the channels of its keys only. It has one connection for all of them, made when the first caller
+//! waits and closed when none has waited for a while. A key without waiters costs the server a look into an empty table.
 //!
-//! A message may be lost, and a connection take long to make: whoever waits looks by itself now and then.
+//! **Limit:** a message may be lost, and a connection may take long to make, so each waiting caller also looks now and then.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -30,9 +29,9 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// How long the connection is kept when nobody waits.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// Who waits for which keys.
+/// The waiting callers of this process, by key.
 #[derive(Default)]
-pub(super) struct Wakes {
+pub(super) struct FillWatch {
     state: Arc<Mutex<State>>,
 }
 
@@ -48,14 +47,14 @@ enum Order {
     Unsubscribe(Arc<[u8]>),
 }
 
-impl Wakes {
+impl FillWatch {
     /// Waits until one of the keys was filled, or its lease given up, after the server knew of us.
     pub(super) async fn changed(&self, link: &Link, keys: &[&[u8]]) {
         let place = self.place(link, keys);
         place.notify.notified().await;
     }
 
-    /// Lets go of the connection. Who waits is woken no more.
+    /// Lets go of the connection. Callers that wait are not woken any more.
     pub(super) fn disconnect(&self) {
         self.state.lock().orders = None;
     }

@@ -45,7 +45,7 @@ struct Answers {
     time: Duration,
 }
 
-/// What is under a key.
+/// The content of a key.
 enum Found {
     Answer(Acquired),
     /// A lease that is over, and that the server still has.
@@ -59,7 +59,7 @@ impl Redis {
         let asking = Asking {
             request,
             began: Instant::now(),
-            now_ms: self.facts.clock.now_ms(),
+            now_ms: self.server_info.clock.now_ms(),
         };
         let answers = self.ask(keys, &asking).await?;
         // Boxed, so that the usual answer does not carry the space of the others.
@@ -113,7 +113,7 @@ impl Redis {
         let (lease, time_ms) = (asking.lease(time), ttl_ms(time));
         let deadline = asking.request.deadline_ms.map(|deadline| deadline.to_string());
         let deadline = deadline.unwrap_or_default();
-        let scripts = &self.facts.scripts;
+        let scripts = &self.server_info.scripts;
         let script: &Script = match beside {
             Beside::All => &scripts.steal,
             Beside::Nothing | Beside::These(_) => &scripts.acquire,
@@ -176,13 +176,15 @@ impl Redis {
     fn found_in(&self, answer: Value, time: Duration, asking: &Asking<'_>) -> Result<Found> {
         if let Value::Int(server_ms) = answer {
             // Our caller is still there, so it is our estimate that is wrong.
-            self.facts.clock.observe(server_ms.unsigned_abs(), asking.began);
+            self.server_info
+                .clock
+                .observe(server_ms.unsigned_abs(), asking.began);
             return Ok(Found::Answer(Acquired::TooLate));
         }
         let Some(found) = bytes(answer).map_err(|error| self.translate(error))? else {
             return Ok(Found::Answer(Acquired::Granted(Grant::new(asking.now_ms, time))));
         };
-        let now_ms = self.facts.clock.now_ms();
+        let now_ms = self.server_info.clock.now_ms();
         Ok(match Lease::from_bytes(&found) {
             None => Found::Answer(Acquired::Value(found.into())),
             Some(lease) if lease.token == asking.request.token => {
@@ -195,7 +197,7 @@ impl Redis {
 
     fn busy(&self, lease: Lease) -> Acquired {
         Acquired::Busy {
-            left: lease.left(self.facts.clock.now_ms()),
+            left: lease.left(self.server_info.clock.now_ms()),
         }
     }
 

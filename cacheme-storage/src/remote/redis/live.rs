@@ -36,7 +36,7 @@ pub(super) struct Live {
 
 type Trial = watch::Receiver<Finding>;
 
-/// What a test of a connection found.
+/// The result of testing a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Finding {
     Open,

@@ -29,10 +29,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 pub use self::builder::RedisBuilder;
 use self::bus::Channel;
 use self::fault::{is_foreign, translate};
-use self::fill_watch::Wakes;
+use self::fill_watch::FillWatch;
 use self::router::Servers;
 use self::scripts::{Lease, Script, claim};
-use self::server_info::Facts;
+use self::server_info::ServerInfo;
 use crate::contract::lease::{Acquire, Acquired, Filled, LeaseToken};
 use crate::contract::remote::{Capabilities, Heard, RemoteEntry, RemoteStorage};
 use crate::error::{Error, Result};
@@ -84,13 +84,13 @@ const TTL_LIMIT_MS: u64 = 10_000 * 365 * 24 * 60 * 60 * 1_000;
 pub struct Redis {
     location: String,
     servers: Servers,
-    facts: Arc<Facts>,
+    server_info: Arc<ServerInfo>,
     /// The server does not know `SET` with `NX` and `GET`.
     acquires_by_script: AtomicBool,
     room: Semaphore,
     gate: Gate,
-    wakes: Wakes,
-    /// Where changes are told, if we can listen.
+    fill_watch: FillWatch,
+    /// The channel on which changes are published, if we can listen.
     channel: Option<Channel>,
 }
 
@@ -100,15 +100,20 @@ impl Redis {
         RedisBuilder::new()
     }
 
-    fn new(location: String, servers: Servers, facts: Arc<Facts>, channel: Option<Channel>) -> Self {
+    fn new(
+        location: String,
+        servers: Servers,
+        server_info: Arc<ServerInfo>,
+        channel: Option<Channel>,
+    ) -> Self {
         Self {
             location,
             servers,
-            facts,
+            server_info,
             acquires_by_script: AtomicBool::new(false),
             room: Semaphore::new(KIB_UNDER_WAY as usize),
             gate: Gate::new(),
-            wakes: Wakes::default(),
+            fill_watch: FillWatch::default(),
             channel,
         }
     }
@@ -124,7 +129,7 @@ impl Redis {
 
     /// Waits until large values of other calls have left, and refuses one that is too large for any server.
     async fn room_for(&self, entries: &[RemoteEntry<'_>]) -> Result<Option<SemaphorePermit<'_>>> {
-        let (mut sum, limit) = (0, self.facts.value_limit());
+        let (mut sum, limit) = (0, self.server_info.value_limit());
         for entry in entries {
             let size = entry.value.len();
             if size > limit {
@@ -213,7 +218,7 @@ impl RemoteStorage for Redis {
     }
 
     fn now_ms(&self) -> u64 {
-        self.facts.clock.now_ms()
+        self.server_info.clock.now_ms()
     }
 
     fn shard_of(&self, key: &[u8]) -> usize {
@@ -291,7 +296,7 @@ impl RemoteStorage for Redis {
             };
         };
         let keys: Vec<_> = entries.iter().map(|entry| entry.key).collect();
-        let answers = self.run(&self.facts.scripts.fill, &keys, arguments).await?;
+        let answers = self.run(&self.server_info.scripts.fill, &keys, arguments).await?;
         answers
             .into_iter()
             .map(|answer| match answer {
@@ -308,7 +313,9 @@ impl RemoteStorage for Redis {
         let arguments = |_, command: &mut Cmd| {
             command.arg(&claim[..]);
         };
-        let mut answers = self.run(&self.facts.scripts.release, keys, arguments).await?;
+        let mut answers = self
+            .run(&self.server_info.scripts.release, keys, arguments)
+            .await?;
         answers.retain(|answer| !matches!(answer, Value::ServerError(error) if is_foreign(error)));
         first_error(answers).map_err(|error| self.translate(error))
     }
@@ -318,13 +325,13 @@ impl RemoteStorage for Redis {
         let (claim, time_ms) = (claim(token), ttl_ms(time));
         let lease = Lease {
             token,
-            until_ms: self.facts.clock.now_ms().saturating_add(time_ms),
+            until_ms: self.server_info.clock.now_ms().saturating_add(time_ms),
         };
         let lease = lease.to_bytes();
         let arguments = |_, command: &mut Cmd| {
             command.arg(&claim[..]).arg(&lease[..]).arg(time_ms);
         };
-        let mut answers = self.run(&self.facts.scripts.renew, keys, arguments).await?;
+        let mut answers = self.run(&self.server_info.scripts.renew, keys, arguments).await?;
         answers.retain(|answer| !matches!(answer, Value::ServerError(error) if is_foreign(error)));
         first_error(answers).map_err(|error| self.translate(error))
     }
@@ -333,8 +340,8 @@ impl RemoteStorage for Redis {
         // Looked at only: closing does not wait for those who wait.
         let is_open = self.enter().await.map(drop).is_ok();
         match self.servers.one() {
-            Some(link) if is_open => self.wakes.changed(link, keys).await,
-            // The servers of a cluster would tell each other of every fill.
+            Some(link) if is_open => self.fill_watch.changed(link, keys).await,
+            // The servers of a cluster would pass every fill on to each other.
             _ => std::future::pending().await,
         }
     }
@@ -358,7 +365,7 @@ impl RemoteStorage for Redis {
     /// Waits for calls under way and lets go of the connections.
     async fn close(&self) -> Result<()> {
         self.gate.close().await;
-        self.wakes.disconnect();
+        self.fill_watch.disconnect();
         self.servers.disconnect();
         Ok(())
     }
@@ -393,7 +400,7 @@ fn first_error(answers: Vec<Value>) -> Result<(), ServerError> {
     error.map_or(Ok(()), Err)
 }
 
-/// What the driver says where it bounds the time itself.
+/// The error that the driver gives where it bounds the time itself.
 fn timed_out(_: tokio::time::error::Elapsed) -> RedisError {
     std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::connection::Link;
 use super::connector::{Access, Connector};
-use super::server_info::Facts;
+use super::server_info::ServerInfo;
 
 /// How long one server may take before the next is asked as well, where any will do.
 const NEXT_AFTER: Duration = Duration::from_millis(100);
@@ -27,18 +27,18 @@ pub(super) struct Nodes {
     /// Those that were named by whoever made the storage.
     seeds: Vec<Address>,
     access: Access,
-    facts: Arc<Facts>,
+    server_info: Arc<ServerInfo>,
     links: Mutex<BTreeMap<Address, Link>>,
     /// Where the next question to anybody begins, so that processes and questions are spread.
     turn: AtomicUsize,
 }
 
 impl Nodes {
-    pub(super) fn new(seeds: Vec<Address>, access: Access, facts: Arc<Facts>) -> Self {
+    pub(super) fn new(seeds: Vec<Address>, access: Access, server_info: Arc<ServerInfo>) -> Self {
         Self {
             seeds,
             access,
-            facts,
+            server_info,
             links: Mutex::default(),
             turn: AtomicUsize::new(usize::from(std::process::id() as u16)),
         }
@@ -52,7 +52,7 @@ impl Nodes {
         }
         let (host, port) = address;
         let client = self.access.server(host, *port)?;
-        let link = Link::new(Connector::Node(client), Arc::clone(&self.facts));
+        let link = Link::new(Connector::Node(client), Arc::clone(&self.server_info));
         links.insert(address.clone(), link.clone());
         Ok(link)
     }
@@ -131,7 +131,7 @@ mod tests {
 
     fn nodes(ports: &[u16]) -> Nodes {
         let seeds = ports.iter().map(|&port| ("h".to_owned(), port)).collect();
-        Nodes::new(seeds, Access::default(), Arc::new(Facts::new(false)))
+        Nodes::new(seeds, Access::default(), Arc::new(ServerInfo::new(false)))
     }
 
     fn failed() -> RedisError {

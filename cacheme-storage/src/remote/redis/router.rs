@@ -94,7 +94,7 @@ impl Servers {
         }
     }
 
-    /// The same for one command.
+    /// Sends one command to the server of its key.
     pub(super) async fn send_one(&self, key: &[u8], command: Cmd) -> RedisResult<Value> {
         match self {
             Self::One(link) => link.send(&Request::One(command)).await,

@@ -1,4 +1,4 @@
-//! What a lease looks like in Redis, and the scripts that respect it.
+//! The form of a lease in Redis, and the scripts that respect it.
 
 use std::time::Duration;
 
@@ -122,10 +122,10 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    /// With `tells`, who waits for a key is told when its lease is given up.
-    pub(super) fn new(tells: bool) -> Self {
+    /// With `publishes`, they publish that a lease was given up, to those that wait for the key.
+    pub(super) fn new(publishes: bool) -> Self {
         // A user without the right to publish fills all the same.
-        let tell = match tells {
+        let publish = match publishes {
             true => format!("redis.pcall('PUBLISH', '{CHANNEL}' .. KEYS[1], '') "),
             false => String::new(),
         };
@@ -136,13 +136,13 @@ impl Scripts {
                 "if {head} then \
                    if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2]) \
                    else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end \
-                   {tell}\
+                   {publish}\
                    return 1 \
                  end \
                  return 0"
             )),
             release: Script::new(format!(
-                "if {head} then redis.call('DEL', KEYS[1]) {tell}return 1 end return 0"
+                "if {head} then redis.call('DEL', KEYS[1]) {publish}return 1 end return 0"
             )),
             renew: Script::new(format!(
                 "if {head} then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1 end return 0"

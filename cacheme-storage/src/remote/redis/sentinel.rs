@@ -34,8 +34,8 @@ struct Sentinel {
     client: Client,
 }
 
-/// What a sentinel says.
-struct Told {
+/// The answer of a sentinel.
+struct Reply {
     master: Client,
     /// The sentinels that it knows of; `None` where it does not say.
     others: Option<Vec<Address>>,
@@ -73,15 +73,15 @@ impl Sentinels {
         let mut answers: FuturesUnordered<_> = all
             .iter()
             .map(async |sentinel| {
-                let told = tokio::time::timeout(LIMIT * 2, self.told_by(sentinel)).await;
-                (sentinel, told)
+                let reply = tokio::time::timeout(LIMIT * 2, self.reply_of(sentinel)).await;
+                (sentinel, reply)
             })
             .collect();
         let mut trouble = RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, "no sentinel answers"));
         let mut is_answer = false;
         while let Some((sentinel, answer)) = answers.next().await {
             match answer {
-                Ok(Ok(Told { master, others })) => {
+                Ok(Ok(Reply { master, others })) => {
                     if let Some(others) = others {
                         self.learn(sentinel, others);
                     }
@@ -115,7 +115,7 @@ impl Sentinels {
         }
     }
 
-    async fn told_by(&self, sentinel: &Sentinel) -> RedisResult<Told> {
+    async fn reply_of(&self, sentinel: &Sentinel) -> RedisResult<Reply> {
         let asked = self.ask(sentinel).await;
         let (host, port, others) = asked.map_err(|error| sentinel.refusal(error))?;
         let master = self.servers.server(&host, port)?;
@@ -132,7 +132,7 @@ impl Sentinels {
             )
                 .into());
         }
-        Ok(Told { master, others })
+        Ok(Reply { master, others })
     }
 
     /// The master's address, and the sentinels that this one knows of.
@@ -193,11 +193,11 @@ impl Sentinel {
 
 /// Where the sentinels of an answer to `SENTINEL SENTINELS` are.
 fn addresses(answer: Value) -> RedisResult<Vec<Address>> {
-    let facts: Vec<HashMap<String, String>> = redis::from_redis_value(answer)?;
-    let address = |facts: HashMap<String, String>| {
-        let port = facts.get("port")?.parse().ok().filter(|port| *port > 0)?;
-        let host = facts.get("ip").filter(|host| !host.is_empty())?;
+    let fields: Vec<HashMap<String, String>> = redis::from_redis_value(answer)?;
+    let address = |fields: HashMap<String, String>| {
+        let port = fields.get("port")?.parse().ok().filter(|port| *port > 0)?;
+        let host = fields.get("ip").filter(|host| !host.is_empty())?;
         Some((host.clone(), port))
     };
-    Ok(facts.into_iter().filter_map(address).collect())
+    Ok(fields.into_iter().filter_map(address).collect())
 }

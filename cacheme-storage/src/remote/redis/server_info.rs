@@ -1,4 +1,4 @@
-//! What all connections of a storage share and learn.
+//! Facts that all connections of a storage share and learn.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -8,33 +8,33 @@ use redis::{FromRedisValue, Pipeline, Value};
 use super::scripts::Scripts;
 use crate::remote::server_clock::ServerClock;
 
-/// What a value may weigh where a server does not say: `proto-max-bulk-len`, as servers come.
+/// The largest value where a server does not say: `proto-max-bulk-len`, as servers come.
 const VALUE_LIMIT: usize = 512 * 1024 * 1024;
 
 /// The servers' clock and limits, and the scripts that they are to know.
-pub(super) struct Facts {
+pub(super) struct ServerInfo {
     pub(super) clock: ServerClock,
     pub(super) scripts: Scripts,
     /// In bytes; of a cluster, where servers may differ, the least.
     value_limit: AtomicUsize,
 }
 
-impl Facts {
-    /// With `tells`, scripts that tell of fills.
-    pub(super) fn new(tells: bool) -> Self {
+impl ServerInfo {
+    /// The defaults, before any server answered. With `publishes`, its scripts publish fills.
+    pub(super) fn new(publishes: bool) -> Self {
         Self {
             clock: ServerClock::new(),
-            scripts: Scripts::new(tells),
+            scripts: Scripts::new(publishes),
             value_limit: AtomicUsize::new(VALUE_LIMIT),
         }
     }
 
-    /// What a value may weigh in bytes.
+    /// The largest value in bytes.
     pub(super) fn value_limit(&self) -> usize {
         self.value_limit.load(Ordering::Relaxed)
     }
 
-    /// What every new connection is told and asked.
+    /// The commands that begin every new connection.
     pub(super) fn greeting(&self) -> Pipeline {
         let mut greeting = redis::pipe();
         greeting.cmd("TIME");
@@ -121,7 +121,7 @@ mod tests {
         let server = format!("# Server\r\nredis_version:7.0.15\r\nrun_id:{run_id}\r\ntcp_port:6379\r\n");
         let replication =
             format!("# Replication\r\nrole:{role}\r\nmaster_replid:{history}\r\nmaster_replid2:0\r\n");
-        Identity::from_info(&server, &replication).expect("all facts are there")
+        Identity::from_info(&server, &replication).expect("all fields are there")
     }
 
     #[test]

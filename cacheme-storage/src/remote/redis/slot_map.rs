@@ -1,4 +1,4 @@
-//! Where the slots of a cluster are, as its servers say.
+//! The map of a cluster's slots, as its servers report it.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::slots::{SLOTS, slot_of};
 /// How long one server may take to say where the slots are.
 const LIMIT: Duration = Duration::from_millis(500);
 
-/// Where the slots are.
+/// The servers of a cluster, and the slots of each.
 pub(super) struct SlotMap {
     /// By slot, the position in `masters`.
     owners: Box<[Option<u16>]>,
@@ -107,7 +107,7 @@ struct Range {
     replicas: Vec<Address>,
 }
 
-/// What a server says about the slots.
+/// The answer of a server about the slots.
 struct Answer {
     ranges: Vec<Range>,
     /// Whether it is in touch with most of the others, by its own account.

@@ -125,7 +125,7 @@ impl SqliteBuilder {
         self
     }
 
-    /// What becomes of a file that turns out to be damaged. Of an application's pool, the file is always left as it is.
+    /// Sets the treatment of a file that turns out to be damaged. Of an application's pool, the file is always left as it is.
     pub fn corrupt(mut self, on_corruption: OnCorruption) -> Self {
         self.on_corruption = on_corruption;
         self

@@ -11,7 +11,7 @@ use super::Inner;
 use super::fault::Trouble;
 use super::file::{DatabaseFile, Inode, Moved};
 
-/// What becomes of a file that turns out to be damaged.
+/// The treatment of a file that turns out to be damaged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnCorruption {
@@ -57,7 +57,7 @@ struct Damage {
 
 #[derive(Clone, Debug)]
 enum Cause {
-    /// What SQLite says.
+    /// The message of SQLite.
     Corrupt(String),
     /// Somebody removed the log that we had open, and with it the changes in it.
     LogLost,

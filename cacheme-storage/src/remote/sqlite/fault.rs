@@ -3,10 +3,10 @@ use crate::error::Error;
 use super::Inner;
 use super::file::{Inode, Moved};
 
-/// What kept an operation from being done.
+/// The reason why an operation failed.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// What the connection has open is not what others find at the path.
+    /// The connection has another file open than the one at the path.
     Moved(Moved),
     /// The same of a connection of the application's, which only the application can open anew.
     MovedUnderItsPool,
@@ -94,7 +94,7 @@ pub(super) fn is_busy(error: &sqlx::Error) -> bool {
 }
 
 impl Inner {
-    /// What trouble means to callers.
+    /// Translates trouble into an error for callers.
     pub(super) fn fault(&self, trouble: Trouble) -> Error {
         let storage = self.location.clone();
         let error = match trouble {

@@ -25,7 +25,7 @@ pub(super) enum Trusted {
     Nothing,
 }
 
-/// What became of a database.
+/// The outcome of preparing a database.
 pub(super) struct Prepared {
     /// Whether it holds nothing but our table.
     pub(super) is_ours_alone: bool,
@@ -52,7 +52,7 @@ impl Table {
         }
     }
 
-    /// What makes the table and its index.
+    /// The statements that make the table and its index.
     fn ddl(&self) -> String {
         self.ddl_with("")
     }

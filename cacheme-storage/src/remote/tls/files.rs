@@ -19,7 +19,7 @@ pub(crate) struct DriversNames {
 /// Files that were looked at: each holds what it is to hold.
 #[derive(Default)]
 pub(crate) struct TlsFiles {
-    /// Whom to trust.
+    /// The authorities to trust.
     pub(crate) ca: Option<PemFile>,
     /// The client's certificate and its key, in one file or two.
     pub(crate) client: Option<(PemFile, PemFile)>,

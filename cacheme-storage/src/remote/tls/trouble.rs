@@ -1,4 +1,4 @@
-//! What TLS reports, with what to do about it.
+//! Errors of TLS, with advice for each.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub(crate) const SPEAKS_NO_TLS: &str =
 #[cfg(any(feature = "redis", feature = "mongodb"))]
 pub(crate) const SPEAKS_TLS: &str = "the server speaks TLS on this port, and was asked in the clear";
 
-/// What is in messages of TLS libraries and servers, and what to do about it.
+/// Texts in messages of TLS libraries and servers, and advice for each.
 const CURES: [(&str, &str); 14] = [
     (
         "CaUsedAsEndEntity",

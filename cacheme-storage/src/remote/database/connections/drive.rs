@@ -16,7 +16,7 @@ use super::server_kind::ServerKind;
 use super::server_pool::Taken;
 use super::statement::Encoded;
 
-/// What a statement comes to: the connection, and what the server said last.
+/// The end of a statement: the connection, and the last answer of the server.
 type Ended<DB> = (Taken<DB>, sqlx::Result<<DB as Database>::QueryResult>);
 
 /// Rows on their way from a statement to its caller: one at a time.
@@ -41,7 +41,7 @@ impl<R> Drop for Reader<R> {
 ///
 /// # Cancel safety
 ///
-/// The driver is not told that a caller has left. Its statements are futures, and one that is dropped in the middle may leave a
+/// The driver does not learn that a caller has left. Its statements are futures, and one that is dropped in the middle may leave a
 /// connection that takes a part of its answer for the answer to the next. The server goes on as well. So a task of its own
 /// waits for the answer, `let_go` at most. The connection keeps its turn as long, and is as good as before afterwards.
 pub(super) async fn drive<DB: ServerKind>(

@@ -42,7 +42,7 @@ impl<D: Dial> Lent<D> {
             .connection
     }
 
-    /// What is known of it.
+    /// The connection with what is known of it.
     pub(crate) fn held(&self) -> &D::Connection {
         &self
             .held

@@ -36,7 +36,7 @@ pub(crate) struct Lineage {
     stays_until: Option<Instant>,
 }
 
-/// What becomes of a new connection.
+/// The decision about a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     /// It is of the generation that there is.
@@ -47,7 +47,7 @@ pub(crate) enum Admission {
     Stranger,
 }
 
-/// What becomes of the connections after a write was refused as read-only.
+/// The decision about the connections after a write was refused as read-only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Demotion {
     /// All were given up just now.

@@ -56,7 +56,7 @@ pub(crate) use statement::Statement;
 pub(crate) use statement::{Encode, Encoded};
 pub(crate) use trouble::Trouble;
 
-/// What a driver reports; to several callers where it concerns them all.
+/// An error of a driver, shared by the callers that it concerns.
 pub(crate) type DriverError = Arc<sqlx::Error>;
 
 /// How connections of a kind are made and handled.
@@ -82,7 +82,7 @@ pub(crate) trait Dial: Send + Sync + 'static {
     fn session(connection: &Self::Connection) -> Option<Self::Session>;
 }
 
-/// What a new connection is to bring about.
+/// The requests of the storage to a new connection.
 pub(crate) struct Terms<S> {
     /// How long callers wait for a statement, if that is known: no reason for the server to be at it longer.
     pub(crate) limit: Option<Duration>,
@@ -93,7 +93,7 @@ pub(crate) struct Terms<S> {
 /// A new connection.
 pub(crate) struct Made<C> {
     pub(crate) connection: C,
-    /// Tells the server from others that may come to have its address; `None` where that cannot be told.
+    /// Identifies the server, whichever server may get its address later; `None` where that is not known.
     pub(crate) identity: Option<Box<str>>,
 }
 
@@ -114,7 +114,7 @@ pub(crate) struct Connections<D: Dial> {
     limit_ms: AtomicU64,
     backoff: Mutex<Backoff<DriverError>>,
     lineage: Mutex<Lineage>,
-    /// That of the lineage, for those who wait for it to change.
+    /// The generation of the lineage, for tasks that wait for it to change.
     generation: watch::Sender<u64>,
     lost: Mutex<Vec<D::Session>>,
     /// When a connection was last made to see where the address leads.
@@ -131,7 +131,7 @@ struct Idle<C> {
     since: Instant,
 }
 
-/// What stays the same while a connection lives.
+/// The properties of a connection that never change.
 #[derive(Clone, Copy)]
 struct Life {
     generation: u64,

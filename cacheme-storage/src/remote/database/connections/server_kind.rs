@@ -1,4 +1,4 @@
-//! What differs between database servers, PostgreSQL and MySQL.
+//! The differences between the database servers, PostgreSQL and MySQL.
 
 use sqlx::{Connection, Database};
 
@@ -21,7 +21,7 @@ pub(crate) trait ServerKind: Database {
     /// How statements go over connections of which nothing is known.
     fn safe_protocol() -> Protocol;
 
-    /// Where the options lead, without secrets.
+    /// The address in the options, without secrets.
     fn location(options: &Options<Self>) -> String;
 
     /// The options with these certificates, and TLS that looks at who answers.

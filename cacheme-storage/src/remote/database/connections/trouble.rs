@@ -1,6 +1,6 @@
-//! What errors of a driver mean.
+//! The meaning of a driver's errors.
 
-/// What an error says about the connection and about trying again.
+/// The meaning of an error for the connection and for another attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
     /// The connection broke, or the server is shutting it down.
@@ -47,7 +47,7 @@ impl Trouble {
         }
     }
 
-    /// The same for the number of an error of MySQL or MariaDB, whose codes are too coarse.
+    /// The meaning of an error of MySQL or MariaDB by its number, since its codes are too coarse.
     /// <https://mariadb.com/docs/server/reference/error-codes>, the same in MySQL where both have it.
     #[cfg(feature = "mysql")]
     fn by_number(number: u16) -> Self {
