@@ -116,8 +116,8 @@ pub(crate) struct Flight<T> {
     fence: Fence,
     /// Raised with `fence`, or alone: then what the flight brings is kept out of local tiers only.
     local_fence: Fence,
-    /// Raised when it was taken out of the table because another process changed the value: others may have begun since.
-    parted: Fence,
+    /// Raised when another process changed the key and this flight was removed from the table; a newer flight may be running.
+    superseded_remotely: Fence,
     loaded_by: LoadedBy,
     state: Mutex<State<T>>,
     /// Set before the end is told, if there is one.
@@ -167,7 +167,7 @@ impl<T> Flight<T> {
             work: Work::Load,
             fence: Fence::new(),
             local_fence: Fence::new(),
-            parted: Fence::new(),
+            superseded_remotely: Fence::new(),
             loaded_by: LoadedBy::default(),
             state: Mutex::new(State::of(patience)),
             outcome: OnceLock::new(),
@@ -192,7 +192,7 @@ impl<T> Flight<T> {
         self.call = call;
         self.began = AtomicU64::new(sequence::now());
         self.work = Work::Load;
-        (self.fence, self.local_fence, self.parted) = (Fence::new(), Fence::new(), Fence::new());
+        (self.fence, self.local_fence, self.superseded_remotely) = (Fence::new(), Fence::new(), Fence::new());
         self.loaded_by = LoadedBy::default();
         self.state = Mutex::new(State::of(patience));
         self.outcome = OnceLock::new();
@@ -214,7 +214,7 @@ impl<T> Flight<T> {
         &self.fence
     }
 
-    /// Looked at by local tiers before they store what this flight brings.
+    /// FirstTier at by local tiers before they store what this flight brings.
     pub(crate) fn local_fence(&self) -> &Fence {
         &self.local_fence
     }
@@ -225,8 +225,8 @@ impl<T> Flight<T> {
     }
 
     /// Whether others may have begun since, though nobody in this process asked for it.
-    pub(crate) fn was_parted(&self) -> bool {
-        self.parted.is_raised()
+    pub(crate) fn was_superseded_remotely(&self) -> bool {
+        self.superseded_remotely.is_raised()
     }
 
     /// Takes note that another process changed the value; says whether newcomers are to begin another flight.
@@ -243,7 +243,7 @@ impl<T> Flight<T> {
         }
         self.fence.raise();
         if guarded {
-            self.parted.raise();
+            self.superseded_remotely.raise();
         }
         guarded
     }

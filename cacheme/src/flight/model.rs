@@ -372,7 +372,7 @@ impl Tiers {
             *self.remote.lock() = NEW;
         }
         self.keep(NEW, lead.flight());
-        if lead.flight().was_parted() {
+        if lead.flight().was_superseded_remotely() {
             self.part(table);
         }
         table.close([&mut lead]);

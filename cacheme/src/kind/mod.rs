@@ -543,7 +543,7 @@ impl<N: Node> AnyKind for Kind<N> {
             loads: load(&self.counters.loads),
             load_failures: load(&self.counters.load_failures),
             joined: load(&self.counters.joined),
-            told: load(&self.counters.told),
+            remote_invalidations: load(&self.counters.remote_invalidations),
             in_flight: self.flights.len(),
         }
     }

@@ -88,14 +88,14 @@ impl PieceSizes {
 pub(crate) type Stopped = SmallVec<[usize; 1]>;
 
 /// How the call of a piece ended.
-pub(crate) enum Outcome<T> {
+pub(crate) enum PieceResult<T> {
     Done(T),
     Failed(cacheme_storage::Error),
     /// It was not made, since one before it failed.
     Spared,
 }
 
-impl<T> Outcome<T> {
+impl<T> PieceResult<T> {
     pub(crate) fn done(self) -> Option<T> {
         match self {
             Self::Done(done) => Some(done),

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
 use crate::flight::FullKey;
-use crate::kind::pieces::{Call, Operation, Outcome, Stopped, weightless};
+use crate::kind::pieces::{Call, Operation, PieceResult, Stopped, weightless};
 use crate::kind::shards::Shards;
 use crate::kind::{Kind, RemoteTier, Tier, TierStorage};
 use crate::node::Node;
@@ -138,11 +138,11 @@ impl Release {
         for (places, released) in released.await {
             let keys = places.iter().map(|place| Arc::clone(&self.keys[*place]));
             match released {
-                Outcome::Done(()) if calls.now >= self.settled => {}
-                Outcome::Done(()) => left.given.extend(keys),
+                PieceResult::Done(()) if calls.now >= self.settled => {}
+                PieceResult::Done(()) => left.given.extend(keys),
                 // Closed: nothing will ever be given back here.
-                Outcome::Failed(cacheme_storage::Error::Config { .. }) => return Left::default(),
-                Outcome::Failed(_) | Outcome::Spared => left.unreached.extend(keys),
+                PieceResult::Failed(cacheme_storage::Error::Config { .. }) => return Left::default(),
+                PieceResult::Failed(_) | PieceResult::Spared => left.unreached.extend(keys),
             }
         }
         left

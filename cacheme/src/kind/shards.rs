@@ -11,7 +11,7 @@ use smallvec::{SmallVec, smallvec};
 use tokio::time::Instant;
 
 use crate::flight::FullKey;
-use crate::kind::pieces::{Call, Operation, Outcome, Stopped, weightless};
+use crate::kind::pieces::{Call, Operation, PieceResult, Stopped, weightless};
 use crate::kind::{RemoteTier, Tier};
 
 /// Numbers of items. Most batches are of one, and allocate none.
@@ -26,7 +26,7 @@ struct Shard {
 }
 
 /// How the calls of all shards ended, each with the places of its keys.
-pub(crate) type Ended<'s, T> = SmallVec<[(&'s [usize], Outcome<T>); 1]>;
+pub(crate) type Ended<'s, T> = SmallVec<[(&'s [usize], PieceResult<T>); 1]>;
 
 impl Shards {
     pub(crate) fn of<'k>(
@@ -83,7 +83,7 @@ impl Shards {
             let (weigh, call) = (&weigh, &call);
             async move {
                 match is_stopped {
-                    true => (smallvec![(&shard.places[..], Outcome::Spared)], true),
+                    true => (smallvec![(&shard.places[..], PieceResult::Spared)], true),
                     false => shard.in_pieces(calls, weigh, call).await,
                 }
             }
@@ -120,7 +120,7 @@ impl Shard {
             ended.push((piece, outcome));
             if fails {
                 if !rest.is_empty() {
-                    ended.push((rest, Outcome::Spared));
+                    ended.push((rest, PieceResult::Spared));
                 }
                 return (ended, true);
             }
@@ -131,12 +131,12 @@ impl Shard {
 }
 
 /// What became of a call, and whether its shard fails.
-fn outcome<T>(done: cacheme_storage::Result<T>) -> (Outcome<T>, bool) {
+fn outcome<T>(done: cacheme_storage::Result<T>) -> (PieceResult<T>, bool) {
     match done {
-        Ok(done) => (Outcome::Done(done), false),
+        Ok(done) => (PieceResult::Done(done), false),
         // The value's fault.
-        Err(error @ cacheme_storage::Error::TooLarge { .. }) => (Outcome::Failed(error), false),
-        Err(error) => (Outcome::Failed(error), true),
+        Err(error @ cacheme_storage::Error::TooLarge { .. }) => (PieceResult::Failed(error), false),
+        Err(error) => (PieceResult::Failed(error), true),
     }
 }
 
@@ -180,10 +180,10 @@ impl Tier {
         for (places, removed) in removed.await {
             let keys = places.iter().map(|place| &keys[*place]);
             match (removed, failed.last_mut()) {
-                (Outcome::Failed(error), _) => failed.push((keys.collect(), error)),
+                (PieceResult::Failed(error), _) => failed.push((keys.collect(), error)),
                 // They follow the piece of their shard that failed.
-                (Outcome::Spared, Some((others, _))) => others.extend(keys),
-                (Outcome::Spared, None) | (Outcome::Done(()), _) => {}
+                (PieceResult::Spared, Some((others, _))) => others.extend(keys),
+                (PieceResult::Spared, None) | (PieceResult::Done(()), _) => {}
             }
         }
         failed

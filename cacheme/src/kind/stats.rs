@@ -21,8 +21,8 @@ pub struct NodeStats {
     pub load_failures: u64,
     /// Reads that waited for the load of another; a bulk call counts for each node that it names.
     pub joined: u64,
-    /// Keys of this node, in whatever version, that other processes said they had changed.
-    pub told: u64,
+    /// Keys reported as changed by other processes, in whatever version of this node.
+    pub remote_invalidations: u64,
     /// Loads under way now.
     pub in_flight: usize,
 }
@@ -76,10 +76,10 @@ impl fmt::Display for NodeStats {
         let percent =
             |rate: Option<f64>| rate.map_or("–".to_owned(), |rate| format!("{:.1} %", 100.0 * rate));
         let (name, loads, failed, joined) = (&self.name, self.loads, self.load_failures, self.joined);
-        let told = self.told;
+        let remote = self.remote_invalidations;
         writeln!(
             f,
-            "{name}: {loads} loads, {failed} failed, {joined} reads joined a load, {told} changes by others"
+            "{name}: {loads} loads, {failed} failed, {joined} reads joined a load, {remote} remote invalidations"
         )?;
         for tier in &self.tiers {
             write!(
@@ -110,7 +110,7 @@ pub(crate) struct NodeCounters {
     pub(crate) loads: AtomicU64,
     pub(crate) load_failures: AtomicU64,
     pub(crate) joined: AtomicU64,
-    pub(crate) told: AtomicU64,
+    pub(crate) remote_invalidations: AtomicU64,
 }
 
 /// The counters behind [`TierStats`].

@@ -25,9 +25,9 @@ const OF_NODES: [Counted<NodeStats>; 4] = [
         |node| node.joined,
     ),
     (
-        "cacheme_told_total",
-        "Keys of the node that other processes said they had changed",
-        |node| node.told,
+        "cacheme_remote_invalidations_total",
+        "Keys reported as changed by other processes",
+        |node| node.remote_invalidations,
     ),
 ];
 
@@ -96,7 +96,7 @@ impl Cacheme {
     /// |---|---|---|
     /// | `cacheme_hits_total`, `cacheme_misses_total`, `cacheme_fills_total`, `cacheme_troubles_total`, `cacheme_undecodable_total` | counter | `prefix`, `node`, `storage` |
     /// | `cacheme_not_stored_total` | counter | `prefix`, `node`, `storage`, `reason` ([`NotStored::name`](crate::NotStored::name)) |
-    /// | `cacheme_loads_total`, `cacheme_load_failures_total`, `cacheme_joined_total`, `cacheme_told_total` | counter | `prefix`, `node` |
+    /// | `cacheme_loads_total`, `cacheme_load_failures_total`, `cacheme_joined_total`, `cacheme_remote_invalidations_total` | counter | `prefix`, `node` |
     /// | `cacheme_bus_heard_total`, `cacheme_bus_partly_understood_total`, `cacheme_bus_other_prefix_total`, `cacheme_bus_other_version_total`, `cacheme_bus_unreadable_total` | counter | `prefix`, `storage` |
     /// | `cacheme_in_flight` | gauge | `prefix`, `node` |
     /// | `cacheme_local_entries` | gauge | `prefix`, `storage` |

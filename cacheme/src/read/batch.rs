@@ -103,10 +103,10 @@ pub(super) struct Item<N: Node> {
     pub(super) outcome: Option<Outcome<N::Value>>,
 }
 
-/// What [`Batch::take`] gives.
-pub(crate) enum Taken<V> {
+/// A flight after a pass through the tiers: its value, or the flight that is to be waited for.
+pub(crate) enum Lookup<V> {
     Found(SmallBox<V>),
-    Open(Arc<Flight<Outcome<V>>>),
+    Pending(Arc<Flight<Outcome<V>>>),
 }
 
 /// What a load brought for one node.
@@ -220,11 +220,11 @@ impl<N: Node> Batch<N> {
     }
 
     /// What was found for an item, once; else its flight, which has not ended. Before anything is loaded.
-    pub(crate) fn take(&mut self, item: usize) -> Taken<N::Value> {
+    pub(crate) fn take(&mut self, item: usize) -> Lookup<N::Value> {
         let item = &mut self.items[item];
         match (item.outcome.take(), &item.lead) {
-            (Some(Ok(value)), _) => Taken::Found(value),
-            (None, Some(lead)) => Taken::Open(Arc::clone(lead.flight())),
+            (Some(Ok(value)), _) => Lookup::Found(value),
+            (None, Some(lead)) => Lookup::Pending(Arc::clone(lead.flight())),
             _ => unreachable!("what ends before a load has a value, which is taken once"),
         }
     }

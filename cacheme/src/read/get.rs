@@ -24,13 +24,13 @@ use crate::kind::{Kind, SharedFlight, TierStorage};
 use crate::load::Load;
 use crate::node::Node;
 use crate::node::key::KeyWriter;
-use crate::read::batch::{Batch, FirstLook, Taken};
+use crate::read::batch::{Batch, FirstLook, Lookup};
 use crate::read::drive::load_and_land;
 
-/// What a look into the first tier gave.
-pub(crate) enum Looked<'c, N: Node> {
+/// A lookup in the first tier: the value, or the kind and the full key for the slow half.
+pub(crate) enum FirstTier<'c, N: Node> {
     Hit(N::Value),
-    Missed(FoundKind<'c, N>, FullKey),
+    Miss(FoundKind<'c, N>, FullKey),
 }
 
 impl Cacheme {
@@ -55,8 +55,8 @@ impl Cacheme {
     /// Dropping the future harms nobody: a load under way goes on in the background, for whoever waits or comes next.
     pub async fn get<N: Load>(&self, node: &N) -> Result<N::Value> {
         let (kind, key) = match self.look(node)? {
-            Looked::Hit(value) => return Ok(value),
-            Looked::Missed(kind, key) => (kind.into_arc(), key),
+            FirstTier::Hit(value) => return Ok(value),
+            FirstTier::Miss(kind, key) => (kind.into_arc(), key),
         };
         // Boxed so that a hit does not carry the space of a load.
         let missed = Box::pin(self.get_missed(kind, key, node));
@@ -126,12 +126,12 @@ impl Cacheme {
 
     /// Looks into the first tier, if it is local, without a flight.
     #[inline]
-    pub(crate) fn look<N: Node>(&self, node: &N) -> Result<Looked<'_, N>> {
+    pub(crate) fn look<N: Node>(&self, node: &N) -> Result<FirstTier<'_, N>> {
         let mut key = KeyWriter::new();
         let mut hit = None;
         Ok(match self.look_by(node, &mut key, &mut hit)? {
-            Some(kind) => Looked::Missed(kind, key.as_bytes().into()),
-            None => Looked::Hit(hit.expect("without a value the kind is given")),
+            Some(kind) => FirstTier::Miss(kind, key.as_bytes().into()),
+            None => FirstTier::Hit(hit.expect("without a value the kind is given")),
         })
     }
 
@@ -170,7 +170,7 @@ impl Cacheme {
         node: &N,
     ) -> Result<SmallBox<N::Value>> {
         let mut in_vain = 0;
-        while in_vain < LED_IN_VAIN {
+        while in_vain < MAX_ABANDONED_LOADS {
             let now = Instant::now();
             let joined = kind.join(&key, now + kind.info.load_timeout);
             let _waits = flight::wait_for(kind.flights.id(), [joined.flight()])?;
@@ -181,8 +181,8 @@ impl Cacheme {
                     let mut batch = Batch::new(Arc::clone(&kind), flights, now);
                     batch.pass().await;
                     match batch.take(0) {
-                        Taken::Found(value) => return Ok(value),
-                        Taken::Open(flight) => {
+                        Lookup::Found(value) => return Ok(value),
+                        Lookup::Pending(flight) => {
                             self.load(&mut batch).await;
                             (flight, true)
                         }
@@ -213,7 +213,7 @@ impl Cacheme {
         let mut waiting: Vec<usize> = (0..missed.places.len()).collect();
         let (mut looked, mut flights) = kind.look_first(&missed, &mut waiting, values).await;
         while !(waiting.is_empty() && flights.is_empty()) {
-            if in_vain == LED_IN_VAIN {
+            if in_vain == MAX_ABANDONED_LOADS {
                 return Err(Error::ShuttingDown);
             }
             let now = Instant::now();
@@ -241,8 +241,8 @@ impl Cacheme {
                 batch.pass().await;
                 for (item, number) in led.into_iter().enumerate() {
                     match batch.take(item) {
-                        Taken::Found(value) => values[missed.position(number)] = Some(value.into_inner()),
-                        Taken::Open(flight) => flights.push((number, flight, true)),
+                        Lookup::Found(value) => values[missed.position(number)] = Some(value.into_inner()),
+                        Lookup::Pending(flight) => flights.push((number, flight, true)),
                     }
                 }
                 if batch.is_open() {
@@ -404,8 +404,8 @@ impl Missed {
     }
 }
 
-/// How often a call leads a flight that its runtime then drops, before it is the runtime that is taken for dead.
-pub(crate) const LED_IN_VAIN: usize = 3;
+/// If this many of its own loads were dropped unfinished, a call concludes that the runtime is shutting down.
+pub(crate) const MAX_ABANDONED_LOADS: usize = 3;
 
 /// Waits for the end of a flight, as long as its leader may be waited for. `None` when that is over: the leader is
 /// deposed and another can take over.

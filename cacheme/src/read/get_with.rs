@@ -18,8 +18,8 @@ use crate::flight::{self, End, Joined};
 use crate::instance::Cacheme;
 use crate::load::Store;
 use crate::node::Node;
-use crate::read::batch::{Answer, Batch, Taken};
-use crate::read::get::{Looked, wait};
+use crate::read::batch::{Answer, Batch, Lookup};
+use crate::read::get::{FirstTier, wait};
 
 /// What a loader passed to [`Cacheme::get_with`], or a `#[memoize]`d function, returns: the node's value, or a
 /// `Result` of it.
@@ -111,8 +111,8 @@ impl Cacheme {
         F: Future<Output = R>,
     {
         let looked = match self.look(node) {
-            Ok(Looked::Hit(value)) => return R::from_result(Ok(value)),
-            Ok(Looked::Missed(kind, key)) => Ok((kind.into_arc(), key)),
+            Ok(FirstTier::Hit(value)) => return R::from_result(Ok(value)),
+            Ok(FirstTier::Miss(kind, key)) => Ok((kind.into_arc(), key)),
             Err(error) => Err(error),
         };
         // Boxed so that a hit does not carry the space of a load.
@@ -171,7 +171,7 @@ impl Cacheme {
             let mut batch = Batch::new(kind, [(lead, node.clone())], now);
             batch.pass().await;
             let Some(_) = batch.advance().await else {
-                let Taken::Found(value) = batch.take(0) else {
+                let Lookup::Found(value) = batch.take(0) else {
                     unreachable!("the batch ended every flight")
                 };
                 return Ok(value);

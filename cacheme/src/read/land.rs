@@ -15,7 +15,7 @@ use crate::flight::FullKey;
 use crate::flight::outcome::Failure;
 use crate::kind::not_stored::NotStored;
 use crate::kind::pending::remove_from;
-use crate::kind::pieces::{Call, Outcome, Stopped};
+use crate::kind::pieces::{Call, PieceResult, Stopped};
 use crate::kind::shards::Items;
 use crate::kind::shards::Shards;
 use crate::kind::{Tier, TierStorage};
@@ -198,7 +198,9 @@ impl<N: Node> Batch<N> {
         if let Some(report) = self.refresh.clone() {
             // Whoever began since another process changed the value may have read what was there before we took the lease.
             let items: Items = landings.iter().map(|landing| landing.item).collect();
-            let parted = items.iter().filter(|item| self.flight(**item).was_parted());
+            let parted = items
+                .iter()
+                .filter(|item| self.flight(**item).was_superseded_remotely());
             let parted: Vec<&[u8]> = parted.map(|item| self.key(*item)).collect();
             kind.part(&parted);
             // What is stored by now may be invalidated by another process while we tell of it.
@@ -317,12 +319,12 @@ impl<N: Node> Batch<N> {
             if !entries.is_empty() {
                 for (places, written) in written.await {
                     let reason = match written {
-                        Outcome::Done(written) => {
+                        PieceResult::Done(written) => {
                             results.extend(written);
                             continue;
                         }
-                        Outcome::Failed(error) => NotStored::of_storage(&error),
-                        Outcome::Spared => NotStored::StorageFailed,
+                        PieceResult::Failed(error) => NotStored::of_storage(&error),
+                        PieceResult::Spared => NotStored::StorageFailed,
                     };
                     results.extend(places.iter().map(|place| (*place, Err(reason))));
                 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::background;
 use crate::flight::FullKey;
-use crate::kind::pieces::{Call, Operation, Outcome, Stopped, weightless};
+use crate::kind::pieces::{Call, Operation, PieceResult, Stopped, weightless};
 use crate::kind::releases::{CLOCK_ERROR, give_back};
 use crate::kind::shards::Items;
 use crate::kind::shards::Shards;
@@ -149,7 +149,7 @@ impl<N: Node> Batch<N> {
         let mut granted = lease;
         let mut answers: SmallVec<[Option<Acquired>; 1]> = items.iter().map(|_| None).collect();
         for (places, asked) in asked {
-            if let Outcome::Spared = asked {
+            if let PieceResult::Spared = asked {
                 let spared = places.iter().map(|place| items[*place]);
                 spared.for_each(|item| self.items[item].leases[at] = Held::No);
             }
@@ -349,7 +349,7 @@ impl<N: Node> Batch<N> {
                     remote.storage.release(&keys, this.token).await
                 });
                 let released = released.await.into_iter();
-                let failed = released.filter(|(_, released)| !matches!(released, Outcome::Done(())));
+                let failed = released.filter(|(_, released)| !matches!(released, PieceResult::Done(())));
                 let keys =
                     failed.flat_map(|(places, _)| places.iter().map(|place| self.key(held[*place]).into()));
                 keys.collect::<Vec<FullKey>>()

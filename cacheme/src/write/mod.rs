@@ -67,7 +67,7 @@ use crate::load::Load;
 use crate::node::Node;
 use crate::node::policy::{expires_ms, shortened};
 use crate::read::batch::{Batch, insert};
-use crate::read::get::{LED_IN_VAIN, wait};
+use crate::read::get::{MAX_ABANDONED_LOADS, wait};
 
 impl Cacheme {
     /// Removes the value of `node` from every tier. Once this has returned `Ok`, no later `get` in this process sees a value
@@ -198,7 +198,7 @@ impl Cacheme {
         let kind = self.kind_of(node)?.into_arc();
         let key: FullKey = kind.full_key(node).as_bytes().into();
         flight::refuse_refresh(kind.flights.id(), &key)?;
-        for _ in 0..LED_IN_VAIN {
+        for _ in 0..MAX_ABANDONED_LOADS {
             // What is being stored is waited for first.
             let patience = Instant::now() + kind.info.load_timeout.max(kind.storing_patience() * 2);
             let (lead, older) = kind.flights.supersede(&key, Work::Load, patience);

@@ -83,7 +83,10 @@ impl<N: Node> Kind<N> {
         }
         self.part(&keys);
         // Last: who sees the count can rely on what was done.
-        count(&self.counters.told, changes.keys.len() + changes.long_keys.len());
+        count(
+            &self.counters.remote_invalidations,
+            changes.keys.len() + changes.long_keys.len(),
+        );
     }
 
     /// The full keys of flights under way that these digests name.

@@ -23,7 +23,7 @@ pub(crate) async fn pair() -> (World, World, Source) {
 }
 
 fn told(world: &World) -> u64 {
-    world.cacheme.stats::<Item>().told
+    world.cacheme.stats::<Item>().remote_invalidations
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,7 +57,7 @@ async fn c3_a_change_of_many_keys_is_told_in_few_messages() {
     let calls = ours.remote.take_calls();
     assert_eq!(calls, [(Operation::Remove, 1_000), (Operation::Publish, 3)]);
     settle().await;
-    assert_eq!(theirs.cacheme.stats::<Bulk>().told, 1_000);
+    assert_eq!(theirs.cacheme.stats::<Bulk>().remote_invalidations, 1_000);
     let expected: Vec<u64> = (0..1_000).map(|id| source.value(id)).collect();
     assert_eq!(theirs.cacheme.get_all(&nodes).await.unwrap(), expected);
 }

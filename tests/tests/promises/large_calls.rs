@@ -279,10 +279,10 @@ async fn c3_a_large_change_is_told_in_pieces() {
     assert_eq!(keys, 6_000);
     assert_eq!(world.remote.count(Operation::Publish), 3);
     settle().await;
-    assert_eq!(other.cacheme.stats::<Bulk>().told, 4_000);
+    assert_eq!(other.cacheme.stats::<Bulk>().remote_invalidations, 4_000);
     world.remote.recover();
     tokio::time::sleep(SECOND).await;
-    assert_eq!(other.cacheme.stats::<Bulk>().told, COUNT);
+    assert_eq!(other.cacheme.stats::<Bulk>().remote_invalidations, COUNT);
     get(&other, 0..COUNT, &source).await;
 }
 

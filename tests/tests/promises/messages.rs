@@ -208,7 +208,7 @@ async fn c3_t3_garbage_changes_nothing_and_is_counted_and_logged_once() {
     assert!(holds(&theirs, &node).await && holds(&theirs, &local).await);
     assert_eq!(counts(&theirs)[..4], before[..4]);
     assert_eq!(counts(&theirs)[4], before[4] + garbage.len() as u64 + 1);
-    assert_eq!(theirs.cacheme.stats::<Item>().told, 0);
+    assert_eq!(theirs.cacheme.stats::<Item>().remote_invalidations, 0);
     let warnings = told.at(Level::WARN);
     let ours = warnings
         .iter()
@@ -395,8 +395,12 @@ async fn c3_a_key_of_any_length_drops_that_key_only() {
             holds(&theirs, &node).await && holds(&theirs, &local).await,
             "{length}"
         );
-        assert_eq!(theirs.cacheme.stats::<LongItem>().told, 1, "{length}");
-        assert_eq!(theirs.cacheme.stats::<Item>().told, 0, "{length}");
+        assert_eq!(
+            theirs.cacheme.stats::<LongItem>().remote_invalidations,
+            1,
+            "{length}"
+        );
+        assert_eq!(theirs.cacheme.stats::<Item>().remote_invalidations, 0, "{length}");
         // A set is told as well, and what is set stays with its process.
         ours.cacheme.set(&long[0], 77).await.unwrap();
         settle().await;
@@ -452,7 +456,7 @@ async fn c3_neighbours_with_another_prefix_are_not_concerned() {
     ours.cacheme.invalidate_all(&many).await.unwrap();
     settle().await;
     assert!(holds(&other, &node).await && holds(&other, &long).await);
-    assert_eq!(other.cacheme.stats::<Item>().told, 0);
+    assert_eq!(other.cacheme.stats::<Item>().remote_invalidations, 0);
     assert_eq!(counts(&other), [0, 0, 3, 0, 0]);
     assert_eq!(counts(&theirs), [3, 0, 0, 0, 0]);
     assert_eq!(counts(&ours), [0; 5], "nobody counts what they say themselves");
@@ -477,9 +481,14 @@ async fn c3_each_kind_handles_its_own_keys_only() {
     set_here(&theirs, std::slice::from_ref(&text)).await;
     let told = || -> Vec<(String, u64)> {
         let stats = theirs.cacheme.all_stats().into_iter();
-        let told = stats.filter(|stats| stats.told > 0);
-        told.map(|stats| (stats.name.rsplit("::").next().unwrap().to_owned(), stats.told))
-            .collect()
+        let told = stats.filter(|stats| stats.remote_invalidations > 0);
+        told.map(|stats| {
+            (
+                stats.name.rsplit("::").next().unwrap().to_owned(),
+                stats.remote_invalidations,
+            )
+        })
+        .collect()
     };
     ours.cacheme.invalidate(&nodes[1]).await.unwrap();
     ours.cacheme.invalidate(&number).await.unwrap();

@@ -63,7 +63,7 @@ pub(super) fn node(id: u64) -> (watch::Sender<u64>, Current) {
 }
 
 fn told(cacheme: &Cacheme) -> u64 {
-    cacheme.stats::<Current>().told
+    cacheme.stats::<Current>().remote_invalidations
 }
 
 /// The second hears of each change by the first, and soon.
@@ -201,7 +201,7 @@ async fn garbage_changes_nothing(url: &str, publish: impl AsyncFn(&str)) {
         other.peek(&long[0]).await.unwrap() == Some(2)
     })
     .await;
-    assert_eq!(other.stats::<Long>().told, 1);
+    assert_eq!(other.stats::<Long>().remote_invalidations, 1);
     let remote_hits = || other.stats::<Long>().tiers[1].hits;
     let before = remote_hits();
     assert_eq!(other.peek(&long[1]).await.unwrap(), Some(1));
