@@ -214,7 +214,7 @@ impl<T> Flight<T> {
         &self.fence
     }
 
-    /// FirstTier at by local tiers before they store what this flight brings.
+    /// Local tiers read this fence before they store what this flight brings.
     pub(crate) fn local_fence(&self) -> &Fence {
         &self.local_fence
     }
