@@ -28,7 +28,7 @@ impl<S: Serializer> Serializer for Foreign<S> {
     }
 }
 
-/// What the payload is as the storage has it.
+/// The payload within its envelope, as a storage keeps it.
 fn envelope<V>(codec: &Codec<V>, payload: &[u8], flags: Flags) -> Bytes {
     let envelope = Envelope {
         flags,

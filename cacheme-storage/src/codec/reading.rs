@@ -182,7 +182,7 @@ macro_rules! containers {
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bound<'_, D> {
     type Error = D::Error;
 
-    // What holds nothing needs no bound.
+    // Scalars hold no other values, so nothing bounds them.
     scalars! {
         deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
         deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128

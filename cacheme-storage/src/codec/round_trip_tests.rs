@@ -41,7 +41,7 @@ fn stored<V: fmt::Debug>(codec: &Codec<V>, values: &[V], same: impl Fn(&V, &V) -
     stored
 }
 
-/// What all serializers of this crate store of `values`: Bincode, MessagePack, JSON; compressed or not.
+/// How many of `values` each serializer of this crate stores: Bincode, MessagePack, JSON; compressed or not.
 fn stored_by_all<V>(values: &[V], same: impl Fn(&V, &V) -> bool) -> [usize; 3]
 where
     V: fmt::Debug + Serialize + DeserializeOwned,

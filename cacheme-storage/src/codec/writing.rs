@@ -219,9 +219,9 @@ struct Watch<'p, S> {
     inner: S,
     pass: &'p Pass,
     level: u8,
-    /// What stands for the type of the value.
+    /// The place of the type of the value.
     of_type: Place,
-    /// The same together with where the value stands.
+    /// The place of that type at the position of this value.
     place: Place,
     in_some: bool,
 }
@@ -515,7 +515,7 @@ struct Parts<'p, P> {
     inner: P,
     pass: &'p Pass,
     level: u8,
-    /// What stands for the type whose parts these are.
+    /// The place of the type whose parts these are.
     of_type: Place,
     /// Parts so far, where they have no name.
     number: usize,

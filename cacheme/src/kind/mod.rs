@@ -483,7 +483,7 @@ impl Tier {
         self.bounded_from(Instant::now(), remote, operation)
     }
 
-    /// The same for a caller who knows that it is `now`.
+    /// Bounds an operation that begins at `now`, for callers that have looked at the clock.
     pub(crate) async fn bounded_from<T>(
         &self,
         now: Instant,

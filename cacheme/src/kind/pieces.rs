@@ -118,7 +118,7 @@ impl<'t> Call<'t> {
         Self::at(Instant::now(), tier, remote, operation)
     }
 
-    /// The same for a caller who knows that it is `now`.
+    /// A call that begins at `now`, for callers that have looked at the clock.
     pub(crate) fn at(now: Instant, tier: &'t Tier, remote: &'t RemoteTier, operation: Operation) -> Self {
         Self {
             tier,

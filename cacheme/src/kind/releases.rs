@@ -148,7 +148,7 @@ impl Release {
         left
     }
 
-    /// The same for some of its keys, at another time.
+    /// A release of some of these keys, due at another time.
     fn of(&self, keys: Vec<FullKey>, due: Instant) -> Self {
         Self {
             keys,

@@ -135,7 +135,7 @@ impl Cacheme {
         })
     }
 
-    /// The same, with places for the full key and for a value; gives the kind if there is none.
+    /// Looks into the first local tier, with the caller's places for the full key and the value. Returns the kind on a miss.
     #[inline]
     fn look_by<N: Node>(
         &self,

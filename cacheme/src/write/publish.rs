@@ -35,7 +35,7 @@ impl<N: Node> Kind<N> {
         })
     }
 
-    /// The same when what was owed to a tier has been paid. Gives how many of the keys were told, the first ones.
+    /// Publishes keys whose pending removals have succeeded. Returns how many of them were published, from the first on.
     pub(crate) async fn tell_paid(&self, keys: &[FullKey]) -> usize {
         let told = match self.bus {
             Some(at) => self.publish(&self.tiers[at], keys).await,

@@ -32,7 +32,7 @@ impl World {
         Self::of_prefix("test", &remote).await
     }
 
-    /// The same for another application.
+    /// A process of another application, told apart by its prefix.
     pub(crate) async fn of_prefix(prefix: &str, remote: &MemoryRemote) -> Self {
         let (cacheme, remote) = (Cacheme::builder().prefix(prefix).build().unwrap(), remote.clone());
         let clock = Clock::manual();

@@ -72,7 +72,7 @@ const PATIENT: &str = "?busy_timeout=1m&acquire_timeout=1m";
 
 /// They all have it open, and may meet the damage at the same time.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "known fault: in one of ten runs a process waits for a lock of the others until `busy_timeout` is over"]
+#[ignore = "known fault: now and then a process waits for a lock of the others until `busy_timeout` is over"]
 async fn t1_processes_that_meet_a_damaged_sqlite_file_at_once_share_a_new_one() {
     for round in 0..5 {
         let folder = Folder::new();

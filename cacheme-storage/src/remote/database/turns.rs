@@ -171,7 +171,7 @@ impl<T, E> Turns<T, E> {
                         if closed {
                             self.back.notify_waiters();
                         }
-                        // What is left of `given` is dropped without the lock.
+                        // `given` is dropped after the lock.
                         return;
                     }
                 }

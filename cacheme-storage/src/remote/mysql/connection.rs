@@ -10,7 +10,7 @@ use sqlx::{
 
 use crate::remote::database::{Dial, Made, Protocol, ServerConnection, Terms, Trouble};
 
-/// What a new connection is asked: what names server and session. MySQL has a name for each server; MariaDB, which reads no
+/// The first statement on a new connection: it asks for the names of server and session. MySQL has a name for each server; MariaDB, which reads no
 /// comment with such a number, is known by where it is.
 const HELLO: &str = "SELECT CONCAT_WS('|', @@hostname, @@port, @@server_id, @@datadir, @@pid_file \
      /*!50700 , @@server_uuid */), CAST(CONNECTION_ID() AS CHAR)";
@@ -83,7 +83,7 @@ impl Dial for MySqlDial {
     }
 }
 
-/// Who the server is, and the number of the session.
+/// The identity of the server, and the number of the session.
 async fn hello(driver: &mut MySqlConnection) -> sqlx::Result<(Option<Box<str>>, Option<u64>)> {
     let Some(row) = tolerated(one(driver, HELLO.into()).await)? else {
         return Ok((None, None));

@@ -12,7 +12,7 @@ use crate::remote::database::{Dial, Made, Protocol, ServerConnection, Terms, Tro
 /// The setting that tells our session from those of a pooler. Every session takes any setting whose name has a dot.
 const MARK: &str = "cacheme.session";
 
-/// What a new connection is asked: the mark, and what names server and session.
+/// The first statement on a new connection: it asks for the mark and for the names of server and session.
 const HELLO: &str = "SELECT current_setting('cacheme.session', true), pg_postmaster_start_time()::text, \
      pg_backend_pid()::text, (SELECT backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid())";
 
