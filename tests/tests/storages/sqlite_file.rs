@@ -313,3 +313,34 @@ async fn c2_a_sqlite_pool_of_the_application_on_a_file_that_was_replaced_is_refu
     set(&here, "key", "v").await;
     assert_eq!(get(&here, "key").await.as_deref(), Some("v"));
 }
+
+/// SQLite itself does not wait where a file is switched to a write-ahead log.
+#[tokio::test(flavor = "multi_thread")]
+async fn t1_a_sqlite_file_without_a_log_is_switched_once_its_writer_is_done() {
+    let folder = Folder::new();
+    let others = folder.pool().await;
+    run(&others, "CREATE TABLE accounts (id INTEGER PRIMARY KEY)").await;
+    let writing = others.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let busy = folder.open("?busy_timeout=100ms").connect().await.unwrap_err();
+    assert!(
+        matches!(busy, Error::Timeout { after, .. } if after == Duration::from_millis(100)),
+        "{busy}"
+    );
+    let options = SqliteConnectOptions::new()
+        .filename(folder.path("cache.db"))
+        .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal);
+    let pool = SqlitePoolOptions::new().connect_lazy_with(options);
+    let foreign: Arc<dyn RemoteStorage> = Arc::new(Sqlite::builder().pool(pool).build().unwrap());
+    for storage in [folder.open(""), foreign] {
+        let mut connecting = storage.connect();
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut connecting).await;
+        assert!(early.is_err(), "{early:?}");
+        drop(connecting);
+    }
+    let storage = folder.open("");
+    let setting = tokio::spawn(async move { storage.set(&[entry(b"key", "v", None)]).await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    writing.commit().await.unwrap();
+    setting.await.unwrap().unwrap();
+    assert_eq!(get(&*folder.open(""), "key").await.as_deref(), Some("v"));
+}

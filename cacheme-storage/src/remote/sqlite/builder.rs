@@ -102,8 +102,8 @@ impl SqliteBuilder {
         self
     }
 
-    /// Uses a pool that the application has. Its own settings hold: `connections`, `busy_timeout` and
-    /// `acquire_timeout` of this builder mean nothing then, and [`close`](crate::RemoteStorage::close) leaves it open.
+    /// Uses a pool that the application has. Its own settings hold: `connections` and `acquire_timeout` of this
+    /// builder mean nothing then, and [`close`](crate::RemoteStorage::close) leaves it open.
     pub fn pool(mut self, pool: SqlitePool) -> Self {
         self.database = Database::Pool(pool);
         self
@@ -118,7 +118,8 @@ impl SqliteBuilder {
         connections,
     }
 
-    /// How long a statement waits for the lock of another process. A day is the longest.
+    /// How long a statement waits for the lock of another process. A day is the longest. Statements on a pool of the application
+    /// wait as long as its own options say, and only opening one of its connections as long as this.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         // SQLite counts it in milliseconds, of which it takes 2^31.
         self.busy_timeout = timeout.min(Duration::from_secs(24 * 60 * 60));
@@ -162,7 +163,10 @@ impl SqliteBuilder {
             Database::Unset => {
                 return Err(config("no database: call `file`, `in_memory` or `pool`".into()));
             }
-            Database::Pool(pool) => (pool.connect_options(), Pool::foreign(pool.clone())),
+            Database::Pool(pool) => (
+                pool.connect_options(),
+                Pool::foreign(pool.clone(), self.busy_timeout),
+            ),
             Database::Memory => {
                 // Gives each its own name, under which the pool's connection and the anchor find the same database.
                 let options = SqliteConnectOptions::from_str("sqlite::memory:")
@@ -209,7 +213,13 @@ impl SqliteBuilder {
         let options = options
             .busy_timeout(self.busy_timeout)
             .statement_cache_capacity(256);
-        let pool = Pool::own(options.clone(), file, connections, self.options.acquire_timeout);
+        let pool = Pool::own(
+            options.clone(),
+            file,
+            connections,
+            self.options.acquire_timeout,
+            self.busy_timeout,
+        );
         (Arc::new(options), pool)
     }
 

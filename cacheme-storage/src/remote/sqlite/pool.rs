@@ -10,14 +10,17 @@ use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Sqlite as Driver, SqliteConnection, SqlitePool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::fault::Trouble;
+use super::fault::{Trouble, is_busy};
 use super::file::{DatabaseFile, Inode, Moved, OpenFile};
 use crate::remote::database::Finish;
 
 /// How often a file is opened again that was replaced while it was opened.
 const OPENINGS: usize = 5;
+
+/// How long a connection waits before it tries again to switch its file to a write-ahead log.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Our own connections, or the application's.
 pub(super) enum Pool {
@@ -40,6 +43,7 @@ pub(super) struct Connections {
     /// The one that came back last goes first: it has seen the newest statements.
     idle: Mutex<Vec<Open>>,
     patience: Duration,
+    busy_timeout: Duration,
 }
 
 /// A connection, and what it has open.
@@ -56,6 +60,7 @@ pub(super) struct Foreign {
     /// What the path named when the storage was made, or when it was first used. Nobody can say what each of the connections has
     /// open.
     first: OnceLock<Inode>,
+    busy_timeout: Duration,
 }
 
 /// A connection in use.
@@ -86,6 +91,7 @@ impl Pool {
         file: Option<DatabaseFile>,
         most: u32,
         patience: Duration,
+        busy_timeout: Duration,
     ) -> Self {
         Self::Own(Arc::new(Connections {
             options,
@@ -96,16 +102,22 @@ impl Pool {
             )),
             idle: Mutex::default(),
             patience,
+            busy_timeout,
         }))
     }
 
-    pub(super) fn foreign(pool: SqlitePool) -> Self {
+    pub(super) fn foreign(pool: SqlitePool, busy_timeout: Duration) -> Self {
         let file = DatabaseFile::new(pool.connect_options().get_filename(), false).ok();
         let first = OnceLock::new();
         if let Some(inode) = file.as_ref().and_then(DatabaseFile::inode) {
             first.get_or_init(|| inode);
         }
-        Self::Foreign(Foreign { pool, file, first })
+        Self::Foreign(Foreign {
+            pool,
+            file,
+            first,
+            busy_timeout,
+        })
     }
 
     /// The file, if it is ours to open and to make.
@@ -129,7 +141,7 @@ impl Pool {
             }
             Self::Foreign(from) => {
                 // Boxed: to connect takes kilobytes of space, which every statement would carry around.
-                let connection = Box::pin(from.pool.acquire()).await?;
+                let connection = Box::pin(unless_busy(from.busy_timeout, || from.pool.acquire())).await?;
                 Ok(Taken {
                     lent: Some(Lent::Foreign { connection, from }),
                 })
@@ -234,21 +246,23 @@ impl Connections {
 
     /// A connection that has opened all its files, and whether it has a write-ahead log.
     async fn connect(&self) -> sqlx::Result<(SqliteConnection, bool)> {
-        let connect = async {
-            let mut connection = self.options.connect().await?;
-            // The log is opened by the first who reads.
-            sqlx::query("SELECT count(*) FROM sqlite_master")
-                .execute(&mut connection)
-                .await?;
-            let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
-                .fetch_one(&mut connection)
-                .await?;
-            Ok((connection, mode == "wal"))
-        };
+        let connect = unless_busy(self.busy_timeout, || self.connect_once());
         match timeout(self.patience, connect).await {
             Ok(connected) => connected,
             Err(_) => Err(sqlx::Error::PoolTimedOut),
         }
+    }
+
+    async fn connect_once(&self) -> sqlx::Result<(SqliteConnection, bool)> {
+        let mut connection = self.options.connect().await?;
+        // The log is opened by the first who reads.
+        sqlx::query("SELECT count(*) FROM sqlite_master")
+            .execute(&mut connection)
+            .await?;
+        let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
+            .fetch_one(&mut connection)
+            .await?;
+        Ok((connection, mode == "wal"))
     }
 
     /// Waits for connections in use, says goodbye on all, and lends no more.
@@ -261,6 +275,21 @@ impl Connections {
         for open in idle {
             // One that is dead already is closed all the same.
             let _ = open.connection.close().await;
+        }
+    }
+}
+
+/// Connects, and tries again while the file is busy, since SQLite waits for nobody when it switches a file to a write-ahead log:
+/// two processes that switch it at once would wait for each other.
+async fn unless_busy<T, F>(busy_timeout: Duration, connect: impl Fn() -> F) -> sqlx::Result<T>
+where
+    F: Future<Output = sqlx::Result<T>>,
+{
+    let begun = Instant::now();
+    loop {
+        match connect().await {
+            Err(error) if is_busy(&error) && begun.elapsed() < busy_timeout => sleep(BUSY_PAUSE).await,
+            done => return done,
         }
     }
 }
