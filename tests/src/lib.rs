@@ -4,6 +4,7 @@
 mod gate;
 mod kinds;
 mod memory_remote;
+mod port;
 mod proxy;
 mod redis_groups;
 mod server;
@@ -14,6 +15,7 @@ pub use kinds::{
     redis, redis_server, shared_url,
 };
 pub use memory_remote::{MemoryRemote, Operation, Trouble};
+pub use port::free_port;
 pub use proxy::{Proxy, Traffic};
 pub use redis_groups::{RedisCluster, RedisSentinels, redis_cli, redis_sentinel};
-pub use server::{CommandLine, Program, Server, free_port};
+pub use server::{CommandLine, Program, Server};

@@ -4,7 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::kinds::{redis, redis_server};
-use crate::server::{Program, Server, free_port};
+use crate::port::free_port;
+use crate::server::{Program, Server};
 
 /// How long servers may take to agree.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -1,6 +1,6 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, chown, geteuid};
 use tempfile::TempDir;
+
+use crate::port::free_port;
 
 /// How long a server may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -80,7 +82,7 @@ impl Server {
             let mut child = server.supervise(&prepare(0, server.dir.path()));
             wait_for_end(&mut child, &server.dir.path().join("log"));
         }
-        // A port that was free may be taken by another test a moment later.
+        // Another program may take a port that was free a moment before.
         for _ in 0..5 {
             server.port = free_port();
             if server.try_restart() {
@@ -237,12 +239,6 @@ fn end(supervisor: &mut Child) {
         let _ = stdin.write_all(b"keep");
     }
     let _ = supervisor.wait();
-}
-
-/// A port that nobody listens on at the moment.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("it is bound").port()
 }
 
 /// Whether something accepts connections there.
