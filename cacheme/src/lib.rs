@@ -97,17 +97,19 @@ pub use cacheme_storage::{BoxError, Flags, Serializer, Storage};
 
 pub use crate::bus::stats::BusStats;
 pub use crate::error::{Error, Result};
-pub use crate::instance::{Cacheme, CachemeBuilder, default_instance, set_default, set_prefix};
+pub use crate::instance::Cacheme;
 pub use crate::kind::dynamic::{DynamicKind, DynamicNode};
 pub use crate::kind::not_stored::{NotStored, NotStoredCounts};
 pub use crate::kind::stats::{NodeStats, TierStats};
+pub use crate::lifecycle::builder::CachemeBuilder;
 #[cfg(feature = "metrics")]
-pub use crate::lifecycle::functions::record_metrics;
-pub use crate::lifecycle::functions::{
-    check, get, get_all, get_with, invalidate, invalidate_all, nodes, peek, refresh, register_storage, set,
-    set_with_ttl, stats,
+pub use crate::lifecycle::default::record_metrics;
+pub use crate::lifecycle::default::{
+    check, default_instance, get, get_all, get_with, invalidate, invalidate_all, nodes, peek, refresh,
+    register_storage, set, set_default, set_prefix, set_with_ttl, stats,
 };
-pub use crate::load::{Load, LoadContext, Loaded};
+pub use crate::load::context::LoadContext;
+pub use crate::load::{Load, Loaded};
 pub use crate::node::Node;
 pub use crate::node::key::{AnyKeyPart, KeyPart, KeyWriter};
 pub use crate::node::policy::{MaybeAbsent, NodeInfo, Policy, Tier};

@@ -35,8 +35,8 @@ const CACHEME: Layers = Layers {
     from_the_top: &[
         "docs",
         "lifecycle",
-        "write",
         "read",
+        "write",
         "load",
         "instance",
         "kind",
@@ -59,7 +59,7 @@ const CACHEME: Layers = Layers {
         ),
         (
             "node/mod.rs",
-            "instance",
+            "lifecycle",
             "`Node::full_key` is the key in the default instance",
         ),
     ],

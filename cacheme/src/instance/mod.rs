@@ -1,38 +1,37 @@
+//! An instance: storages by name, kinds by type.
+
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use cacheme_storage::{Chain, CodecError, Storage};
+use cacheme_storage::Chain;
 use parking_lot::{Mutex, RwLock};
 
-use crate::bus::Bus;
 use crate::bus::stats::BusStats;
 use crate::error::{Error, Result};
 use crate::kind::dynamic::DynamicKind;
 use crate::kind::found::FoundKind;
 use crate::kind::stats::NodeStats;
 use crate::kind::storages::Registered;
-use crate::kind::table::derived::derived;
 use crate::kind::table::{AnyKind, KindTable, Registration};
 use crate::kind::{Kind, around_key};
 use crate::node::Node;
 use crate::node::key::KeyWriter;
-use crate::node::policy::{NodeInfo, Policy};
-use crate::node::registration::NodeRegistration;
+use crate::node::policy::Policy;
 
 /// Storages by name, and the nodes that use them. Cheap to clone; clones are the same instance.
 ///
 /// Most programs use the process-wide default instance through the free functions of this crate.
 #[derive(Clone)]
 pub struct Cacheme {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    prefix: String,
-    storages: RwLock<HashMap<String, Registered>>,
-    kinds: Arc<KindTable>,
+pub(crate) struct Inner {
+    pub(crate) prefix: String,
+    pub(crate) storages: RwLock<HashMap<String, Registered>>,
+    pub(crate) kinds: Arc<KindTable>,
     /// Set-up mistakes that were logged: each is told once, not for each call.
     told: Mutex<HashSet<String>>,
 }
@@ -48,172 +47,17 @@ impl Drop for Inner {
     }
 }
 
-/// Builds a [`Cacheme`].
-#[derive(Clone, Debug)]
-pub struct CachemeBuilder {
-    prefix: String,
-}
-
-impl CachemeBuilder {
-    /// Sets the first part of every full key, `cacheme` when nothing is said.
-    #[must_use]
-    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = prefix.into();
-        self
-    }
-
-    /// The instance.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Prefix`] for a prefix that is empty or has other characters than `A-Z a-z 0-9 _ . - @`.
-    pub fn build(self) -> Result<Cacheme> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-@".contains(&byte);
-        if self.prefix.is_empty() || !self.prefix.bytes().all(plain) {
-            let reason = "must be letters, digits and `_ . - @`, at least one".into();
-            return Err(Error::Prefix {
-                prefix: self.prefix,
-                reason,
-            });
-        }
+impl Cacheme {
+    pub(crate) fn new(prefix: String) -> Self {
         let inner = Inner {
-            prefix: self.prefix,
+            prefix,
             storages: RwLock::default(),
             kinds: Arc::default(),
             told: Mutex::default(),
         };
-        Ok(Cacheme {
+        Self {
             inner: Arc::new(inner),
-        })
-    }
-}
-
-impl Cacheme {
-    /// A builder of an instance of its own.
-    #[must_use]
-    pub fn builder() -> CachemeBuilder {
-        CachemeBuilder {
-            prefix: "cacheme".into(),
         }
-    }
-
-    /// Names a storage and connects it. Where it has a bus, other processes are listened to when this returns.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::SameKey`] if two derived nodes would share entries, and [`Error::StorageRegistered`] for a name that is taken: then
-    /// nothing is registered. [`Error::Unreached`] if the storage cannot be reached: it is registered all the same, reads go on
-    /// without it, and it is tried again whenever it is needed. Trouble with its bus alone is logged.
-    pub async fn register_storage(&self, name: impl Into<String>, storage: Storage) -> Result<()> {
-        let name = name.into();
-        if let Some(conflict) = derived().conflicts().next() {
-            return Err(conflict.clone());
-        }
-        let remote = storage.as_remote();
-        let bus = remote.filter(|_| storage.has_bus());
-        let bus = bus.map(|remote| {
-            let (prefix, kinds) = (&self.inner.prefix, &self.inner.kinds);
-            Bus::new(&name, Arc::clone(remote), prefix, Arc::downgrade(kinds) as _)
-        });
-        {
-            let mut storages = self.inner.storages.write();
-            if storages.contains_key(&name) {
-                return Err(Error::StorageRegistered { storage: name });
-            }
-            let registered = Registered {
-                storage: storage.clone(),
-                bus: bus.clone(),
-                stranded: Arc::default(),
-            };
-            storages.insert(name.clone(), registered);
-        }
-        let Some(remote) = remote else { return Ok(()) };
-        let bound = storage.timeout() * 10;
-        let connected = tokio::time::timeout(bound, remote.connect())
-            .await
-            .unwrap_or_else(|_| {
-                Err(cacheme_storage::Error::Timeout {
-                    storage: remote.location(),
-                    after: bound,
-                })
-            });
-        connected.map_err(|source| Error::Unreached {
-            name,
-            source: Arc::new(source),
-        })?;
-        if let Some(bus) = bus {
-            bus.ensure();
-            // Trouble with the bus alone is logged, and is no reason to do without the storage.
-            bus.settled(bound).await;
-        }
-        Ok(())
-    }
-
-    /// Every kind of node that this program derives, or that this instance has met, by name.
-    #[must_use]
-    pub fn nodes(&self) -> Vec<NodeInfo> {
-        let mut nodes = derived().nodes().to_vec();
-        nodes.extend(self.inner.kinds.others().map(|kind| kind.info().clone()));
-        nodes.sort_by(|a, b| a.name.cmp(&b.name));
-        nodes
-    }
-
-    /// Finds mistakes in the set-up of all [`nodes`](Self::nodes) before they are used.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Check`] with every mistake: storages that are not registered, nodes that would share entries, remote
-    /// tiers without serializer or with one that cannot read the node's values, policies that cannot work.
-    pub fn check(&self) -> Result<()> {
-        let nodes = self.nodes();
-        // A kind that meets another one is never made.
-        let mut found: Vec<Error> = derived().conflicts().cloned().collect();
-        for node in &nodes {
-            found.extend(node.validate().err());
-            for tier in &node.tiers {
-                match self.storage(&tier.storage) {
-                    None => found.push(node.not_registered(&tier.storage)),
-                    Some(known) if known.storage.as_remote().is_some() && !node.serializable => {
-                        found.push(node.no_serializer(&tier.storage));
-                    }
-                    Some(_) => {}
-                }
-            }
-        }
-        found.extend(self.unreadable());
-        if found.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::Check(found))
-        }
-    }
-
-    /// Nodes with a remote tier whose serializer cannot read values of their type.
-    fn unreadable(&self) -> Vec<Error> {
-        let is_remote = |tier: &crate::node::policy::Tier| {
-            let known = self.storage(&tier.storage);
-            known.is_some_and(|known| known.storage.as_remote().is_some())
-        };
-        let mut found: Vec<Error> = Vec::new();
-        let mut look = |info: &NodeInfo, check: &dyn Fn() -> std::result::Result<(), CodecError>| {
-            // Tracing a type takes its time.
-            if !info.tiers.iter().any(is_remote) {
-                return;
-            }
-            if let Err(why) = check() {
-                found.push(Error::Policy {
-                    node: info.name.to_string(),
-                    reason: Chain(&why).to_string(),
-                });
-            }
-        };
-        for node in inventory::iter::<NodeRegistration> {
-            look(&node.info(), &|| node.check_serializer());
-        }
-        for kind in self.inner.kinds.others() {
-            look(kind.info(), &|| kind.check_serializer());
-        }
-        found
     }
 
     /// What nodes of type `N` have done in this instance, or nothing if none was used. For a type with several kinds
@@ -284,7 +128,7 @@ impl Cacheme {
         local.map(|(name, local)| (name.clone(), local.len())).collect()
     }
 
-    fn storage(&self, name: &str) -> Option<Registered> {
+    pub(crate) fn storage(&self, name: &str) -> Option<Registered> {
         self.inner.storages.read().get(name).cloned()
     }
 
@@ -352,33 +196,4 @@ impl fmt::Debug for Cacheme {
             .field("storages", &storages)
             .finish()
     }
-}
-
-static DEFAULT: OnceLock<Cacheme> = OnceLock::new();
-
-/// The process-wide instance behind the free functions of this crate.
-pub fn default_instance() -> &'static Cacheme {
-    DEFAULT.get_or_init(|| {
-        Cacheme::builder()
-            .build()
-            .expect("the default prefix is a good one")
-    })
-}
-
-/// Gives the process-wide instance a prefix.
-///
-/// # Errors
-///
-/// [`Error::DefaultInUse`] after anything else was done with it, [`Error::Prefix`] for a prefix that cannot be.
-pub fn set_prefix(prefix: impl Into<String>) -> Result<()> {
-    set_default(Cacheme::builder().prefix(prefix).build()?)
-}
-
-/// Makes `instance` the process-wide one.
-///
-/// # Errors
-///
-/// [`Error::DefaultInUse`] if there is one in use already.
-pub fn set_default(instance: Cacheme) -> Result<()> {
-    DEFAULT.set(instance).map_err(|_| Error::DefaultInUse)
 }

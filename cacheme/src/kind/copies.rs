@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use cacheme_storage::{LocalEntry, LocalValue};
+use cacheme_storage::{Fence, LocalEntry, LocalStorage, LocalValue};
 
 use super::Kind;
+use super::not_stored::NotStored;
 use crate::node::Node;
 
 /// A value as local tiers keep it: typed by its node, so that no other kind takes it for its own.
@@ -44,5 +45,21 @@ impl<N: Node> Kind<N> {
     /// No storage is searched: from now on these copies count as absent, and the policy of the storage evicts them.
     pub(crate) fn drop_held(&self) {
         self.marks.mark_kind();
+    }
+}
+
+/// Stores an entry in a local tier; says why not where that is refused.
+pub(crate) fn insert(
+    local: &dyn LocalStorage,
+    key: &[u8],
+    entry: LocalEntry,
+    fence: &Fence,
+) -> Result<(), NotStored> {
+    if local.insert(key, entry, fence) {
+        Ok(())
+    } else if fence.is_raised() {
+        Err(NotStored::Fenced)
+    } else {
+        Err(NotStored::NoRoom)
     }
 }

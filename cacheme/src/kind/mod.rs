@@ -1,8 +1,8 @@
 //! A kind of node in one instance: its policy with the storages found, its flights and its counters.
 
-mod copies;
 mod marks;
 
+pub(crate) mod copies;
 pub(crate) mod dynamic;
 pub(crate) mod found;
 pub(crate) mod not_stored;

@@ -6,6 +6,9 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 
 use crate::error::Kept;
+use crate::instance::Cacheme;
+use crate::lifecycle::default::default_instance;
+use crate::read::get_with::{LoadOutcome, TextOf};
 
 #[cfg(feature = "bincode")]
 pub use cacheme_storage::Bincode as DefaultSerializer;
@@ -13,14 +16,32 @@ pub use inventory;
 pub use serde::Serialize;
 pub use serde::de::DeserializeOwned;
 
-pub use crate::load::{Load, LoadContext, Loaded};
+pub use crate::load::context::LoadContext;
+pub use crate::load::{Load, Loaded};
 pub use crate::node::Node;
 pub use crate::node::key::{KeyForm, KeyPart, KeyWriter, Text};
 pub use crate::node::policy::{NodeInfo, Policy};
 pub use crate::node::registration::{DerivedNode, NodeRegistration};
-pub use crate::read::get_with::memoize;
 pub use cacheme_storage::BoxError;
 use cacheme_storage::Chain;
+
+/// What `#[memoize]` expands to.
+pub async fn memoize<N, R, F>(
+    cacheme: Option<&Cacheme>,
+    node: N,
+    load: impl FnOnce() -> F,
+    text: TextOf<R>,
+) -> R
+where
+    N: Node,
+    R: LoadOutcome<N::Value>,
+    F: Future<Output = R>,
+{
+    cacheme
+        .unwrap_or_else(|| default_instance())
+        .get_or_load(&node, load, text)
+        .await
+}
 
 /// What the function of `#[node(load_all = …)]` may return.
 #[diagnostic::on_unimplemented(

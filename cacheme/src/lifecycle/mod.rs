@@ -1,6 +1,20 @@
-//! Setting up an instance and ending it, and the functions over the default one.
+//! What is made of all layers below: an instance is built, gets its storages, is checked and observed.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `builder.rs` | `Cacheme::builder` |
+//! | `register.rs` | `register_storage`: a storage gets its name and its bus, and is connected |
+//! | `check.rs` | `check`, and the nodes that it looks at |
+//! | `default.rs` | the process-wide instance, and the free functions of the crate |
+//! | `metrics.rs` | counters for exporters |
+//! | `generated.rs` | names that the code of the macros uses |
+//!
+//! An instance ends when its last clone is dropped: the `Drop` in `instance/mod.rs` ends its subscriptions.
 
-pub(crate) mod functions;
+pub(crate) mod builder;
+mod check;
+pub(crate) mod default;
 pub(crate) mod generated;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod register;

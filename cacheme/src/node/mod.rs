@@ -35,7 +35,7 @@ pub trait Node: Clone + Send + Sync + 'static {
     ///
     /// [`Cacheme::full_key`](crate::Cacheme::full_key) gives that of another instance.
     fn full_key(&self) -> String {
-        crate::instance::default_instance().full_key(self)
+        crate::lifecycle::default::default_instance().full_key(self)
     }
 
     #[doc(hidden)]

@@ -25,11 +25,10 @@ use crate::kind::pieces::MOST;
 use crate::kind::shards::Items;
 use crate::kind::unreached::Report;
 use crate::kind::{Kind, RemoteTier, TierStorage};
-use crate::load::Store;
+use crate::load::context::Store;
 use crate::node::Node;
 use crate::random::{jittered, unique_token};
 use crate::read::land::Found;
-pub(crate) use crate::read::land::insert;
 use crate::read::leases::{Early, Held};
 
 /// First and longest pause between two looks at a key that another process loads.

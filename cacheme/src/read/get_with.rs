@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::flight::outcome::Failure;
 use crate::flight::{self, End, Joined};
 use crate::instance::Cacheme;
-use crate::load::Store;
+use crate::load::context::Store;
 use crate::node::Node;
 use crate::read::batch::{Answer, Batch, Lookup};
 use crate::read::get::{FirstTier, wait};
@@ -104,7 +104,7 @@ impl Cacheme {
         self.get_or_load(node, load, |_| None).await
     }
 
-    async fn get_or_load<N, R, F>(&self, node: &N, load: impl FnOnce() -> F, text: TextOf<R>) -> R
+    pub(crate) async fn get_or_load<N, R, F>(&self, node: &N, load: impl FnOnce() -> F, text: TextOf<R>) -> R
     where
         N: Node,
         R: LoadOutcome<N::Value>,
@@ -225,23 +225,4 @@ fn refused<V, R: LoadOutcome<V>>(error: Error) -> R::Error {
 }
 
 /// What the error that a load returned says of itself, for the log.
-type TextOf<R> = fn(&R) -> Option<String>;
-
-/// What `#[memoize]` expands to.
-#[doc(hidden)]
-pub async fn memoize<N, R, F>(
-    cacheme: Option<&Cacheme>,
-    node: N,
-    load: impl FnOnce() -> F,
-    text: TextOf<R>,
-) -> R
-where
-    N: Node,
-    R: LoadOutcome<N::Value>,
-    F: Future<Output = R>,
-{
-    cacheme
-        .unwrap_or_else(|| crate::instance::default_instance())
-        .get_or_load(&node, load, text)
-        .await
-}
+pub(crate) type TextOf<R> = fn(&R) -> Option<String>;

@@ -6,15 +6,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheme_storage::{Fence, LocalEntry, LocalStorage, RemoteEntry, SmallBox};
+use cacheme_storage::{LocalStorage, RemoteEntry, SmallBox};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::counter::count;
 use crate::flight::FullKey;
 use crate::flight::outcome::Failure;
+use crate::kind::copies::insert;
 use crate::kind::not_stored::NotStored;
-use crate::kind::pending::remove_from;
 use crate::kind::pieces::{Call, PieceResult, Stopped};
 use crate::kind::shards::Items;
 use crate::kind::shards::Shards;
@@ -24,6 +24,7 @@ use crate::node::policy::{expires_ms, shortened};
 use crate::read::batch::{Answer, Batch};
 use crate::read::fill::{fill, set};
 use crate::read::leases::Held;
+use crate::write::retry::remove_from;
 
 /// A value on its way into the tiers before the one where it was found.
 pub(super) struct Landing<V> {
@@ -391,21 +392,5 @@ impl<N: Node> Batch<N> {
         }
         // In the first tier, whose lease was not given then: there is nothing to store or to give up.
         self.finish_all(found);
-    }
-}
-
-/// Stores an entry in a local tier; says why not where that is refused.
-pub(crate) fn insert(
-    local: &dyn LocalStorage,
-    key: &[u8],
-    entry: LocalEntry,
-    fence: &Fence,
-) -> Result<(), NotStored> {
-    if local.insert(key, entry, fence) {
-        Ok(())
-    } else if fence.is_raised() {
-        Err(NotStored::Fenced)
-    } else {
-        Err(NotStored::NoRoom)
     }
 }

@@ -70,3 +70,5 @@ pub(crate) mod get_with;
 mod land;
 mod leases;
 mod pass;
+mod peek;
+mod refresh;

@@ -1,10 +1,14 @@
 //! "A change in another process", from the bus to the kinds that it concerns ([page](super), C3).
 //!
-//! One message names the keys of several kinds. A lost connection counts as a change of every key of the kinds on that bus.
+//! One message names the keys of several kinds. A lost connection counts as a change of every key of the kinds on that bus. A change drops
+//! local copies and fences flights.
 
-use crate::bus::{Bus, Changes, Listener};
+use crate::bus::{Bus, Changes, LONGEST_KEY, Listener};
+use crate::counter::count;
 use crate::digest::Digest;
 use crate::kind::table::KindTable;
+use crate::kind::{Kind, drop_nearby};
+use crate::node::Node;
 
 impl Listener for KindTable {
     fn changed(&self, bus: &Bus, template: Digest, changes: &Changes<'_>) {
@@ -15,5 +19,52 @@ impl Listener for KindTable {
 
     fn lost(&self, bus: &Bus) {
         self.iter().for_each(|kind| kind.distrust(bus));
+    }
+}
+
+impl<N: Node> Kind<N> {
+    /// Drops what another process changed of this kind, or of another version of it, and fences what is in flight.
+    pub(crate) fn hear_of(&self, changes: &Changes<'_>) {
+        if changes.anything {
+            self.drop_all();
+        }
+        let full = |key: &&[u8]| [self.start.as_bytes(), key, self.end.as_bytes()].concat();
+        let mut keys: Vec<Vec<u8>> = changes.keys.iter().map(full).collect();
+        if !changes.long_keys.is_empty() {
+            self.marks.mark_long_keys(&changes.long_keys);
+            keys.extend(self.long_flights(&changes.long_keys));
+        }
+        self.part(&keys);
+        // Last: who sees the count can rely on what was done.
+        count(
+            &self.counters.remote_invalidations,
+            changes.keys.len() + changes.long_keys.len(),
+        );
+    }
+
+    /// The full keys of flights under way that these digests name.
+    fn long_flights(&self, digests: &[Digest]) -> impl Iterator<Item = Vec<u8>> {
+        // Digests take their time: not under the lock of the table.
+        let flights = self
+            .flights
+            .longer_than(LONGEST_KEY + self.start.len() + self.end.len());
+        let named = flights
+            .into_iter()
+            .filter(|flight| digests.contains(&Digest::of(self.key_within(flight.key()))));
+        named.map(|flight| flight.key().to_vec())
+    }
+
+    /// What is under these keys nearby is out of date, and so are flights that began before, for all who come now.
+    pub(crate) fn part(&self, keys: &[impl AsRef<[u8]>]) {
+        for key in keys {
+            self.flights.part(key.as_ref(), self.is_guarded());
+        }
+        drop_nearby(self, keys);
+    }
+
+    /// Drops all that is held nearby, and fences what is in flight.
+    pub(crate) fn drop_all(&self) {
+        self.drop_held();
+        self.flights.part_all(self.is_guarded());
     }
 }

@@ -23,7 +23,8 @@ use crate::flight::RunningLoad;
 use crate::flight::outcome::Failure;
 use crate::instance::Cacheme;
 use crate::kind::load_error;
-use crate::load::{Load, LoadContext, LoadedNode, Store};
+use crate::load::context::{LoadContext, Store};
+use crate::load::{Load, LoadedNode};
 use crate::node::Node;
 use crate::read::batch::{Answer, Batch};
 

@@ -1,17 +1,47 @@
-//! The calls of [`Cacheme`] on the process-wide instance.
+//! The process-wide instance, and the calls of [`Cacheme`] on it.
 
 use std::future::Future;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use cacheme_storage::Storage;
 
-use crate::error::Result;
-use crate::instance::default_instance;
+use crate::error::{Error, Result};
+use crate::instance::Cacheme;
 use crate::kind::stats::NodeStats;
 use crate::load::Load;
 use crate::node::Node;
 use crate::node::policy::NodeInfo;
 use crate::read::get_with::LoadOutcome;
+
+static DEFAULT: OnceLock<Cacheme> = OnceLock::new();
+
+/// The process-wide instance behind the free functions of this crate.
+pub fn default_instance() -> &'static Cacheme {
+    DEFAULT.get_or_init(|| {
+        Cacheme::builder()
+            .build()
+            .expect("the default prefix is a good one")
+    })
+}
+
+/// Gives the process-wide instance a prefix.
+///
+/// # Errors
+///
+/// [`Error::DefaultInUse`] after anything else was done with it, [`Error::Prefix`] for a prefix that cannot be.
+pub fn set_prefix(prefix: impl Into<String>) -> Result<()> {
+    set_default(Cacheme::builder().prefix(prefix).build()?)
+}
+
+/// Makes `instance` the process-wide one.
+///
+/// # Errors
+///
+/// [`Error::DefaultInUse`] if there is one in use already.
+pub fn set_default(instance: Cacheme) -> Result<()> {
+    DEFAULT.set(instance).map_err(|_| Error::DefaultInUse)
+}
 
 /// [`Cacheme::get`](crate::Cacheme::get) on the process-wide instance.
 ///

@@ -1,0 +1,78 @@
+//! Checking the set-up of all nodes before they are used.
+
+use cacheme_storage::{Chain, CodecError};
+
+use crate::error::{Error, Result};
+use crate::instance::Cacheme;
+use crate::kind::table::derived::derived;
+use crate::node::policy::{NodeInfo, Tier};
+use crate::node::registration::NodeRegistration;
+
+impl Cacheme {
+    /// Every kind of node that this program derives, or that this instance has met, by name.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<NodeInfo> {
+        let mut nodes = derived().nodes().to_vec();
+        nodes.extend(self.inner.kinds.others().map(|kind| kind.info().clone()));
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        nodes
+    }
+
+    /// Finds mistakes in the set-up of all [`nodes`](Self::nodes) before they are used.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Check`] with every mistake: storages that are not registered, nodes that would share entries, remote
+    /// tiers without serializer or with one that cannot read the node's values, policies that cannot work.
+    pub fn check(&self) -> Result<()> {
+        let nodes = self.nodes();
+        // A kind that meets another one is never made.
+        let mut found: Vec<Error> = derived().conflicts().cloned().collect();
+        for node in &nodes {
+            found.extend(node.validate().err());
+            for tier in &node.tiers {
+                match self.storage(&tier.storage) {
+                    None => found.push(node.not_registered(&tier.storage)),
+                    Some(known) if known.storage.as_remote().is_some() && !node.serializable => {
+                        found.push(node.no_serializer(&tier.storage));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        found.extend(self.unreadable());
+        if found.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Check(found))
+        }
+    }
+
+    /// Nodes with a remote tier whose serializer cannot read values of their type.
+    fn unreadable(&self) -> Vec<Error> {
+        let is_remote = |tier: &Tier| {
+            let known = self.storage(&tier.storage);
+            known.is_some_and(|known| known.storage.as_remote().is_some())
+        };
+        let mut found: Vec<Error> = Vec::new();
+        let mut look = |info: &NodeInfo, check: &dyn Fn() -> std::result::Result<(), CodecError>| {
+            // Tracing a type takes its time.
+            if !info.tiers.iter().any(is_remote) {
+                return;
+            }
+            if let Err(why) = check() {
+                found.push(Error::Policy {
+                    node: info.name.to_string(),
+                    reason: Chain(&why).to_string(),
+                });
+            }
+        };
+        for node in inventory::iter::<NodeRegistration> {
+            look(&node.info(), &|| node.check_serializer());
+        }
+        for kind in self.inner.kinds.others() {
+            look(kind.info(), &|| kind.check_serializer());
+        }
+        found
+    }
+}

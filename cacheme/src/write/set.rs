@@ -1,0 +1,161 @@
+//! `set`: puts a value in every tier in place of what is there ([page](super)).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cacheme_storage::{RemoteEntry, SmallBox};
+use tokio::time::Instant;
+
+use super::retry::{AFTER_FAILURE, not_invalidated, owe};
+use super::{detached, settle};
+use crate::counter::count;
+use crate::error::{Error, Result};
+use crate::flight::{FullKey, Work};
+use crate::instance::Cacheme;
+use crate::kind::copies::insert;
+use crate::kind::not_stored::NotStored;
+use crate::kind::unreached::Unreached;
+use crate::kind::{Kind, RemoteTier, Tier, TierStorage};
+use crate::node::Node;
+use crate::node::policy::{expires_ms, shortened};
+
+impl Cacheme {
+    /// Puts `value` in every tier in place of whatever is there.
+    ///
+    /// Once this has returned `Ok`, no later `get` in this process sees a value whose load began before.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotInvalidated`] if a storage could neither take the value nor drop the old one, or other processes could not be
+    /// told; that is tried again in the background, by removing what is there. A storage that dropped the old one without taking the new
+    /// is none: it is a miss, counted in [`stats`](Self::stats). So it is with a value that is too large for the storage, cannot be
+    /// serialized, or is too heavy for a local tier. Also a set-up that cannot work, as for [`get`](Self::get).
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the write goes through even if the future is dropped.
+    pub fn set<N: Node>(&self, node: &N, value: N::Value) -> impl Future<Output = Result<()>> {
+        self.set_for(node, SmallBox::new(value), None)
+    }
+
+    /// [`set`](Self::set) with a ttl of its own, which only ever shortens what the tiers say. It counts from now in every
+    /// tier.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`set`](Self::set), and [`Error::Policy`] for a ttl of zero.
+    pub fn set_with_ttl<N: Node>(
+        &self,
+        node: &N,
+        value: N::Value,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<()>> {
+        self.set_for(node, SmallBox::new(value), Some(ttl))
+    }
+
+    async fn set_for<N: Node>(
+        &self,
+        node: &N,
+        value: SmallBox<N::Value>,
+        ttl: Option<Duration>,
+    ) -> Result<()> {
+        let kind = self.kind_of(node)?.into_arc();
+        if ttl.is_some_and(|ttl| ttl.is_zero()) {
+            return Err(Error::Policy {
+                node: kind.info.name.to_string(),
+                reason: "a ttl of zero keeps nothing; use `invalidate`".into(),
+            });
+        }
+        let key: FullKey = kind.full_key(node).as_bytes().into();
+        detached(set(kind, key, value, ttl)).await
+    }
+}
+
+async fn set<N: Node>(
+    kind: Arc<Kind<N>>,
+    key: FullKey,
+    value: SmallBox<N::Value>,
+    said: Option<Duration>,
+) -> Result<()> {
+    let (lead, older) = kind.flights.supersede(
+        &key,
+        Work::Set,
+        Instant::now() + kind.info.load_timeout.max(kind.storing_patience() * 3),
+    );
+    // Whoever comes after us waits until we are done, so that our value never lands on theirs: we store it even when we
+    // are fenced by then.
+    settle(&kind, older).await;
+    let (since, spread) = (Instant::now(), kind.info.spread());
+    let life = kind.life(&value, said);
+    let mut unreached = Unreached::default();
+    for (at, tier) in kind.tiers.iter().enumerate().rev() {
+        let ttl = life.into_iter().chain(tier.ttl).min();
+        let ttl = ttl.map(|ttl| shortened(ttl, spread).saturating_sub(since.elapsed()));
+        match &tier.storage {
+            TierStorage::Local(local) => {
+                let entry = kind.local_entry(&value, ttl, lead.flight().began());
+                match insert(&**local, &key, entry, lead.flight().local_fence()) {
+                    Ok(()) => count(&tier.counters.fills, 1),
+                    Err(reason) => {
+                        kind.not_stored(tier, &key, reason);
+                        // What is there is older than us, whoever fenced us.
+                        local.remove(&key);
+                    }
+                }
+            }
+            TierStorage::Remote(remote) => {
+                if let Err(error) = set_remote(&kind, tier, remote, &key, &value, ttl).await {
+                    owe(&kind, at, std::slice::from_ref(&key), AFTER_FAILURE);
+                    unreached.note(not_invalidated(tier, 1, error));
+                }
+            }
+        }
+    }
+    lead.finish(Ok(value));
+    if let Err(error) = kind.tell(&[key]).await {
+        unreached.note(error);
+    }
+    unreached.into_result()
+}
+
+/// Stores `value`, or removes what is there if that cannot be done.
+async fn set_remote<N: Node>(
+    kind: &Kind<N>,
+    tier: &Tier,
+    remote: &RemoteTier,
+    key: &FullKey,
+    value: &N::Value,
+    ttl: Option<Duration>,
+) -> cacheme_storage::Result<()> {
+    let debt = tier.owed.number(key);
+    let now_ms = remote.storage.now_ms();
+    let expires_ms = expires_ms(now_ms, ttl);
+    let encoded = match ttl {
+        Some(Duration::ZERO) => Err(NotStored::LifeOver),
+        _ => kind.encode(tier, key, value, now_ms, expires_ms),
+    };
+    let stored = match encoded {
+        Ok(value) => {
+            let entry = RemoteEntry { key, value, ttl };
+            let set = tier.bounded(remote, remote.storage.set(&[entry])).await;
+            set.map_err(|error| NotStored::of_storage(&error))
+        }
+        Err(reason) => Err(reason),
+    };
+    match stored {
+        Ok(()) => {
+            count(&tier.counters.fills, 1);
+            tier.owed.settle(key, debt);
+            return Ok(());
+        }
+        Err(reason) => kind.not_stored(tier, key, reason),
+    }
+    remove(tier, remote, std::slice::from_ref(key)).await?;
+    tier.owed.settle(key, debt);
+    Ok(())
+}
+
+async fn remove(tier: &Tier, remote: &RemoteTier, keys: &[FullKey]) -> cacheme_storage::Result<()> {
+    let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+    tier.bounded(remote, remote.storage.remove(&keys)).await
+}
