@@ -252,6 +252,8 @@ pub fn mariadb() -> Server {
             // The server makes its database when it starts, so that a test has nothing to wait for.
             fs::write(dir.join("init.sql"), "CREATE DATABASE IF NOT EXISTS test;\n").expect("our folder");
             let data = text(&dir.join("data"));
+            // A server that starts removes the temporary tables of others in its temporary folder.
+            let temporary = text(dir);
             [
                 "mariadb-install-db",
                 "--no-defaults",
@@ -261,7 +263,7 @@ pub fn mariadb() -> Server {
             ]
             .map(Into::into)
             .into_iter()
-            .chain([format!("--datadir={data}")])
+            .chain([format!("--datadir={data}"), format!("--tmpdir={temporary}")])
             .collect()
         })),
         command: Box::new(|port, dir| {
@@ -270,6 +272,7 @@ pub fn mariadb() -> Server {
                 on_path_or("mariadbd", "/usr/sbin/mariadbd"),
                 "--no-defaults".into(),
                 option("datadir", "data"),
+                format!("--tmpdir={}", text(dir)),
                 option("socket", "socket"),
                 option("init-file", "init.sql"),
                 option("pid-file", "pid"),

@@ -18,15 +18,18 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs the server as its child, says its process id, and when this process is gone, kills it and removes its folder.
 /// That happens whether this process drops the server, panics, exits with the server in a static, or is killed: its
-/// end of the pipe closes.
+/// end of the pipe closes. Its status is that of the server.
 const SUPERVISOR: &str = r#"
 dir=$1; shift
 "$@" >>"$dir/log" 2>&1 </dev/null &
 echo $!
-told=$(cat)
-kill -9 $! 2>/dev/null
-wait
-[ "$told" = keep ] || rm -rf "$dir"
+exec 2>/dev/null
+word=$(cat)
+kill -9 $!
+wait $!
+status=$?
+[ "$word" = keep ] || rm -rf "$dir"
+exit $status
 "#;
 
 /// A program and its arguments, for a server on this port and in this folder.
@@ -232,13 +235,13 @@ fn wait_until(is: impl Fn() -> bool) {
     }
 }
 
-/// Ends a supervisor whose folder is still wanted.
-fn end(supervisor: &mut Child) {
+/// Ends a supervisor whose folder is still wanted. Says whether what it ran has ended well.
+fn end(supervisor: &mut Child) -> bool {
     if let Some(mut stdin) = supervisor.stdin.take() {
         // It may be gone already.
         let _ = stdin.write_all(b"keep");
     }
-    let _ = supervisor.wait();
+    supervisor.wait().is_ok_and(|status| status.success())
 }
 
 /// Whether something accepts connections there.
@@ -261,9 +264,9 @@ fn wait_for_end(child: &mut Child, log: &Path) {
     let mut pid = String::new();
     stdout.read_line(&mut pid).expect("the supervisor answers");
     let pid = Pid::from_raw(pid.trim().parse().expect("a process id"));
+    let log = || fs::read_to_string(log).unwrap_or_default();
     let start = Instant::now();
     while !has_ended(pid) {
-        let log = || fs::read_to_string(log).unwrap_or_default();
         assert!(
             start.elapsed() < START_LIMIT,
             "preparing does not end:\n{}",
@@ -271,7 +274,7 @@ fn wait_for_end(child: &mut Child, log: &Path) {
         );
         thread::sleep(Duration::from_millis(10));
     }
-    end(child);
+    assert!(end(child), "preparing fails:\n{}", log());
 }
 
 /// Whether the process is gone, or a zombie that its supervisor did not yet look at.
