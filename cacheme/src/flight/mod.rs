@@ -185,25 +185,6 @@ impl<T> Flight<T> {
         flight
     }
 
-    /// Makes a new flight of one that ended and that nobody else knows any more.
-    fn begin_anew(&mut self, key: &[u8], call: u64, patience: tokio::time::Instant) {
-        self.key.clear();
-        self.key.extend_from_slice(key);
-        self.call = call;
-        self.began = AtomicU64::new(sequence::now());
-        self.work = Work::Load;
-        (self.fence, self.local_fence, self.superseded_remotely) = (Fence::new(), Fence::new(), Fence::new());
-        self.loaded_by = LoadedBy::default();
-        self.state = Mutex::new(State::of(patience));
-        self.outcome = OnceLock::new();
-    }
-
-    /// Whether it is worth keeping, and small enough, for another key.
-    fn is_spare(&self) -> bool {
-        const SMALL: usize = 1024;
-        size_of::<Self>() <= SMALL && !self.key.spilled()
-    }
-
     /// The full key.
     pub(crate) fn key(&self) -> &[u8] {
         &self.key

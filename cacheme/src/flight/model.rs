@@ -37,7 +37,7 @@ fn join(table: &Table) -> Joined<usize> {
 fn lead(table: &Table) -> Lead<usize> {
     match join(table) {
         Joined::Lead(lead) => lead,
-        Joined::Wait(_) | Joined::Again(_) => panic!("somebody leads already"),
+        Joined::Wait { .. } => panic!("somebody leads already"),
     }
 }
 
@@ -65,7 +65,7 @@ fn call(table: &Table, leaders: &Leaders, number: usize, end: As) -> Option<usiz
                 leaders.leave();
                 return end_flight(lead, number, end);
             }
-            Joined::Wait(flight) | Joined::Again(flight) => {
+            Joined::Wait { flight, .. } => {
                 if let End::Done(outcome) = block_on(flight.end()) {
                     return Some(*outcome);
                 }
@@ -217,7 +217,7 @@ fn nobody_joins_after(fence: fn(&Table)) {
                 let late = fenced.load(SeqCst);
                 match join(&table) {
                     Joined::Lead(lead) => lead.finish(8),
-                    Joined::Wait(flight) | Joined::Again(flight) => {
+                    Joined::Wait { flight, .. } => {
                         assert!(!(late && Arc::ptr_eq(&flight, &old)), "it joined a fenced flight");
                         block_on(flight.end());
                     }
@@ -353,7 +353,7 @@ impl Tiers {
                 }
                 lead.finish(found);
             }
-            Joined::Wait(flight) | Joined::Again(flight) => drop(block_on(flight.end())),
+            Joined::Wait { flight, .. } => drop(block_on(flight.end())),
         }
     }
 
@@ -425,7 +425,7 @@ fn depose_and_call(table: &Table, leaders: &Leaders, stuck: &Arc<Flight<usize>>)
                 leaders.leave();
                 return lead.finish(1);
             }
-            Joined::Wait(flight) | Joined::Again(flight) => {
+            Joined::Wait { flight, .. } => {
                 assert!(!Arc::ptr_eq(&flight, stuck), "it waits for who was deposed");
                 if let End::Done(_) = block_on(flight.end()) {
                     return;
@@ -463,18 +463,14 @@ fn call_for_two(table: &Table, number: usize) -> [usize; 3] {
     for (position, joined) in joined.into_iter().enumerate() {
         match joined {
             Joined::Lead(lead) => leads.push((position, lead)),
-            Joined::Wait(flight) | Joined::Again(flight) => others.push((position, flight)),
+            Joined::Wait { flight, .. } => others.push((position, flight)),
         }
     }
     let mut got = [0; 3];
     table.close(leads.iter_mut().map(|(_, lead)| lead));
-    let mut spare = Vec::new();
     for (position, lead) in leads {
-        let (outcome, flight) = lead.finish_and_keep(number);
-        got[position] = outcome;
-        spare.extend(flight);
+        got[position] = lead.finish_and_keep(number);
     }
-    table.keep(spare);
     for (position, flight) in others {
         match block_on(flight.end()) {
             End::Done(outcome) => got[position] = *outcome,
@@ -531,7 +527,7 @@ fn c1_a_fence_that_is_raised_while_a_flight_ends_is_told_of_the_end() {
                 if lead.begin_storing() {
                     storage.store(7, SeqCst);
                 }
-                assert_eq!(lead.finish_and_keep(7).0, 7);
+                assert_eq!(lead.finish_and_keep(7), 7);
             })
         };
         remove(&storage, table.fence(&key()));

@@ -1,8 +1,4 @@
 //! The flights under way, by key, and the duty to end one.
-#![allow(
-    clippy::mutable_key_type,
-    reason = "hash and equality look at a flight's key alone, which changes only while nobody else knows the flight"
-)]
 #![expect(
     clippy::mutable_key_type,
     reason = "a flight is found by its key, which stays as it is while the flight is in the table"
@@ -24,14 +20,9 @@ use super::{Flight, Work, key_hasher};
 /// For how many keys of a bulk call the table is locked at a time, so that others get their turn in between.
 const KEYS_AT_ONCE: usize = 64;
 
-/// How many flights are kept for the next bulk call.
-const MOST_SPARE: usize = 64;
-
 /// All flights of one kind of node.
 pub(crate) struct FlightTable<T> {
     flights: Mutex<Flights<T>>,
-    /// Flights of bulk calls that ended, for the next: an allocator keeps few of one size at hand.
-    spare: Mutex<Vec<Arc<Flight<T>>>>,
 }
 
 type Flights<T> = HashMap<Listed<T>, (), FixedState>;
@@ -64,17 +55,19 @@ impl<T> Eq for Listed<T> {}
 pub(crate) enum Joined<T> {
     /// Nobody was there: the flight is ours to lead.
     Lead(Lead<T>),
-    /// Somebody leads already.
-    Wait(Arc<Flight<T>>),
-    /// This bulk call leads it already: it named the key before.
-    Again(Arc<Flight<T>>),
+    /// The flight has a leader already.
+    Wait {
+        flight: Arc<Flight<T>>,
+        /// That leader is the same bulk call, which named the key before.
+        ours: bool,
+    },
 }
 
 impl<T> Joined<T> {
     pub(crate) fn flight(&self) -> &Arc<Flight<T>> {
         match self {
             Self::Lead(lead) => lead.flight(),
-            Self::Wait(flight) | Self::Again(flight) => flight,
+            Self::Wait { flight, .. } => flight,
         }
     }
 }
@@ -83,7 +76,6 @@ impl<T> FlightTable<T> {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             flights: Mutex::new(HashMap::with_hasher(key_hasher())),
-            spare: Mutex::new(Vec::new()),
         })
     }
 
@@ -103,17 +95,7 @@ impl<T> FlightTable<T> {
         static CALLS: AtomicU64 = AtomicU64::new(1);
         let call = CALLS.fetch_add(1, Ordering::Relaxed);
         let mut joined = Vec::with_capacity(keys.len());
-        let mut spare = std::mem::take(&mut *self.spare.lock());
-        let mut begin = |key| {
-            if let Some(mut flight) = spare.pop()
-                && let Some(unknown) = Arc::get_mut(&mut flight)
-            {
-                unknown.begin_anew(key, call, patience);
-                return flight;
-            }
-            Flight::new(key, call, patience)
-        };
-        let mut flights = keys.map(&mut begin).fuse();
+        let mut flights = keys.map(|key| Flight::new(key, call, patience)).fuse();
         let mut part = Vec::with_capacity(flights.len().min(KEYS_AT_ONCE));
         loop {
             part.extend(flights.by_ref().take(KEYS_AT_ONCE));
@@ -123,30 +105,17 @@ impl<T> FlightTable<T> {
             let mut table = self.flights.lock();
             joined.extend(part.drain(..).map(|flight| self.enter(&mut table, flight)));
         }
-        drop(flights);
-        self.keep(spare);
         joined
-    }
-
-    /// Keeps flights that nobody knows any more for the next bulk call.
-    pub(crate) fn keep(&self, mut flights: Vec<Arc<Flight<T>>>) {
-        flights.truncate(MOST_SPARE);
-        let mut spare = self.spare.lock();
-        if spare.is_empty() {
-            *spare = flights;
-        } else {
-            let room = MOST_SPARE.saturating_sub(spare.len());
-            spare.extend(flights.into_iter().take(room));
-        }
     }
 
     fn enter(self: &Arc<Self>, flights: &mut Flights<T>, flight: Arc<Flight<T>>) -> Joined<T> {
         let call = flight.call;
         match flights.entry(Listed(Arc::clone(&flight))) {
-            Entry::Occupied(there) => match Arc::clone(&there.key().0) {
-                ours if call != 0 && ours.call == call => Joined::Again(ours),
-                theirs => Joined::Wait(theirs),
-            },
+            Entry::Occupied(there) => {
+                let flight = Arc::clone(&there.key().0);
+                let ours = call != 0 && flight.call == call;
+                Joined::Wait { flight, ours }
+            }
             Entry::Vacant(place) => {
                 place.insert(());
                 Joined::Lead(Lead::of(self, flight))
@@ -339,22 +308,21 @@ impl<T> Lead<T> {
         self.tell(Some(outcome));
     }
 
-    /// Ends the flight for a leader that wants the outcome as well, which is cloned only where somebody else knows of the
-    /// flight. A flight that nobody knows comes back, for [`keep`](FlightTable::keep).
-    pub(crate) fn finish_and_keep(mut self, outcome: T) -> (T, Option<Arc<Flight<T>>>)
+    /// Ends the flight for a leader that wants the outcome as well. It is cloned only where a waiter knows the flight.
+    pub(crate) fn finish_and_keep(mut self, outcome: T) -> T
     where
         T: Clone,
     {
         self.unlist();
         // Nobody can join it any more, and whoever did has a count.
         if Arc::strong_count(self.flight()) == 1 {
-            let spare = self.flight.take().filter(|flight| flight.is_spare());
-            return (outcome, spare);
+            self.flight = None;
+            return outcome;
         }
         // The clone is code of the user's: should it panic, we are dropped with the flight unfinished.
         let told = outcome.clone();
         self.tell(Some(told));
-        (outcome, None)
+        outcome
     }
 
     fn unlist(&mut self) {

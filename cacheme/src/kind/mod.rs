@@ -339,7 +339,7 @@ impl<N: Node> Kind<N> {
     /// Joins the flight for `key`, to wait for it, or begins it; counts who joins.
     pub(crate) fn join(&self, key: &[u8], patience: tokio::time::Instant) -> Joined<Outcome<N::Value>> {
         let joined = self.flights.join(key, patience);
-        if let Joined::Wait(flight) = &joined {
+        if let Joined::Wait { flight, .. } = &joined {
             count(&self.counters.joined, 1);
             flight.want();
         }
@@ -354,8 +354,8 @@ impl<N: Node> Kind<N> {
     ) -> Vec<Joined<Outcome<N::Value>>> {
         let joined = self.flights.join_all(keys, patience);
         self.count_joined(joined.iter().filter_map(|joined| match joined {
-            Joined::Wait(flight) => Some(flight),
-            Joined::Lead(_) | Joined::Again(_) => None,
+            Joined::Wait { flight, ours: false } => Some(flight),
+            _ => None,
         }));
         joined
     }

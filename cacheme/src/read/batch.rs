@@ -418,23 +418,16 @@ impl<N: Node> Batch<N> {
     }
 
     pub(super) fn finish(&mut self, item: usize, outcome: Outcome<N::Value>) {
-        self.end(item, outcome);
-    }
-
-    /// The same, and gives the flight if nobody knows it any more.
-    fn end(&mut self, item: usize, outcome: Outcome<N::Value>) -> Option<Arc<Flight<Outcome<N::Value>>>> {
         let item = &mut self.items[item];
         if item.leases.iter().any(|held| *held != Held::No) {
             item.name = Some(item.key().into());
         }
         let lead = item.lead.take().expect("a flight ends once");
-        if !self.keeps {
+        if self.keeps {
+            item.outcome = Some(lead.finish_and_keep(outcome));
+        } else {
             lead.finish(outcome);
-            return None;
         }
-        let (outcome, spare) = lead.finish_and_keep(outcome);
-        item.outcome = Some(outcome);
-        spare
     }
 
     /// Lets nobody join the flights of `landings` any more.
@@ -455,18 +448,12 @@ impl<N: Node> Batch<N> {
 
     /// Ends the flights of `landings` with their values.
     pub(super) fn finish_all(&mut self, landings: Found<N::Value>) {
-        let is_bulk = landings.len() > 1;
-        if is_bulk {
+        if landings.len() > 1 {
             self.close(&landings);
         }
-        let mut spare = Vec::with_capacity(if is_bulk { landings.len() } else { 0 });
         for landing in landings {
             let outcome = landing.failure.map_or(Ok(landing.value), Err);
-            let flight = self.end(landing.item, outcome);
-            spare.extend(flight.filter(|_| is_bulk));
-        }
-        if is_bulk {
-            self.kind.flights.keep(spare);
+            self.finish(landing.item, outcome);
         }
     }
 

@@ -175,7 +175,7 @@ impl Cacheme {
             let joined = kind.join(&key, now + kind.info.load_timeout);
             let _waits = flight::wait_for(kind.flights.id(), [joined.flight()])?;
             let (flight, ours) = match joined {
-                Joined::Wait(flight) | Joined::Again(flight) => (flight, false),
+                Joined::Wait { flight, .. } => (flight, false),
                 Joined::Lead(lead) => {
                     let flights = [(lead, node.clone())];
                     let mut batch = Batch::new(Arc::clone(&kind), flights, now);
@@ -227,8 +227,7 @@ impl Cacheme {
             let mut led = Vec::with_capacity(waiting.len());
             for (number, joined) in waiting.drain(..).zip(joined) {
                 match joined {
-                    Joined::Wait(flight) => flights.push((number, flight, false)),
-                    Joined::Again(flight) => flights.push((number, flight, true)),
+                    Joined::Wait { flight, ours } => flights.push((number, flight, ours)),
                     Joined::Lead(lead) => {
                         led.push(number);
                         leads.push((lead, nodes[missed.position(number)].clone()));

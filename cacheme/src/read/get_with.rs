@@ -152,7 +152,7 @@ impl Cacheme {
             };
             let lead = match joined {
                 Joined::Lead(lead) => lead,
-                Joined::Wait(flight) | Joined::Again(flight) => {
+                Joined::Wait { flight, .. } => {
                     let Some(End::Done(outcome)) = wait(&kind, flight).await else {
                         continue;
                     };
