@@ -1,8 +1,8 @@
 //! A box that keeps small values in place.
 //!
 //! Values on their way through a read or a write are held in one. A future or a task is then as small for a node whose value
-//! is an array of a megabyte as it is for a number, and values as they mostly are (numbers, handles, structs of a few fields)
-//! cost no allocation.
+//! is an array of a megabyte as it is for a number, and numbers, strings and handles such as `Arc` cost no allocation. A larger value costs
+//! one, on a miss and on a hit in a remote storage.
 //!
 //! Unsafe, because stable Rust cannot choose a field's type by the size of another. What makes it sound is kept in this file
 //! alone: **`data` holds a `V` where that fits and a `Box<V>` where not**, from [`SmallBox::new`], which writes it, to `drop` or
@@ -16,8 +16,8 @@ use std::ops::Deref;
 
 use crate::contain::drop_contained;
 
-/// What lies in place, in words: moved more often than it is looked at.
-const WORDS: usize = 16;
+/// The size of a value in place, in words. A value is moved some twenty times on its way, so a larger one costs less in a box.
+const WORDS: usize = 4;
 
 type Data = MaybeUninit<[usize; WORDS]>;
 
@@ -117,6 +117,8 @@ mod tests {
 
     use super::*;
 
+    const IN_PLACE: usize = size_of::<Data>();
+
     fn comes_back<V: Clone + fmt::Debug + PartialEq>(value: V) {
         let held = SmallBox::new(value.clone());
         assert_eq!(*held, value);
@@ -143,8 +145,8 @@ mod tests {
         comes_back(Wider(2));
         comes_back(String::from("text"));
         comes_back(None::<Arc<str>>);
-        comes_back([7u8; 128]);
-        comes_back([7u8; 129]);
+        comes_back([7u8; IN_PLACE]);
+        comes_back([7u8; IN_PLACE + 1]);
         comes_back([7u64; 10_000]);
         comes_back([String::from("a"), String::from("b")]);
         comes_back([const { String::new() }; 40]);
@@ -152,8 +154,8 @@ mod tests {
 
     #[test]
     fn small_box_is_as_small_as_it_says() {
-        assert_eq!(size_of::<SmallBox<u8>>(), 128);
-        assert_eq!(size_of::<SmallBox<[u8; 65_536]>>(), 128);
+        assert_eq!(size_of::<SmallBox<u8>>(), IN_PLACE);
+        assert_eq!(size_of::<SmallBox<[u8; 65_536]>>(), IN_PLACE);
     }
 
     fn drops_once<V>(make: impl Fn(Arc<()>) -> V) {
