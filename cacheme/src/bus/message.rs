@@ -1,4 +1,4 @@
-//! How a change is written on a bus: [the format](crate::docs::consistency#messages) as code.
+//! The messages of a bus: [their format](crate::docs::consistency#messages) as code.
 //!
 //! A message is read as a whole before anything is done, and takes no more work than its own bytes.
 
@@ -11,25 +11,25 @@ use crate::digest::Digest;
 const MAGIC: [u8; 4] = [0xCA, b'B', b'U', b'S'];
 const VERSION: u8 = 1;
 
-/// The types of fields that we know.
+/// The known types of fields.
 mod field {
     pub(super) const SENDER: u8 = 0x01;
     pub(super) const PREFIX: u8 = 0x02;
     pub(super) const KIND: u8 = 0x03;
     pub(super) const KEY: u8 = 0x81;
     pub(super) const LONG_KEY: u8 = 0x82;
-    /// Types from here on say that something has changed, so a process that does not know one must not pass over it.
+    /// Types from here on are changes, so a process that does not know one must not pass over it.
     pub(super) const CHANGE: u8 = 0x80;
 }
 
-/// Keys that are longer are told by their digest. Part of the format: who hears of a digest looks among such keys only.
+/// Longer keys are published as their digest. Part of the format: a process that receives a digest compares it with longer keys only.
 pub(crate) const LONGEST_KEY: usize = 3_000;
 
 /// Names an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sender(pub(super) [u8; 16]);
 
-/// What every message of an instance begins with.
+/// The beginning of every message of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) sender: Sender,
@@ -41,26 +41,26 @@ pub(super) struct Head {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Message<'m> {
     pub(super) head: Head,
-    /// Something has changed that no kind was named for, in a way that we do not know.
+    /// It has an unknown change that names no kind.
     pub(super) anything: bool,
-    /// What has changed, kind by kind: its template, and its keys.
+    /// The changes of each kind, which is named by its template.
     pub(super) kinds: Vec<(Digest, Changes<'m>)>,
 }
 
-/// What has changed of one kind. Keys stand without prefix and version.
+/// The changes of one kind. Keys are without prefix and version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes<'m> {
     pub(crate) keys: Vec<&'m [u8]>,
     /// Keys of more than [`LONGEST_KEY`] bytes.
     pub(crate) long_keys: Vec<Digest>,
-    /// Something has changed in a way that we do not know.
+    /// It has an unknown change, which may concern any key.
     pub(crate) anything: bool,
 }
 
-/// Why a message says nothing to us.
+/// The reason why a message cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unreadable {
-    /// Somebody else wrote it, or it is torn.
+    /// Another program wrote it, or it is torn.
     NotOurs,
     OtherVersion(u8),
 }
@@ -80,7 +80,7 @@ impl fmt::Display for Unreadable {
 }
 
 impl Head {
-    /// The messages that say that these keys of a kind have changed, as few as it takes.
+    /// The messages for a change of these keys of a kind, as few as possible.
     pub(super) fn messages<'k>(&self, kind: Digest, keys: impl IntoIterator<Item = &'k [u8]>) -> Vec<Bytes> {
         let mut messages: Vec<Vec<u8>> = Vec::new();
         for key in keys {
@@ -126,7 +126,7 @@ impl<'m> Message<'m> {
         if *version != VERSION {
             return Err(Unreadable::OtherVersion(*version));
         }
-        // A server takes longer ones, and we write none.
+        // A server takes longer messages, but no process of ours writes them.
         if bytes.len() > BUS_MESSAGE_LIMIT {
             return Err(Unreadable::NotOurs);
         }
@@ -153,7 +153,7 @@ impl<'m> Message<'m> {
                     Some(changes) => changes.anything = true,
                     None => anything = true,
                 },
-                // It says nothing of changes.
+                // It is no change.
                 _ => {}
             }
         }
@@ -193,12 +193,12 @@ mod tests {
         HEAD.messages(KIND, keys.iter().map(Vec::as_slice))
     }
 
-    /// What the messages say together, all of one kind.
+    /// The changes in all messages together, which are of one kind.
     fn read(messages: &[Bytes]) -> Changes<'_> {
         let mut all = Changes::default();
         for message in messages {
             assert!(message.len() <= BUS_MESSAGE_LIMIT);
-            let message = Message::read(message).expect("it is in our language");
+            let message = Message::read(message).expect("it is of the known version");
             assert_eq!((message.head, message.anything), (HEAD, false));
             assert!(message.is_understood());
             let [(kind, changes)] = &message.kinds[..] else {
@@ -287,7 +287,7 @@ mod tests {
             key,
             (0x04, b""),
         ]);
-        let message = Message::read(&skipped).expect("what we do not know says nothing of changes");
+        let message = Message::read(&skipped).expect("the unknown fields are no changes");
         assert!(message.is_understood());
         assert_eq!(message.kinds[0].1.keys, [b"k"]);
 

@@ -1,13 +1,13 @@
-//! What one process changes, told to the others (C3).
+//! The bus: a process publishes its changes, and others receive them (C3).
 //!
-//! A process that invalidates, sets or refreshes publishes kind and keys on the bus of a remote storage of the chain, once all tiers
-//! are done: a process that is told earlier could fetch the old value again. Processes that hear it drop the keys from local tiers
-//! and fence the loads under way for them (`flight/table.rs` says what becomes of writes).
+//! A process that invalidates, sets or refreshes publishes kind and keys on the bus of a remote storage of the chain. It does so once all
+//! tiers are done: a process that received the message earlier could fetch the old value again. A process that receives it drops the keys
+//! from local tiers and fences their flights (`flight/table.rs` says what becomes of writes).
 //!
-//! A message concerns the prefix, kinds and keys that it names, and nothing else. Whatever it says, copies are dropped at most.
+//! A message concerns the prefix, kinds and keys that it names, and nothing else. At most it makes a process drop copies.
 //!
-//! What was told while the connection was lost is missed. So when it is lost, and again when there is a new one, whatever
-//! was held is dropped: a local tier is no older than its connection. In between, local tiers serve what is loaded anew.
+//! Messages that are published while the connection is lost are missed. So a process drops all its copies when it loses the connection, and
+//! again when it has a new one: a local tier is no older than its connection. In between, local tiers serve values that are loaded anew.
 
 mod message;
 pub(crate) mod stats;
@@ -50,12 +50,12 @@ pub(crate) struct Bus {
     name: String,
     storage: Arc<dyn RemoteStorage>,
     listener: Weak<dyn Listener>,
-    /// Tells our own messages from those of others, and those of other prefixes.
+    /// Identifies messages of this instance, and messages of its prefix.
     head: Head,
-    state: watch::Sender<State>,
+    subscription: watch::Sender<Subscription>,
     /// A task listens, or is about to.
     listening: AtomicBool,
-    task: Mutex<Task>,
+    task: Mutex<ListenTask>,
     log: LogLimiter,
     /// Messages that are not understood.
     message_log: LogLimiter,
@@ -63,17 +63,17 @@ pub(crate) struct Bus {
 }
 
 #[derive(Default)]
-enum Task {
+enum ListenTask {
     #[default]
     Absent,
     Begun(AbortHandle),
-    /// The instance is gone. What it left in the background may still use the storage.
+    /// The instance is gone. Its background tasks may still use the storage.
     Ended,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Nobody knows yet.
+enum Subscription {
+    /// The server has not answered yet.
     Starting,
     Joined,
     Lost,
@@ -94,7 +94,7 @@ impl Bus {
                 sender: Sender(unique_token().0.to_be_bytes()),
                 prefix: Digest::of(prefix.as_bytes()),
             },
-            state: watch::Sender::new(State::Starting),
+            subscription: watch::Sender::new(Subscription::Starting),
             listening: AtomicBool::new(false),
             task: Mutex::default(),
             log: LogLimiter::default(),
@@ -103,7 +103,7 @@ impl Bus {
         })
     }
 
-    /// Sees to it that somebody listens. Done on every use of the storage, since a runtime takes the task with it when it ends.
+    /// Begins to listen unless a task does. Called on every use of the storage, since a runtime that ends takes the task with it.
     #[inline]
     pub(crate) fn ensure(self: &Arc<Self>) {
         if !self.listening.load(Ordering::Relaxed) {
@@ -117,27 +117,27 @@ impl Bus {
             return;
         };
         let mut task = self.task.lock();
-        if matches!(*task, Task::Ended) || self.listening.swap(true, Ordering::AcqRel) {
+        if matches!(*task, ListenTask::Ended) || self.listening.swap(true, Ordering::AcqRel) {
             return;
         }
         // Made here and not in the task: a runtime that ends before the first poll drops it as well.
-        let turn = Turn(Arc::clone(self));
-        let listening = runtime.spawn(async move { turn.0.listen().await });
-        *task = Task::Begun(listening.abort_handle());
+        let guard = ListenGuard(Arc::clone(self));
+        let listening = runtime.spawn(async move { guard.0.listen().await });
+        *task = ListenTask::Begun(listening.abort_handle());
     }
 
-    /// Listens no more.
+    /// Stops listening for good.
     pub(crate) fn end(&self) {
-        if let Task::Begun(task) = std::mem::replace(&mut *self.task.lock(), Task::Ended) {
+        if let ListenTask::Begun(task) = std::mem::replace(&mut *self.task.lock(), ListenTask::Ended) {
             task.abort();
         }
     }
 
-    /// Waits until the server knows of us, or it turns out that it will not just now, for so long at most.
+    /// Waits until the subscription is confirmed or fails, for `bound` at most.
     pub(crate) async fn settled(&self, bound: Duration) {
-        let mut state = self.state.subscribe();
-        // The state ends with `self`, which the caller has.
-        let settled = state.wait_for(|state| *state != State::Starting);
+        let mut subscription = self.subscription.subscribe();
+        // The sender is in `self`, so it lives as long as this call.
+        let settled = subscription.wait_for(|state| *state != Subscription::Starting);
         if tokio::time::timeout(bound, settled).await.is_err() {
             self.trouble(&Error::Timeout {
                 storage: self.storage.location(),
@@ -146,9 +146,10 @@ impl Bus {
         }
     }
 
-    /// Tells all other processes that these keys of a kind, without prefix and version, have changed. `false`, and logged, if there
-    /// is no bus to be had: then they go by the ttl of their copies, as without one.
-    pub(crate) async fn tell<'k>(
+    /// Publishes that these keys of a kind, without prefix and version, have changed.
+    ///
+    /// Returns `false`, and logs it, if the server has no bus. The copies of other processes then live for their ttl.
+    pub(crate) async fn publish<'k>(
         &self,
         kind: Digest,
         keys: impl IntoIterator<Item = &'k [u8]>,
@@ -158,7 +159,7 @@ impl Bus {
                 self.trouble(&error);
                 Ok(false)
             }
-            told => told.map(|()| {
+            published => published.map(|()| {
                 self.works();
                 true
             }),
@@ -169,7 +170,7 @@ impl Bus {
         let mut pause = FIRST_PAUSE;
         loop {
             let lost = self.listen_once().await;
-            if self.state.send_replace(State::Lost) == State::Joined {
+            if self.subscription.send_replace(Subscription::Lost) == Subscription::Joined {
                 pause = FIRST_PAUSE;
                 self.distrust();
             }
@@ -179,10 +180,10 @@ impl Bus {
         }
     }
 
-    /// Listens on one connection, until that is lost; gives why.
+    /// Listens on one connection until that is lost. Returns the reason.
     async fn listen_once(&self) -> Error {
-        let mut hear = |heard: Heard<'_>| self.hear(heard);
-        let listening = self.storage.listen(&mut hear);
+        let mut receive = |event: Heard<'_>| self.receive(event);
+        let listening = self.storage.listen(&mut receive);
         match select(listening, pin!(self.recover())).await {
             Either::Left((lost, _)) => lost,
             Either::Right(((), listening)) => listening.await,
@@ -191,41 +192,43 @@ impl Bus {
 
     /// Waits until the connection has been there for some seconds, and logs that trouble is over.
     async fn recover(&self) {
-        let mut state = self.state.subscribe();
-        // The state ends with `self`, which the caller has.
-        let _ = state.wait_for(|state| *state == State::Joined).await;
+        let mut subscription = self.subscription.subscribe();
+        // The sender is in `self`, so it lives as long as this call.
+        let _ = subscription
+            .wait_for(|state| *state == Subscription::Joined)
+            .await;
         tokio::time::sleep(QUIET).await;
         self.works();
     }
 
     fn works(&self) {
         if let Some(over) = self.log.works() {
-            tracing::info!(storage = %self.name, trouble = %over, "changes by other processes are heard of, and told, again");
+            tracing::info!(storage = %self.name, trouble = %over, "changes are published, and those of other processes received, again");
         }
     }
 
-    fn hear(&self, heard: Heard<'_>) {
-        match heard {
+    fn receive(&self, event: Heard<'_>) {
+        match event {
             Heard::Joined => {
-                // What was held until now may have changed without our being told.
+                // Copies from before may have changed without a message to this process.
                 self.distrust();
-                self.state.send_replace(State::Joined);
+                self.subscription.send_replace(Subscription::Joined);
             }
             Heard::Message(message) => match Message::read(message) {
                 Ok(message) if message.head.sender == self.head.sender => {}
                 Ok(message) if message.head.prefix != self.head.prefix => {
                     count(&self.counters.other_prefix, 1)
                 }
-                Ok(message) => self.hear_of(&message),
+                Ok(message) => self.received(&message),
                 Err(why) => self.not_understood(why),
             },
-            // Of no concern to whoever does not know of it.
+            // A later version may have more events. They do not concern a process that does not know them.
             _ => {}
         }
     }
 
-    /// Drops what another process of our prefix says it has changed.
-    fn hear_of(&self, message: &Message<'_>) {
+    /// Passes a change that another process of our prefix published to the listener.
+    fn received(&self, message: &Message<'_>) {
         let Some(listener) = self.listener.upgrade() else {
             return;
         };
@@ -236,7 +239,7 @@ impl Bus {
             listener.changed(self, *template, changes);
         }
         if message.is_understood() {
-            count(&self.counters.heard, 1);
+            count(&self.counters.received, 1);
             if let Some(over) = self.message_log.works() {
                 tracing::info!(storage = %self.name, trouble = %over, "messages of other processes are understood again");
             }
@@ -247,7 +250,7 @@ impl Bus {
             tracing::warn!(
                 storage = %self.name,
                 %trouble,
-                "another process told of a change in a way that this version does not know: local copies that it may concern are dropped",
+                "another process published a change in a way that this version does not know: local copies that it may concern are dropped",
             );
         }
     }
@@ -269,12 +272,12 @@ impl Bus {
         }
     }
 
-    /// What was heard so far.
+    /// Counts of the messages received so far.
     pub(crate) fn stats(&self) -> BusStats {
         self.counters.snapshot(&self.name)
     }
 
-    /// Drops whatever was held that others may have changed.
+    /// Lets the listener drop all that other processes may have changed.
     fn distrust(&self) {
         if let Some(listener) = self.listener.upgrade() {
             listener.lost(self);
@@ -287,18 +290,19 @@ impl Bus {
                 storage = %self.name,
                 %trouble,
                 error = %Chain(error),
-                "changes by other processes are not heard of, or not told: local copies go by their ttl",
+                "changes are not published, or those of other processes not received: local copies live for their ttl",
             );
         }
     }
 }
 
-/// Ends when dropped, be the task done, aborted or gone with its runtime: the next use of the storage begins another.
-struct Turn(Arc<Bus>);
+/// Held by the task that listens. Dropped when the task is done, aborted or gone with its runtime, it lets the next use of the storage
+/// begin another.
+struct ListenGuard(Arc<Bus>);
 
-impl Drop for Turn {
+impl Drop for ListenGuard {
     fn drop(&mut self) {
-        if self.0.state.send_replace(State::Lost) == State::Joined {
+        if self.0.subscription.send_replace(Subscription::Lost) == Subscription::Joined {
             self.0.distrust();
         }
         self.0.listening.store(false, Ordering::Release);

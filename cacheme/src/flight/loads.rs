@@ -1,13 +1,13 @@
 //! Which load waits for which flights, so that one that waits for itself is refused (L3).
 //!
-//! A load knows itself by a task-local: what its loader asks for in the same task is asked for by this load. A flight knows the
-//! load that it waits for by a number, and here stands which flights each load waits for:
+//! A task-local names the running load, so a `get` in the task of a loader is a `get` of its load. A flight names its load by a number, and
+//! a table here says which flights each load waits for:
 //!
 //! ```text
 //! load of `a` ──waits for──▶ flight `b` ──is loaded by──▶ load of `b` ──waits for──▶ flight `a` ──is loaded by──▶ load of `a`
 //! ```
 //!
-//! A load that begins to wait follows these steps from the flights that it wants. If they lead back to the load itself, nobody on the
+//! A load that begins to wait follows these steps from the flights that it wants. If they lead back to the load itself, no load on the
 //! way could ever end, and the wait is refused. The steps are followed and the wait is noted under one lock, so of the loads
 //! that close a circle at the same moment one finds it. Callers outside of a load wait for others, but nobody waits for them: they take no part.
 //!
@@ -47,7 +47,7 @@ impl<T> FlightTable<T> {
     }
 }
 
-/// Which load a flight waits for, if its load has begun.
+/// The load of a flight, if it has begun.
 #[derive(Debug, Default)]
 pub(super) struct LoadedBy(AtomicU64);
 
@@ -77,27 +77,27 @@ impl<T: Send + Sync> AnyFlight for Flight<T> {
     }
 }
 
-type Flights = SmallVec<[Arc<dyn AnyFlight>; 1]>;
+type AnyFlights = SmallVec<[Arc<dyn AnyFlight>; 1]>;
 
-fn any<'f, T: Send + Sync + 'static>(flights: impl IntoIterator<Item = &'f Arc<Flight<T>>>) -> Flights {
+fn any<'f, T: Send + Sync + 'static>(flights: impl IntoIterator<Item = &'f Arc<Flight<T>>>) -> AnyFlights {
     let any = |flight: &Arc<Flight<T>>| Arc::clone(flight) as Arc<dyn AnyFlight>;
     flights.into_iter().map(any).collect()
 }
 
-/// A load under way, for those who may be inside of it.
+/// A load under way, as code inside of it sees it.
 pub(crate) struct RunningLoad {
     id: LoadId,
     table: TableId,
-    /// What it is for, at least one.
-    flights: Flights,
-    /// The load in which it was begun. It may have ended since: nobody waits for its children to end.
+    /// The flights that it loads, at least one.
+    flights: AnyFlights,
+    /// The load in which it was begun. That one may have ended since: a load does not wait for its children to end.
     parent: Parent,
 }
 
-/// The load that something was begun in, if it was begun in one.
+/// The load in which another one was begun, if there is one.
 pub(crate) type Parent = Weak<RunningLoad>;
 
-/// The load that this is called in.
+/// The load in which the caller runs, if it runs in one.
 pub(crate) fn current() -> Parent {
     CURRENT.try_with(Arc::downgrade).unwrap_or_default()
 }
@@ -113,7 +113,7 @@ impl RunningLoad {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let flights = any(flights);
         for flight in &flights {
-            // Whoever is to see it takes the lock after the load, which has to wait before it matters.
+            // Relaxed is enough: it matters only once this load waits, which takes the lock that every reader takes after it.
             flight.loaded_by().store(id, Ordering::Relaxed);
         }
         Arc::new(Self {
@@ -124,12 +124,12 @@ impl RunningLoad {
         })
     }
 
-    /// Runs the load: what asks in the same task is inside of it.
+    /// Runs the load: a `get` in the same task is inside of it.
     pub(crate) fn run<F: Future>(self: &Arc<Self>, load: F) -> impl Future<Output = F::Output> + use<F> {
         CURRENT.scope(Arc::clone(self), load)
     }
 
-    /// The key that it is for, the first of several.
+    /// Its key, the first of several.
     pub(crate) fn key(&self) -> &[u8] {
         self.flights.first().map_or(b"", |flight| flight.key())
     }
@@ -141,7 +141,7 @@ impl RunningLoad {
     }
 }
 
-/// What each load waits for just now.
+/// The flights that each load waits for now.
 #[derive(Default)]
 struct Waits {
     by_load: HashMap<LoadId, SmallVec<[Wait; 1]>>,
@@ -150,7 +150,7 @@ struct Waits {
 
 struct Wait {
     number: u64,
-    flights: Flights,
+    flights: AnyFlights,
 }
 
 static WAITS: LazyLock<Mutex<Waits>> = LazyLock::new(Mutex::default);
@@ -162,11 +162,11 @@ pub(crate) struct Waiting {
     number: u64,
 }
 
-/// Says that the load that this is called in, if it is called in one, waits for `flights` from now on.
+/// Notes that the load in which the caller runs, if it runs in one, waits for `flights` until the result is dropped.
 ///
 /// # Errors
 ///
-/// [`Error::CircularLoad`] if one of them would never end for that.
+/// [`Error::CircularLoad`] if one of them could then never end.
 pub(crate) fn wait_for<'f, T: Send + Sync + 'static>(
     table: TableId,
     flights: impl IntoIterator<Item = &'f Arc<Flight<T>>>,
@@ -190,7 +190,7 @@ pub(crate) fn wait_for<'f, T: Send + Sync + 'static>(
     }))
 }
 
-/// Refuses a refresh of `key` inside of a load for it, or of one that such a load waits for: each would begin another.
+/// Refuses a refresh of `key` inside of a load of it, or inside of a load that such a load waits for: each refresh would begin another.
 ///
 /// # Errors
 ///
@@ -212,7 +212,7 @@ impl RunningLoad {
         std::iter::successors(Some(Arc::clone(self)), parent).take(MOST_ANCESTORS)
     }
 
-    /// The keys from this load up to the nearest that is for `key`.
+    /// The keys from this load up to the nearest load of `key`.
     fn way_up_to(self: &Arc<Self>, table: TableId, key: &[u8]) -> Option<Vec<String>> {
         let mut keys = Vec::new();
         for load in self.with_ancestors() {
@@ -225,10 +225,10 @@ impl RunningLoad {
         None
     }
 
-    /// Refuses other flights for keys that are being loaded above. There are some where those were fenced, by a load that invalidates its
-    /// own key say, and each would begin another without end.
+    /// Refuses new flights for keys that an ancestor loads. There are some where the ancestor's flight was fenced, for example by a load
+    /// that invalidates its own key, and each would begin another without end.
     ///
-    /// Once over others it is let be: the data may have changed, and lead into no circle any more.
+    /// One repetition with other loads in between is allowed: the data may have changed and may no longer lead into a circle.
     fn refuse_anew(self: &Arc<Self>, table: TableId, flights: &[Arc<dyn AnyFlight>]) -> Result<()> {
         let mut fenced: HashMap<Vec<u8>, usize> = HashMap::new();
         for (distance, load) in self.with_ancestors().enumerate() {
@@ -256,7 +256,7 @@ impl RunningLoad {
 impl Waits {
     /// The circle that `load` would close by waiting for `flights`, for [`circular`].
     fn circle(&self, flights: &[Arc<dyn AnyFlight>], load: LoadId) -> Option<Vec<String>> {
-        // Each with the place of the one whose load waits for it. The nearest are found first, so the circle is a shortest.
+        // Each flight with the place of the one whose load waits for it. The nearest are found first, so the circle is a shortest.
         let mut found: Vec<(&dyn AnyFlight, Option<usize>)> =
             flights.iter().map(|flight| (&**flight, None)).collect();
         let mut seen = HashSet::new();
@@ -305,7 +305,7 @@ impl Drop for Waiting {
             }
         }
         drop(waits);
-        // Not under the lock: with the last who knows a flight its value goes, whose code is the user's.
+        // Not under the lock: the last holder of a flight drops its value, which runs code of the user's.
         drop(waited_for);
     }
 }

@@ -1,12 +1,12 @@
-//! Singleflight: at most one load under way for a key, and what everybody else does meanwhile.
+//! Singleflight: at most one load is under way for a key, and other callers wait for its outcome.
 //!
-//! A [`FlightTable`] maps full keys to flights. Who finds no flight gets a [`Lead`] and must finish it; who finds one
-//! waits for its end. A lead that is dropped unfinished ends its flight as abandoned, and all who waited try again, so
-//! one of them leads next. A flight leaves the table before its end is told: who comes after that finds the tiers
-//! filled or starts a flight of its own. A leader that nobody has joined by then keeps the outcome: there is nobody to tell.
+//! A [`FlightTable`] maps full keys to flights. A caller that finds no flight gets a [`Lead`] and must finish it. A caller that finds one
+//! waits for its end. A lead that is dropped unfinished ends its flight as abandoned: all waiters try again, and one of them leads next.
+//! A flight leaves the table before its waiters get the outcome, so a later caller finds the tiers filled or begins a flight of its own.
+//! A leader that no caller has joined by then keeps the outcome for itself.
 //!
-//! Fencing (C1): whoever invalidates, sets or refreshes a key takes its flight out of the table and raises its fence
-//! in one step. The flight still answers who waits, is joined by nobody new, and stores nothing.
+//! Fencing (C1): a caller that invalidates, sets or refreshes a key takes its flight out of the table and raises its fence in one step.
+//! The flight still answers its waiters. No new caller joins it, and its value is stored nowhere.
 
 use std::fmt;
 use std::future::Future;
@@ -24,10 +24,10 @@ use smallvec::SmallVec;
 use self::sync::Mutex;
 use crate::sequence;
 
-/// A full key, for those who keep it.
+/// A full key that outlives the call.
 pub(crate) type FullKey = Arc<[u8]>;
 
-/// Hashes full keys. Seeded by the operating system, so that nobody outside can choose keys that collide.
+/// Hashes full keys. The operating system seeds it, so that no outsider can choose keys that collide.
 pub(crate) fn key_hasher() -> FixedState {
     use std::hash::{BuildHasher, RandomState};
 
@@ -63,8 +63,8 @@ mod table;
 
 use self::loads::LoadedBy;
 pub(crate) use self::loads::{Parent, RunningLoad, current, refuse_refresh, wait_for};
-pub(crate) use self::queue::Queue;
-use self::queue::Turn;
+use self::queue::Demand;
+pub(crate) use self::queue::LoadQueue;
 pub(crate) use self::table::{FlightTable, Joined, Lead};
 
 #[cfg(all(test, cacheme_loom))]
@@ -73,9 +73,9 @@ mod model;
 /// How a flight ended.
 #[derive(Debug)]
 pub(crate) enum End<T> {
-    /// With an outcome for all who wait.
+    /// With an outcome for all waiters.
     Done(Done<T>),
-    /// Its leader went away. Whoever waited tries again.
+    /// Its leader went away. Its waiters try again.
     Abandoned,
 }
 
@@ -87,44 +87,47 @@ impl<T> Deref for Done<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.0.outcome.get().expect("it is there before the end is told")
+        self.0
+            .outcome
+            .get()
+            .expect("the outcome is set before the flight ends")
     }
 }
 
 impl<T: Clone> Done<T> {
-    /// The outcome, to the last one who has it as it is.
+    /// The outcome. The last holder of the flight gets it without a clone.
     pub(crate) fn into_outcome(self) -> T {
         match Arc::try_unwrap(self.0) {
             Ok(flight) => flight
                 .outcome
                 .into_inner()
-                .expect("it is there before the end is told"),
+                .expect("the outcome is set before the flight ends"),
             Err(flight) => Self(flight).clone(),
         }
     }
 }
 
-/// The one load under way for a key; `T` is what comes out of it.
+/// The one load under way for a key. `T` is its outcome.
 pub(crate) struct Flight<T> {
-    /// In place: one allocation less, and few others need it.
+    /// Stored in place: one allocation less for each flight.
     key: SmallVec<[u8; 64]>,
-    /// Which bulk call began it, 0 for none: keys that it names again are no other callers.
+    /// The bulk call that began it, 0 for none. A bulk call that names a key twice is not another caller.
     call: u64,
-    /// When what it does [began](crate::sequence).
+    /// When its load or `set` [began](crate::sequence).
     began: AtomicU64,
     work: Work,
     fence: Fence,
-    /// Raised with `fence`, or alone: then what the flight brings is kept out of local tiers only.
+    /// Raised with `fence`, or alone: then the value stays out of local tiers only.
     local_fence: Fence,
     /// Raised when another process changed the key and this flight was removed from the table; a newer flight may be running.
     superseded_remotely: Fence,
     loaded_by: LoadedBy,
-    state: Mutex<State<T>>,
-    /// Set before the end is told, if there is one.
+    state: Mutex<FlightState<T>>,
+    /// Set before the flight ends, if it ends with an outcome.
     outcome: OnceLock<T>,
 }
 
-/// What a flight does.
+/// The work of a flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
     /// Looks for a value, or loads it.
@@ -133,19 +136,19 @@ pub(crate) enum Work {
     Set,
 }
 
-struct State<T> {
+struct FlightState<T> {
     ended: bool,
     waiting: Slab<Waker>,
-    /// The leader is writing to tiers: who fences now waits for the end before removing what is written.
+    /// The leader is writing to tiers. A caller that fences the flight now waits for its end, then removes what was written.
     storing: bool,
-    /// Its leader waits until this one has stored, and has begun nothing.
+    /// The older flight that a `refresh` is queued behind until that one has stored. The `refresh` has begun nothing yet.
     waits_for: Option<Arc<Flight<T>>>,
-    /// Who waits deposes the leader when this has passed.
+    /// A waiter deposes the leader when this has passed.
     patience: tokio::time::Instant,
-    turn: Turn,
+    demand: Demand,
 }
 
-impl<T> State<T> {
+impl<T> FlightState<T> {
     fn of(patience: tokio::time::Instant) -> Self {
         Self {
             ended: false,
@@ -153,7 +156,7 @@ impl<T> State<T> {
             storing: false,
             waits_for: None,
             patience,
-            turn: Turn::default(),
+            demand: Demand::default(),
         }
     }
 }
@@ -169,17 +172,17 @@ impl<T> Flight<T> {
             local_fence: Fence::new(),
             superseded_remotely: Fence::new(),
             loaded_by: LoadedBy::default(),
-            state: Mutex::new(State::of(patience)),
+            state: Mutex::new(FlightState::of(patience)),
             outcome: OnceLock::new(),
         })
     }
 
-    /// One that takes the place of others. A `set` stores from its beginning.
+    /// A flight that takes the place of an older one. A `set` stores from its beginning.
     fn writing(key: &[u8], work: Work, patience: tokio::time::Instant) -> Arc<Self> {
         let mut flight = Self::new(key, 0, patience);
-        let unknown = Arc::get_mut(&mut flight).expect("nobody knows it yet");
+        let unknown = Arc::get_mut(&mut flight).expect("the flight is new");
         unknown.work = work;
-        let mut state = State::of(patience);
+        let mut state = FlightState::of(patience);
         state.storing = work == Work::Set;
         unknown.state = Mutex::new(state);
         flight
@@ -190,12 +193,12 @@ impl<T> Flight<T> {
         &self.key
     }
 
-    /// Raised by whoever invalidates, sets or refreshes the key: nothing that this flight brings is stored.
+    /// Raised by a caller that invalidates, sets or refreshes the key: the value of this flight is stored nowhere.
     pub(crate) fn fence(&self) -> &Fence {
         &self.fence
     }
 
-    /// Local tiers read this fence before they store what this flight brings.
+    /// Local tiers read this fence before they store the value of this flight.
     pub(crate) fn local_fence(&self) -> &Fence {
         &self.local_fence
     }
@@ -205,20 +208,20 @@ impl<T> Flight<T> {
         self.local_fence.raise();
     }
 
-    /// Whether others may have begun since, though nobody in this process asked for it.
+    /// Whether another process changed the key, so that a newer flight may be running.
     pub(crate) fn was_superseded_remotely(&self) -> bool {
         self.superseded_remotely.is_raised()
     }
 
-    /// Takes note that another process changed the value; says whether newcomers are to begin another flight.
-    fn part(&self, guarded: bool) -> bool {
-        // What has not begun will bring nothing older, and newcomers must not be let past what it waits for.
+    /// Notes that another process changed the key. Returns whether new callers begin another flight.
+    fn supersede_remotely(&self, guarded: bool) -> bool {
+        // A load that has not begun will bring nothing older, and new callers must not overtake the store that it waits for.
         if self.state.lock().waits_for.is_some() {
             return false;
         }
         self.local_fence.raise();
-        // Of two writes at once the one stays that reaches the storage last; ours may. Whoever comes waits for it: what is
-        // there before is older.
+        // Of two writes at once the one stays that reaches the storage last, which may be ours. New callers wait for it, since
+        // the storage has an older value until then.
         if self.work == Work::Set {
             return false;
         }
@@ -229,7 +232,7 @@ impl<T> Flight<T> {
         guarded
     }
 
-    /// Until when the leader may be waited for.
+    /// Until when waiters wait for the leader.
     pub(crate) fn patience(&self) -> tokio::time::Instant {
         self.state.lock().patience
     }
@@ -240,7 +243,7 @@ impl<T> Flight<T> {
         state.storing && !state.ended
     }
 
-    /// Whichever is to be waited for by who writes next: this one if it is storing, else the one that it waits for.
+    /// The flight that the next change waits for: this one if it is storing, else the older one that it is queued behind.
     fn storing(self: &Arc<Self>) -> Option<Arc<Self>> {
         if self.is_storing() {
             return Some(Arc::clone(self));
@@ -249,13 +252,13 @@ impl<T> Flight<T> {
         waits_for.filter(|older| older.is_storing())
     }
 
-    /// Takes note that what it waited for is over.
+    /// Notes that the older flight has ended and this one begins.
     pub(crate) fn begin(&self) {
         self.began.store(sequence::now(), Ordering::Relaxed);
         self.state.lock().waits_for = None;
     }
 
-    /// When what it does [began](crate::sequence).
+    /// When its load or `set` [began](crate::sequence).
     pub(crate) fn began(&self) -> u64 {
         self.began.load(Ordering::Relaxed)
     }
@@ -268,12 +271,12 @@ impl<T> Flight<T> {
         }
     }
 
-    /// How it ended, if it has.
+    /// How the flight ended, if it has.
     pub(crate) fn ended(self: &Arc<Self>) -> Option<End<T>> {
-        self.state.lock().ended.then(|| self.told())
+        self.state.lock().ended.then(|| self.how_ended())
     }
 
-    fn told(self: &Arc<Self>) -> End<T> {
+    fn how_ended(self: &Arc<Self>) -> End<T> {
         match self.outcome.get() {
             Some(_) => End::Done(Done(Arc::clone(self))),
             None => End::Abandoned,
@@ -290,7 +293,7 @@ impl<T> Flight<T> {
             state.ended = true;
             std::mem::take(&mut state.waiting)
         };
-        // Wakers run code of whoever waits: not under the lock.
+        // Wakers run code of the waiters, so not under the lock.
         waiting.into_iter().for_each(|(_, waker)| waker.wake());
     }
 }
@@ -306,7 +309,7 @@ impl<T> fmt::Debug for Flight<T> {
 /// Waits for the end of a flight. Dropping it leaves no trace.
 pub(crate) struct Ending<T> {
     flight: Arc<Flight<T>>,
-    /// Our place among those who wait.
+    /// Our place among the waiters.
     place: Option<usize>,
 }
 
@@ -318,7 +321,7 @@ impl<T> Future for Ending<T> {
         let mut state = flight.state.lock();
         if state.ended {
             self.place = None;
-            return Poll::Ready(flight.told());
+            return Poll::Ready(flight.how_ended());
         }
         match self.place {
             Some(place) => state.waiting[place].clone_from(cx.waker()),

@@ -41,7 +41,7 @@ fn lead(table: &Table) -> Lead<usize> {
     }
 }
 
-/// Counts who leads a flight that was not fenced. Two at once are two loads of one key.
+/// Counts the leaders of flights that were not fenced. Two at once are two loads of one key.
 #[derive(Default)]
 struct Leaders(AtomicUsize);
 
@@ -55,7 +55,7 @@ impl Leaders {
     }
 }
 
-/// A caller of `get`: leads or waits, and tries again when the leader went away. Gives what it got, `None` if it went
+/// A caller of `get`: leads or waits, and tries again when the leader went away. Returns its value, `None` if it went
 /// away as a leader.
 fn call(table: &Table, leaders: &Leaders, number: usize, end: As) -> Option<usize> {
     loop {
@@ -95,10 +95,10 @@ fn end_flight(lead: Lead<usize>, number: usize, end: As) -> Option<usize> {
     }
 }
 
-/// Callers at once, the last of them in the model's own thread; each ends its flight as said, where it leads one.
+/// Runs callers at once, one of them in the model's own thread. A caller that leads ends its flight as `ends` says.
 fn callers_at_once(ends: &'static [As]) {
     let mut model = loom::model::Builder::new();
-    // Two are tried in full. With three, every switch to another thread where one waits, and this many where none has to.
+    // Two are tried in full. With three, each switch to another thread where one waits is tried, and this many where none has to.
     model.preemption_bound = (ends.len() > 2).then_some(PREEMPTIONS);
     model.check(move || {
         let (table, leaders) = (FlightTable::new(), Arc::new(Leaders::default()));
@@ -127,7 +127,7 @@ fn r1_callers_share_one_flight_and_all_get_an_answer() {
 }
 
 #[test]
-fn l1_whoever_waited_for_a_cancelled_leader_takes_over() {
+fn l1_a_waiter_takes_over_from_a_cancelled_leader() {
     callers_at_once(&[As::Finishes, As::IsCancelled, As::Finishes]);
 }
 
@@ -160,7 +160,7 @@ fn l1_a_waiter_that_goes_away_takes_nobody_elses_place() {
     });
 }
 
-/// What `invalidate` relies on: who raises the fence and sees nobody storing can remove at once, else it waits first.
+/// A removal as `invalidate` does it: after the fence is raised it removes at once if nobody is storing, else it waits first.
 fn remove(storage: &AtomicUsize, older: Option<Arc<Flight<usize>>>) {
     if let Some(older) = older.filter(|older| older.is_storing()) {
         block_on(older.end());
@@ -196,7 +196,7 @@ fn c1_nobody_joins_a_fenced_flight() {
 
 #[test]
 fn c3_nobody_joins_a_load_that_another_process_overtook() {
-    nobody_joins_after(|table| table.part(&key(), true));
+    nobody_joins_after(|table| table.supersede_remotely(&key(), true));
 }
 
 fn nobody_joins_after(fence: fn(&Table)) {
@@ -231,7 +231,7 @@ fn nobody_joins_after(fence: fn(&Table)) {
     });
 }
 
-/// A `set` of `number`, as write.rs has it. Says whether it took the place of another flight.
+/// A `set` of `number`, as `write/set.rs` has it. Returns whether it took the place of another flight.
 fn set(table: &Table, storage: &AtomicUsize, number: usize) -> bool {
     let (lead, older) = table.supersede(&key(), Work::Set, tokio::time::Instant::now());
     let took_over = older.is_some();
@@ -283,7 +283,7 @@ fn c1_a_change_waits_for_the_store_that_a_refresh_is_queued_behind() {
         let (refresh, older) = table.supersede(&key(), Work::Load, tokio::time::Instant::now());
         if older.is_some() {
             // A change in another process means nothing to a load that has not begun.
-            table.part(&key(), true);
+            table.supersede_remotely(&key(), true);
             assert!(!refresh.flight().local_fence().is_raised());
         }
         remove(&storage, table.fence(&key()));
@@ -313,9 +313,9 @@ fn c1_a_write_and_a_caller_end_and_leave_nothing() {
     });
 }
 
-/// What lies in a remote tier, and in the local one before it.
+/// The values of a remote tier and of the local tier before it.
 struct Tiers {
-    /// Behind a lock, as a server is: what one has written, all others see from then on.
+    /// Behind a lock, as a server is: after a write every reader sees it.
     remote: sync::Mutex<usize>,
     local: sync::Mutex<Option<usize>>,
 }
@@ -332,18 +332,18 @@ impl Tiers {
         })
     }
 
-    /// As local storages do it: the fence is looked at under their lock.
+    /// Stores as local storages do: they read the fence under their lock.
     fn keep(&self, value: usize, flight: &Flight<usize>) {
         let mut local = self.local.lock();
         *local = Some(value).filter(|_| !flight.local_fence().is_raised());
     }
 
-    fn part(&self, table: &Table) {
-        table.part(&key(), true);
+    fn change_elsewhere(&self, table: &Table) {
+        table.supersede_remotely(&key(), true);
         *self.local.lock() = None;
     }
 
-    /// A caller of `get`: what it finds remotely it keeps nearby.
+    /// A caller of `get`, which keeps a remote value in the local tier.
     fn get(&self, table: &Table) {
         match join(table) {
             Joined::Lead(lead) => {
@@ -373,22 +373,22 @@ impl Tiers {
         }
         self.keep(NEW, lead.flight());
         if lead.flight().was_superseded_remotely() {
-            self.part(table);
+            self.change_elsewhere(table);
         }
         table.close([&mut lead]);
         lead.finish(NEW);
     }
 }
 
-/// A write, while a message of another process arrives and somebody reads: once the write has returned, nothing older is nearby.
-fn write_while_told(write: fn(&Tiers, &Table)) {
+/// A write while a message of another process arrives and a caller reads. Once the write has returned, the local tier has nothing older.
+fn write_during_a_message(write: fn(&Tiers, &Table)) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(PREEMPTIONS);
     model.check(move || {
         let (table, tiers) = (FlightTable::new(), Tiers::new());
         let bus = {
             let (table, tiers) = (Arc::clone(&table), Arc::clone(&tiers));
-            thread::spawn(move || tiers.part(&table))
+            thread::spawn(move || tiers.change_elsewhere(&table))
         };
         let reader = {
             let (table, tiers) = (Arc::clone(&table), Arc::clone(&tiers));
@@ -405,12 +405,12 @@ fn write_while_told(write: fn(&Tiers, &Table)) {
 
 #[test]
 fn c1_nothing_older_is_nearby_after_a_set_during_which_a_message_came() {
-    write_while_told(Tiers::set);
+    write_during_a_message(Tiers::set);
 }
 
 #[test]
 fn c1_nothing_older_is_nearby_after_a_refresh_during_which_a_message_came() {
-    write_while_told(Tiers::refresh);
+    write_during_a_message(Tiers::refresh);
 }
 
 /// A caller whose patience with `stuck` is over.
@@ -454,7 +454,7 @@ fn l3_one_takes_over_from_a_leader_that_is_stuck() {
     });
 }
 
-/// A bulk call for the key twice and for another one, as get.rs has it: what it leads it closes together and keeps.
+/// A bulk call for the key twice and for another one, as `read/get.rs` has it. It closes its flights together and keeps their outcomes.
 fn call_for_two(table: &Table, number: usize) -> [usize; 3] {
     let keys = [key(), Arc::from(*b"other"), key()];
     let mut leads = Vec::new();
@@ -517,7 +517,7 @@ fn r1_two_bulk_calls_wait_for_each_other_and_both_end() {
 }
 
 #[test]
-fn c1_a_fence_that_is_raised_while_a_flight_ends_is_told_of_the_end() {
+fn c1_a_fence_that_is_raised_while_a_flight_ends_sees_the_end() {
     loom::model(|| {
         let (table, storage) = (FlightTable::new(), Arc::new(AtomicUsize::new(0)));
         let lead = lead(&table);

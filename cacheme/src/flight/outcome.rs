@@ -1,4 +1,4 @@
-//! What comes out of a flight.
+//! The outcome of a flight: a value, or the failure of its load.
 
 use std::any::Any;
 use std::fmt;
@@ -8,14 +8,14 @@ use cacheme_storage::{Chain, SmallBox};
 
 use crate::error::Error;
 
-/// What comes out of a flight.
+/// The outcome of a flight.
 pub(crate) type Outcome<V> = std::result::Result<SmallBox<V>, Failure>;
 
-/// Why a flight brought no value.
+/// The reason why a flight brought no value.
 #[derive(Clone)]
 pub(crate) enum Failure {
-    /// The load's own error, an [`Error`](crate::Error) from `get` or what a memoized function returned. A caller whose
-    /// error type is another cannot be given it and loads for itself.
+    /// The load's own error: an [`Error`](crate::Error) of `get`, or the error of a memoized function. A caller with another error type
+    /// runs a load of its own.
     Error(Arc<dyn LoadError>),
     /// The load panicked with this message.
     Panicked(String),
@@ -25,7 +25,7 @@ pub(crate) enum Failure {
 pub(crate) trait LoadError: Send + Sync {
     fn as_any(&self) -> &dyn Any;
 
-    /// How it reads in a log, where anybody can tell.
+    /// Its text for a log, if its type has one.
     fn text(&self) -> Option<String>;
 }
 
@@ -45,14 +45,14 @@ impl LoadError for Error {
     }
 }
 
-/// An error of a type that only its caller knows, who says how it reads.
+/// An error of a type that only its caller knows, with the caller's function for its text.
 struct OwnError<E> {
     error: E,
-    text: TextOf<E>,
+    text: Describe<E>,
 }
 
-/// What an error says of itself, where it can.
-type TextOf<E> = Box<dyn Fn(&E) -> Option<String> + Send + Sync>;
+/// Gives the text of an error, if its type has one.
+type Describe<E> = Box<dyn Fn(&E) -> Option<String> + Send + Sync>;
 
 impl<E: Send + Sync + 'static> LoadError for OwnError<E> {
     fn as_any(&self) -> &dyn Any {

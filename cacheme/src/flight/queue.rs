@@ -1,7 +1,7 @@
-//! Flights whose loads have to queue, and those of them that somebody waits for.
+//! Loads that queue, and the callers that wait for one of them.
 //!
-//! The loads of a bulk call begin a few at a time. One that queues and is waited for by another caller begins at once: were it to queue on, the
-//! loads before it could wait for it in a circle that their data does not have.
+//! The loads of a bulk call begin a few at a time. A queued load that another caller waits for begins at once: if it stayed in the queue,
+//! the loads before it could wait for it in a circle that their data does not have.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 
 use super::Flight;
 
-/// Where those who wait for a flight say so.
+/// The loads of one bulk call that have to queue. Callers that wait for one of them say so here.
 #[derive(Default)]
-pub(crate) struct Queue(Mutex<Wanted>);
+pub(crate) struct LoadQueue(Mutex<Wanted>);
 
 #[derive(Default)]
 struct Wanted {
@@ -20,20 +20,20 @@ struct Wanted {
     waker: Option<Waker>,
 }
 
-/// Whether the load of a flight is to begin before its turn.
+/// Whether the load of a flight may queue.
 #[derive(Default)]
-pub(super) enum Turn {
-    /// Nobody has asked for it.
+pub(super) enum Demand {
+    /// It may: no other caller waits for the flight.
     #[default]
     None,
-    /// Somebody waits for the flight: it is not to queue.
+    /// It may not: another caller waits for the flight.
     Wanted,
-    /// It queues, under this number.
-    Queued(Arc<Queue>, usize),
+    /// It does, under this number.
+    Queued(Arc<LoadQueue>, usize),
 }
 
-impl Queue {
-    /// The numbers of flights that have come to be wanted.
+impl LoadQueue {
+    /// The numbers of queued loads that other callers have begun to wait for.
     pub(crate) fn poll_wanted(&self, cx: &mut Context<'_>) -> Poll<Vec<usize>> {
         let mut wanted = self.0.lock();
         if wanted.numbers.is_empty() {
@@ -56,20 +56,20 @@ impl Queue {
 }
 
 impl<T> Flight<T> {
-    /// Lets its load queue, under a number. `false` if somebody waits for it already.
-    pub(crate) fn queue(&self, queue: &Arc<Queue>, number: usize) -> bool {
-        let turn = &mut self.state.lock().turn;
-        let may_queue = matches!(turn, Turn::None);
+    /// Lets its load queue, under a number. `false` if another caller waits for it already.
+    pub(crate) fn queue(&self, queue: &Arc<LoadQueue>, number: usize) -> bool {
+        let demand = &mut self.state.lock().demand;
+        let may_queue = matches!(demand, Demand::None);
         if may_queue {
-            *turn = Turn::Queued(Arc::clone(queue), number);
+            *demand = Demand::Queued(Arc::clone(queue), number);
         }
         may_queue
     }
 
-    /// Says that somebody waits for it who does not lead it.
+    /// Notes that a caller that does not lead the flight waits for it.
     pub(crate) fn want(&self) {
-        let turn = std::mem::replace(&mut self.state.lock().turn, Turn::Wanted);
-        if let Turn::Queued(queue, number) = turn {
+        let demand = std::mem::replace(&mut self.state.lock().demand, Demand::Wanted);
+        if let Demand::Queued(queue, number) = demand {
             queue.want(number);
         }
     }

@@ -17,17 +17,17 @@ use tokio::time::Instant;
 use super::sync::Mutex;
 use super::{Flight, Work, key_hasher};
 
-/// For how many keys of a bulk call the table is locked at a time, so that others get their turn in between.
+/// How many keys of a bulk call are handled under one lock of the table, so that other callers get in between.
 const KEYS_AT_ONCE: usize = 64;
 
 /// All flights of one kind of node.
 pub(crate) struct FlightTable<T> {
-    flights: Mutex<Flights<T>>,
+    flights: Mutex<FlightMap<T>>,
 }
 
-type Flights<T> = HashMap<Listed<T>, (), FixedState>;
+type FlightMap<T> = HashMap<Listed<T>, (), FixedState>;
 
-/// A flight in the table, where its key is looked for.
+/// A flight in the table, found by its key.
 struct Listed<T>(Arc<Flight<T>>);
 
 impl<T> Borrow<[u8]> for Listed<T> {
@@ -38,7 +38,7 @@ impl<T> Borrow<[u8]> for Listed<T> {
 
 impl<T> Hash for Listed<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // As the key does by itself: that is what `Borrow` promises.
+        // `Borrow` promises the hash of the key itself.
         self.0.key().hash(state);
     }
 }
@@ -51,11 +51,11 @@ impl<T> PartialEq for Listed<T> {
 
 impl<T> Eq for Listed<T> {}
 
-/// What [`FlightTable::join`] found.
+/// The result of [`FlightTable::join`].
 pub(crate) enum Joined<T> {
-    /// Nobody was there: the flight is ours to lead.
+    /// There was no flight: the caller leads the new one.
     Lead(Lead<T>),
-    /// The flight has a leader already.
+    /// There is a flight, whose leader the caller waits for.
     Wait {
         flight: Arc<Flight<T>>,
         /// That leader is the same bulk call, which named the key before.
@@ -79,14 +79,14 @@ impl<T> FlightTable<T> {
         })
     }
 
-    /// Joins the flight for `key`, or begins it, to be waited for until `patience`.
+    /// Joins the flight for `key`, or begins one whose leader has until `patience`.
     pub(crate) fn join(self: &Arc<Self>, key: &[u8], patience: Instant) -> Joined<T> {
-        // Made before the lock is taken, and for nothing if somebody leads, who is to be waited for anyway.
+        // Made before the lock is taken. It is not needed if there is a flight, but then the caller waits anyway.
         let flight = Flight::new(key, 0, patience);
         self.enter(&mut self.flights.lock(), flight)
     }
 
-    /// The same for many keys, in their order.
+    /// Joins or begins a flight for each of many keys, in their order.
     pub(crate) fn join_all<'k>(
         self: &Arc<Self>,
         keys: impl ExactSizeIterator<Item = &'k [u8]>,
@@ -108,7 +108,7 @@ impl<T> FlightTable<T> {
         joined
     }
 
-    fn enter(self: &Arc<Self>, flights: &mut Flights<T>, flight: Arc<Flight<T>>) -> Joined<T> {
+    fn enter(self: &Arc<Self>, flights: &mut FlightMap<T>, flight: Arc<Flight<T>>) -> Joined<T> {
         let call = flight.call;
         match flights.entry(Listed(Arc::clone(&flight))) {
             Entry::Occupied(there) => {
@@ -123,8 +123,8 @@ impl<T> FlightTable<T> {
         }
     }
 
-    /// Begins a flight whatever is there; an older one is fenced. Gives the one that may be storing still, which is to be waited
-    /// for until [`begin`](Flight::begin).
+    /// Begins a flight in place of an older one, which is fenced. Returns the flight that may be storing still: the leader waits for
+    /// its end before [`begin`](Flight::begin).
     pub(crate) fn supersede(
         self: &Arc<Self>,
         key: &[u8],
@@ -145,61 +145,61 @@ impl<T> FlightTable<T> {
         (Lead::of(self, flight), storing)
     }
 
-    /// Fences the flight for `key`, if there is one, and takes it out of the table. Gives the one that may be storing still.
+    /// Fences the flight for `key`, if there is one, and takes it out of the table. Returns the flight that may be storing still.
     pub(crate) fn fence(&self, key: &[u8]) -> Option<Arc<Flight<T>>> {
         let mut flights = self.flights.lock();
         let older = take(&mut flights, key);
         older.iter().for_each(|older| older.raise());
-        give_back(&mut flights);
+        shrink(&mut flights);
         older.and_then(|older| older.storing())
     }
 
-    /// Another process changed the value under `key`: what the flight for it brings, if there is one, goes nowhere but to those
-    /// who wait, and newcomers do not join it.
+    /// Notes that another process changed `key`. Waiters still get the outcome of its flight, which is stored nowhere.
     ///
-    /// Unless `guarded` by leases in every remote tier, it stays where it is: then it may be writing something that whoever
-    /// fences it next has to wait for. So does a `set`, whose value is out of date nearby only.
-    pub(crate) fn part(&self, key: &[u8], guarded: bool) {
+    /// If the key is `guarded` by leases in every remote tier, the flight leaves the table and new callers begin their own load. Else it
+    /// stays, because a later change in this process must wait for its write. A `set` stays too: its value is out of date in local tiers
+    /// only.
+    pub(crate) fn supersede_remotely(&self, key: &[u8], guarded: bool) {
         let mut flights = self.flights.lock();
         if let Some((flight, ())) = flights.get_key_value(key)
-            && flight.0.part(guarded)
+            && flight.0.supersede_remotely(guarded)
         {
             flights.remove(key);
-            give_back(&mut flights);
+            shrink(&mut flights);
         }
     }
 
-    /// The same for every key.
-    pub(crate) fn part_all(&self, guarded: bool) {
+    /// Notes for every flight that another process changed its key ([`supersede_remotely`](Self::supersede_remotely)).
+    pub(crate) fn supersede_all_remotely(&self, guarded: bool) {
         let mut flights = self.flights.lock();
-        flights.retain(|flight, ()| !flight.0.part(guarded));
-        give_back(&mut flights);
+        flights.retain(|flight, ()| !flight.0.supersede_remotely(guarded));
+        shrink(&mut flights);
     }
 
-    /// The flights under way whose keys are longer than this.
+    /// The flights under way whose keys are longer than `length`.
     pub(crate) fn longer_than(&self, length: usize) -> Vec<Arc<Flight<T>>> {
         let flights = self.flights.lock();
         let long = flights.keys().filter(|flight| flight.0.key().len() > length);
         long.map(|flight| Arc::clone(&flight.0)).collect()
     }
 
-    /// Fences this very flight, unless another has taken its place: its leader was waited for long enough.
+    /// Fences this flight, unless another has taken its place: the patience of its waiters is over.
     pub(crate) fn depose(&self, flight: &Arc<Flight<T>>) {
         if remove(&mut self.flights.lock(), flight) {
             flight.raise();
         }
     }
 
-    /// Keeps what the flight for `key` brings, if there is one, out of local tiers: somebody here is about to be given what a
-    /// remote tier holds by now, which may be newer.
+    /// Keeps the value of the flight for `key`, if there is one, out of local tiers. A caller is about to get the value of a remote
+    /// tier, which may be newer.
     pub(crate) fn keep_from_local(&self, key: &[u8]) {
         if let Some((flight, ())) = self.flights.lock().get_key_value(key) {
             flight.0.local_fence.raise();
         }
     }
 
-    /// Takes those out of `numbers` whose keys have flights under way, and gives these.
-    pub(crate) fn join_those_there<'k>(
+    /// Joins the flights that are under way for keys of `numbers`, and takes these out of `numbers`.
+    pub(crate) fn join_existing<'k>(
         &self,
         numbers: &mut Vec<usize>,
         key: impl Fn(usize) -> &'k [u8],
@@ -221,7 +221,7 @@ impl<T> FlightTable<T> {
         self.flights.lock().len()
     }
 
-    /// Lets nobody join these flights any more, which are to be finished next.
+    /// Takes flights that end next out of the table, so that no new caller joins them.
     pub(crate) fn close<'l>(&self, leads: impl IntoIterator<Item = &'l mut Lead<T>>)
     where
         T: 'l,
@@ -234,17 +234,17 @@ impl<T> FlightTable<T> {
                     remove(&mut flights, lead.flight());
                 }
             }
-            give_back(&mut flights);
+            shrink(&mut flights);
         }
     }
 }
 
-fn take<T>(flights: &mut Flights<T>, key: &[u8]) -> Option<Arc<Flight<T>>> {
+fn take<T>(flights: &mut FlightMap<T>, key: &[u8]) -> Option<Arc<Flight<T>>> {
     flights.remove_entry(key).map(|(listed, ())| listed.0)
 }
 
-/// Takes this very flight out, unless it is out already or another has taken its place.
-fn remove<T>(flights: &mut Flights<T>, flight: &Arc<Flight<T>>) -> bool {
+/// Takes this flight out, unless it is out already or another has taken its place.
+fn remove<T>(flights: &mut FlightMap<T>, flight: &Arc<Flight<T>>) -> bool {
     let Some(there) = take(flights, &flight.key) else {
         return false;
     };
@@ -255,8 +255,8 @@ fn remove<T>(flights: &mut Flights<T>, flight: &Arc<Flight<T>>) -> bool {
     is_it
 }
 
-/// Gives back most of the memory that a rush of flights needed, once few of them are left.
-fn give_back<T>(flights: &mut Flights<T>) {
+/// Frees most of the memory that a rush of flights needed, once few of them are left.
+fn shrink<T>(flights: &mut FlightMap<T>) {
     const SMALL: usize = 1024;
     let (len, capacity) = (flights.len(), flights.capacity());
     // Room for twice as many as there are stays, so the next flights do not grow the table again at once.
@@ -289,7 +289,7 @@ impl<T> Lead<T> {
             .expect("a lead is not used after it was finished")
     }
 
-    /// Lets those who wait be patient until `patience`, or longer where that was said already.
+    /// Lets waiters be patient until `patience` at least.
     pub(crate) fn extend(&self, patience: Instant) {
         let mut state = self.flight().state.lock();
         state.patience = state.patience.max(patience);
@@ -297,7 +297,7 @@ impl<T> Lead<T> {
 
     /// Says that writing to tiers begins. `false` if the flight is fenced: then nothing may be written.
     pub(crate) fn begin_storing(&self) -> bool {
-        // Said before the fence is looked at: who raises the fence and sees nobody storing can rely on it.
+        // Set before the fence is read: a caller that raises the fence and then sees nobody storing can rely on it.
         self.flight().state.lock().storing = true;
         !self.flight().fence.is_raised()
     }
@@ -305,7 +305,7 @@ impl<T> Lead<T> {
     /// Ends the flight.
     pub(crate) fn finish(mut self, outcome: T) {
         self.unlist();
-        self.tell(Some(outcome));
+        self.complete(Some(outcome));
     }
 
     /// Ends the flight for a leader that wants the outcome as well. It is cloned only where a waiter knows the flight.
@@ -314,14 +314,14 @@ impl<T> Lead<T> {
         T: Clone,
     {
         self.unlist();
-        // Nobody can join it any more, and whoever did has a count.
+        // No caller can join the flight any more, and each waiter holds a count of it.
         if Arc::strong_count(self.flight()) == 1 {
             self.flight = None;
             return outcome;
         }
-        // The clone is code of the user's: should it panic, we are dropped with the flight unfinished.
-        let told = outcome.clone();
-        self.tell(Some(told));
+        // The clone is code of the user's: if it panics, this lead is dropped with the flight unfinished.
+        let shared = outcome.clone();
+        self.complete(Some(shared));
         outcome
     }
 
@@ -329,12 +329,12 @@ impl<T> Lead<T> {
         if std::mem::take(&mut self.listed) {
             let mut flights = self.table.flights.lock();
             if remove(&mut flights, self.flight()) {
-                give_back(&mut flights);
+                shrink(&mut flights);
             }
         }
     }
 
-    fn tell(&mut self, outcome: Option<T>) {
+    fn complete(&mut self, outcome: Option<T>) {
         if let Some(flight) = self.flight.take() {
             flight.finish(outcome);
         }
@@ -345,7 +345,7 @@ impl<T> Drop for Lead<T> {
     fn drop(&mut self) {
         if self.flight.is_some() {
             self.unlist();
-            self.tell(None);
+            self.complete(None);
         }
     }
 }

@@ -361,12 +361,12 @@ impl<N: Node> Kind<N> {
     }
 
     /// Joins those keys of a bulk call whose flights are under way: takes them out of `numbers`, and gives the flights.
-    pub(crate) fn join_those_there<'k>(
+    pub(crate) fn join_existing<'k>(
         &self,
         numbers: &mut Vec<usize>,
         key: impl Fn(usize) -> &'k [u8],
     ) -> Vec<(usize, SharedFlight<N>)> {
-        let joined = self.flights.join_those_there(numbers, key);
+        let joined = self.flights.join_existing(numbers, key);
         self.count_joined(joined.iter().map(|(_, flight)| flight));
         joined
     }
@@ -552,13 +552,13 @@ impl<N: Node> AnyKind for Kind<N> {
         self.codec.as_ref().map_or(Ok(()), Codec::check_type)
     }
 
-    fn told(&self, bus: &Bus, changes: &Changes<'_>) {
+    fn changed(&self, bus: &Bus, changes: &Changes<'_>) {
         if self.tiers.iter().any(|tier| tier.is_told_on(bus)) {
-            self.hear_of(changes);
+            self.receive(changes);
         }
     }
 
-    fn distrust(&self, bus: &Bus) {
+    fn lost(&self, bus: &Bus) {
         if self.bus.is_some_and(|at| self.tiers[at].is_told_on(bus)) {
             self.drop_all();
         }

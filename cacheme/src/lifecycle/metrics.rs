@@ -1,4 +1,4 @@
-//! What is counted, handed to the recorder of the `metrics` crate.
+//! Counters for exporters, by the recorder of the `metrics` crate.
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
@@ -6,7 +6,7 @@ use crate::bus::stats::BusStats;
 use crate::instance::Cacheme;
 use crate::kind::stats::{NodeStats, TierStats};
 
-/// The name of a counter, what it counts, and where its count is.
+/// The name of a counter, its description, and its field.
 type Counted<S> = (&'static str, &'static str, fn(&S) -> u64);
 
 /// Counters of a kind of node.
@@ -55,13 +55,13 @@ const OF_TIERS: [Counted<TierStats>; 5] = [
 /// Counters of a bus.
 const OF_BUSES: [Counted<BusStats>; 5] = [
     (
-        "cacheme_bus_heard_total",
+        "cacheme_bus_received_total",
         "Messages of other processes that were understood",
-        |bus| bus.heard,
+        |bus| bus.received,
     ),
     (
         "cacheme_bus_partly_understood_total",
-        "Messages of other processes that say no more than that something changed",
+        "Messages of other processes with an unknown change",
         |bus| bus.partly_understood,
     ),
     (
@@ -71,7 +71,7 @@ const OF_BUSES: [Counted<BusStats>; 5] = [
     ),
     (
         "cacheme_bus_other_version_total",
-        "Messages in a version of the format that is not known",
+        "Messages whose format has an unknown version",
         |bus| bus.other_version,
     ),
     (
@@ -86,18 +86,17 @@ const IN_FLIGHT: &str = "cacheme_in_flight";
 const ENTRIES: &str = "cacheme_local_entries";
 
 impl Cacheme {
-    /// Hands what is counted to the recorder that the application has installed with the crate
-    /// [`metrics`](https://docs.rs/metrics): that of an exporter to Prometheus, say. Needs the feature `metrics`.
+    /// Passes all counters to the recorder that the application installed with the crate [`metrics`](https://docs.rs/metrics).
     ///
-    /// Call it when metrics are about to be read, or every few seconds. A hit counts in its own counters, and costs nothing more
-    /// for being exported.
+    /// An exporter to Prometheus has such a recorder, for example. Call this before the metrics are read, or every few seconds. A hit
+    /// counts in counters of this crate, and costs nothing more for being exported. Needs the feature `metrics`.
     ///
     /// | name | kind | labels |
     /// |---|---|---|
     /// | `cacheme_hits_total`, `cacheme_misses_total`, `cacheme_fills_total`, `cacheme_troubles_total`, `cacheme_undecodable_total` | counter | `prefix`, `node`, `storage` |
     /// | `cacheme_not_stored_total` | counter | `prefix`, `node`, `storage`, `reason` ([`NotStored::name`](crate::NotStored::name)) |
     /// | `cacheme_loads_total`, `cacheme_load_failures_total`, `cacheme_joined_total`, `cacheme_remote_invalidations_total` | counter | `prefix`, `node` |
-    /// | `cacheme_bus_heard_total`, `cacheme_bus_partly_understood_total`, `cacheme_bus_other_prefix_total`, `cacheme_bus_other_version_total`, `cacheme_bus_unreadable_total` | counter | `prefix`, `storage` |
+    /// | `cacheme_bus_received_total`, `cacheme_bus_partly_understood_total`, `cacheme_bus_other_prefix_total`, `cacheme_bus_other_version_total`, `cacheme_bus_unreadable_total` | counter | `prefix`, `storage` |
     /// | `cacheme_in_flight` | gauge | `prefix`, `node` |
     /// | `cacheme_local_entries` | gauge | `prefix`, `storage` |
     ///
@@ -119,7 +118,7 @@ impl Cacheme {
     /// # }
     /// ```
     pub fn record_metrics(&self) {
-        // Each time, since the recorder may have been installed after the last.
+        // Each time, since the recorder may have been installed after the last call.
         let counters = OF_NODES.iter().map(|(name, what, _)| (*name, *what));
         let counters = counters.chain(OF_TIERS.iter().map(|(name, what, _)| (*name, *what)));
         for (name, what) in counters.chain(OF_BUSES.iter().map(|(name, what, _)| (*name, *what))) {

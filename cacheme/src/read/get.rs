@@ -333,7 +333,7 @@ impl<N: Node> Kind<N> {
         if self.local_behind(0).next().is_some() {
             return nothing;
         }
-        let joined = self.join_those_there(waiting, |number| missed.key(number));
+        let joined = self.join_existing(waiting, |number| missed.key(number));
         let joined = joined
             .into_iter()
             .map(|(number, flight)| (number, flight, false))

@@ -203,12 +203,12 @@ impl<N: Node> Batch<N> {
                 .iter()
                 .filter(|item| self.flight(**item).was_superseded_remotely());
             let parted: Vec<&[u8]> = parted.map(|item| self.key(*item)).collect();
-            kind.part(&parted);
+            kind.drop_keys(&parted);
             // What is stored by now may be invalidated by another process while we tell of it.
             self.close(&landings);
             let keys: Vec<FullKey> = items.iter().map(|item| self.key(*item).into()).collect();
             // Boxed: only a refresh tells. What others could not be told is owed.
-            if let Err(error) = Box::pin(kind.tell(&keys)).await {
+            if let Err(error) = Box::pin(kind.publish(&keys)).await {
                 report.lock().note(error);
             }
         }

@@ -52,11 +52,11 @@
 //! |---|---|---|---|
 //! | another `get` | waits for the end; a load that queues in a bulk call begins at once | waits for the end | `r1_…` (three) |
 //! | the waiter goes away | nothing | nothing | `l1_a_waiter_that_goes_away_takes_nobody_elses_place` |
-//! | `invalidate`, `set` or `refresh` here | leaves the TABLE, is stored nowhere; the change does not wait | leaves the TABLE; tiers not written yet get nothing; the change waits for the end, then removes | `c1_nobody_joins_a_fenced_flight`, `c1_nothing_old_is_stored_after_an_invalidation`, `c1_a_fence_that_is_raised_while_a_flight_ends_is_told_of_the_end` |
+//! | `invalidate`, `set` or `refresh` here | leaves the TABLE, is stored nowhere; the change does not wait | leaves the TABLE; tiers not written yet get nothing; the change waits for the end, then removes | `c1_nobody_joins_a_fenced_flight`, `c1_nothing_old_is_stored_after_an_invalidation`, `c1_a_fence_that_is_raised_while_a_flight_ends_sees_the_end` |
 //! | a change in another process, or a lost connection to the bus | is stored nowhere; leaves the TABLE if every remote tier has leases, else new callers still join | the same: tiers not written yet get nothing | `c3_nobody_joins_a_load_that_another_process_overtook` |
 //! | an older flight of the key hands out what a remote tier has now | not stored in local tiers | the same | none |
 //! | a waiter's patience is over | leaves the TABLE, is stored nowhere; the waiter leads a new flight. The leader extends the patience while it is polled | the same, for tiers not written yet | `l3_one_takes_over_from_a_leader_that_is_stuck` |
-//! | the leader is dropped or panics | ABANDONED: waiters try again and one of them leads; leases are given back in the background | the same; what a tier took stays | `l1_whoever_waited_for_a_cancelled_leader_takes_over`, `l2_a_leader_that_panics_leaves_nobody_behind` |
+//! | the leader is dropped or panics | ABANDONED: waiters try again and one of them leads; leases are given back in the background | the same; what a tier took stays | `l1_a_waiter_takes_over_from_a_cancelled_leader`, `l2_a_leader_that_panics_leaves_nobody_behind` |
 //!
 //! The model has no tiers and no leases of a chain: the first table is tested by the promises R2, R3, C1 and C2 in `tests/`.
 //! The loads of nodes run in the background, so their leaders are dropped with the runtime only, once LOADING has begun. The leader of a

@@ -7,8 +7,10 @@ use crate::kind::TierStorage;
 use crate::node::Node;
 
 impl Cacheme {
-    /// The value of `node` if some tier has it. Loads nothing, waits for no load, and fills no tier. (A local tier behind a remote
-    /// one loses what is older than the value found there.)
+    /// The value of `node` if some tier has it.
+    ///
+    /// This loads nothing, waits for no load, and fills no tier. A local tier behind a remote one loses copies that are older than the
+    /// value found there.
     ///
     /// # Errors
     ///

@@ -15,16 +15,16 @@ use crate::load::Load;
 use crate::write::settle;
 
 impl Cacheme {
-    /// Loads the value of `node` anew and puts it in every tier, whatever is there. Never joins a load that began earlier.
+    /// Loads the value of `node` anew and puts it in every tier. Never joins a load that began earlier.
     ///
-    /// Meanwhile local tiers go on answering with what they have. If the load fails they keep it. What a remote tier has is
-    /// out of sight from the beginning: other processes that ask for it wait for our load. A value that a tier does not take
-    /// (too large, too heavy, `do_not_store`) is handed out, and the older one is removed there.
+    /// Meanwhile local tiers answer with the copies that they have, and keep them if the load fails. The values of remote tiers are out of
+    /// sight from the beginning: other processes that ask for the key wait for this load. A value that a tier does not take (too large, too
+    /// heavy, `do_not_store`) is handed out, and the older one is removed there.
     ///
     /// # Errors
     ///
-    /// Those of [`get`](Self::get), and [`Error::NotInvalidated`] where the value was loaded but an older one had to be left in a
-    /// storage, or other processes could not be told: that is tried again in the background, as after
+    /// Those of [`get`](Self::get). [`Error::NotInvalidated`] if the value was loaded but an older one had to be left in a storage, or if the
+    /// change could not be published to other processes. The removal is then tried again in the background, as after
     /// [`invalidate`](Self::invalidate). This process reads the new value from then on.
     ///
     /// # Cancel safety
@@ -35,7 +35,7 @@ impl Cacheme {
         let key: FullKey = kind.full_key(node).as_bytes().into();
         flight::refuse_refresh(kind.flights.id(), &key)?;
         for _ in 0..MAX_ABANDONED_LOADS {
-            // What is being stored is waited for first.
+            // An older flight that is storing is waited for first.
             let patience = Instant::now() + kind.info.load_timeout.max(kind.storing_patience() * 2);
             let (lead, older) = kind.flights.supersede(&key, Work::Load, patience);
             let flight = Arc::clone(lead.flight());
@@ -45,7 +45,7 @@ impl Cacheme {
             match older {
                 Some(older) => {
                     let (cacheme, kind) = (self.clone(), Arc::clone(&kind));
-                    // Were it to go away with our caller, whoever comes next would be let past what is being stored.
+                    // If this task stopped with its caller, the next caller would not wait for the store in progress.
                     let leading = background::spawn(async move {
                         settle(&kind, [older]).await;
                         cacheme.lead(&mut batch).await;

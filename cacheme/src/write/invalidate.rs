@@ -18,14 +18,18 @@ use crate::kind::{Kind, Tier, TierStorage};
 use crate::node::Node;
 
 impl Cacheme {
-    /// Removes the value of `node` from every tier. Once this has returned `Ok`, no later `get` in this process sees a value
-    /// whose load began before; nor, where the remote tiers have leases, in any other process that has no local copy.
+    /// Removes the value of `node` from every tier.
+    ///
+    /// Once this has returned `Ok`, no later `get` in this process sees a value whose load began before. Where the remote tiers have
+    /// leases, this holds for other processes too, unless they have a local copy.
     ///
     /// # Errors
     ///
-    /// [`Error::NotInvalidated`] names the storage that could not be told, or over whose bus other processes could not be. The
-    /// other tiers are done, and the removal is tried again in the background; this process takes what that storage holds for
-    /// absent until then, other processes may still read it. Also a set-up that cannot work, as for [`get`](Self::get).
+    /// [`Error::NotInvalidated`](crate::Error::NotInvalidated) names the storage that could not be reached, or on whose bus the change could
+    /// not be published. The other tiers are done, and the removal is tried again in the background. Until it succeeds the key counts as
+    /// absent in that storage for this process; other processes may still read the old value.
+    ///
+    /// A set-up that cannot work is an error, as for [`get`](Self::get).
     ///
     /// # Cancel safety
     ///
@@ -34,13 +38,14 @@ impl Cacheme {
         self.invalidate_all(std::slice::from_ref(node)).await
     }
 
-    /// [`invalidate`](Self::invalidate) for many nodes: each tier is told once, for each kind where the nodes are of several
-    /// [`DynamicKind`](crate::DynamicKind)s.
+    /// Removes the values of many nodes from every tier.
+    ///
+    /// Each tier gets one call for all nodes, or one for each kind where the nodes are of several [`DynamicKind`](crate::DynamicKind)s.
     ///
     /// # Errors
     ///
-    /// Those of [`invalidate`](Self::invalidate). What goes wrong with one storage or kind keeps nothing else from being
-    /// invalidated; [`Error::Several`] names all where there is more than one.
+    /// Those of [`invalidate`](Self::invalidate). Trouble with one storage or kind keeps no other from being invalidated.
+    /// [`Error::Several`](crate::Error::Several) names all troubles where there is more than one.
     pub async fn invalidate_all<N: Node>(&self, nodes: &[N]) -> Result<()> {
         let mut unreached = Unreached::default();
         let mut invalidations = Vec::new();
@@ -58,7 +63,7 @@ impl Cacheme {
             keys.sort_unstable();
             keys.dedup();
             if kind.tiers.iter().all(is_local) {
-                // Nothing to wait for: no need for a task.
+                // There is nothing to wait for, so it needs no task.
                 fence_and_drop(&kind, &keys);
             } else {
                 invalidations.push(invalidate(kind, keys));
@@ -78,7 +83,7 @@ impl Cacheme {
     }
 }
 
-/// Fences what is under way for `keys`, then drops them from the local tiers, back to front. Gives what was under way.
+/// Fences the flights of `keys`, then drops the keys from the local tiers, back to front. Returns the flights.
 fn fence_and_drop<N: Node>(kind: &Kind<N>, keys: &[FullKey]) -> Vec<Arc<Flight<Outcome<N::Value>>>> {
     let older = keys.iter().filter_map(|key| kind.flights.fence(key)).collect();
     drop_nearby(kind, keys);
@@ -90,15 +95,15 @@ async fn invalidate<N: Node>(kind: Arc<Kind<N>>, keys: Vec<FullKey>) -> Unreache
     let older = fence_and_drop(&kind, &keys);
     settle(&kind, older).await;
     remove_everywhere(&kind, &keys, &mut unreached).await;
-    // What began in between may have read the old remote value.
+    // A flight that began in between may have read the old remote value.
     let older = fence_and_drop(&kind, &keys);
     if settle(&kind, older).await && kind.copies_unguarded() {
-        // And may have copied it, with no lease to stop it, to a nearer remote tier that was done already.
+        // Without a lease to stop it, it may have copied the value to a nearer remote tier that was done already.
         remove_everywhere(&kind, &keys, &mut unreached).await;
         let older = fence_and_drop(&kind, &keys);
         settle(&kind, older).await;
     }
-    if let Err(error) = kind.tell(&keys).await {
+    if let Err(error) = kind.publish(&keys).await {
         unreached.note(error);
     }
     unreached

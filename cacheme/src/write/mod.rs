@@ -1,4 +1,4 @@
-//! Changes of a key from outside of a load: `set`, `invalidate`, `refresh` (the page of a change).
+//! Changes of a key: `set`, `invalidate` and `refresh` (the page of a change).
 //!
 //! | file | holds |
 //! |---|---|
@@ -16,7 +16,7 @@
 //! | step | `invalidate` | `set` | `refresh` |
 //! |---|---|---|---|
 //! | 1 | fences the flight, drops the key from local tiers | takes the flight's place, fences it | takes the flight's place, fences it |
-//! | 2 | waits until a flight that was storing has ended | the same | the same: QUEUED |
+//! | 2 | waits until a flight that was storing has ended | waits likewise | waits likewise: QUEUED |
 //! | 3 | removes the key from remote tiers | writes remote tiers; removes where that fails | takes all leases away, loads, then fills remote tiers |
 //! | 4 | fences again, drops the key from local tiers again, waits for a flight that was storing | writes local tiers | fills local tiers |
 //! | 5 | if such a flight may have copied the old value to a tier without leases: steps 3 and 4 again | | |
@@ -38,9 +38,9 @@
 //! |---|---|---|---|---|
 //! | another `get` | waits for the end | waits for the end | waits for the end | `c1_a_write_and_a_caller_end_and_leave_nothing` |
 //! | another change here | leaves the table; the change waits for the older store | leaves the table; the change waits. The `set` still writes remote tiers, and drops the key from local ones | as a load | `c1_the_later_of_two_writes_stays`, `c1_a_change_waits_for_the_store_that_a_refresh_is_queued_behind` |
-//! | the older store has ended, or its time is over | takes leases and loads | writes | | the same |
+//! | the older store has ended, or its time is over | takes leases and loads | writes | | those of the row before |
 //! | a change in another process | nothing: what it will load is newer | not stored in local tiers; stays in the table | as a load; where it left the table, it drops local copies again at its end | `c1_nothing_older_is_nearby_after_a_set_during_which_a_message_came`, `…_after_a_refresh_…` |
-//! | an older flight hands out what a remote tier has now | not stored in local tiers | the same | the same | none |
+//! | an older flight hands out what a remote tier has now | not stored in local tiers | not stored in local tiers | not stored in local tiers | none |
 //! | a waiter's patience is over | leaves the table, is stored nowhere | leaves the table; still writes remote tiers, not local ones | as a load | `l3_…` for a load alone |
 //! | its task is dropped (the runtime ends), or code of the value panics | ABANDONED | ABANDONED | ABANDONED; a value's panic is the outcome of a load in the background | `l1_…`, `l2_…` for a load alone |
 //!
@@ -63,7 +63,7 @@ use crate::flight::outcome::Outcome;
 use crate::kind::Kind;
 use crate::node::Node;
 
-/// Runs `work` on a task of its own where there is a runtime, so that dropping the caller does not leave it half done.
+/// Runs `work` on a task of its own where there is a runtime, so that a dropped caller does not leave it half done.
 async fn detached(work: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
     match background::spawn(work) {
         Ok(task) => match task.await {
@@ -77,8 +77,8 @@ async fn detached(work: impl Future<Output = Result<()>> + Send + 'static) -> Re
     }
 }
 
-/// Waits until fenced flights have ended what they were writing: it is to be removed after that, not before. Says whether
-/// one was writing.
+/// Waits until fenced flights that are storing have ended, since their values have to be removed after that. Returns whether one was
+/// storing.
 pub(crate) async fn settle<N: Node>(
     kind: &Kind<N>,
     flights: impl IntoIterator<Item = Arc<Flight<Outcome<N::Value>>>>,
@@ -89,7 +89,7 @@ pub(crate) async fn settle<N: Node>(
     for flight in flights {
         if flight.is_storing() {
             stored = true;
-            // A writer that outlives its own bounds is not polled just now, and writes nothing when it is again.
+            // A leader past this bound is a future that nobody polls. It reads its fence before it writes again.
             let _ = tokio::time::timeout_at(bound, flight.end()).await;
         }
     }

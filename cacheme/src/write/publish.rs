@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::retry::{AFTER_FAILURE, not_invalidated, owe};
+use super::retry::{not_invalidated, retry_removal};
 use crate::counter::count;
 use crate::error::Result;
 use crate::flight::FullKey;
@@ -13,33 +13,32 @@ use crate::kind::{Kind, Tier, TierStorage};
 use crate::node::Node;
 
 impl<N: Node> Kind<N> {
-    /// Tells other processes that what is under these keys has changed, once all tiers are done. What they could not be
-    /// told is owed to the tier whose bus it is.
-    pub(crate) async fn tell(self: &Arc<Self>, keys: &[FullKey]) -> Result<()> {
+    /// Publishes these keys, once all tiers are done. Keys that could not be published become pending removals of the tier with the bus.
+    pub(crate) async fn publish(self: &Arc<Self>, keys: &[FullKey]) -> Result<()> {
         let Some(at) = self.bus else { return Ok(()) };
         let tier = &self.tiers[at];
-        // What is owed is told when it is paid.
+        // Pending removals are published when they succeed.
         if keys.iter().all(|key| tier.owed.contains(key)) {
             return Ok(());
         }
-        self.publish(tier, keys).await.map_err(|(untold, error)| {
-            owe(self, at, untold, AFTER_FAILURE);
-            not_invalidated(tier, untold.len(), error)
+        self.publish_in_pieces(tier, keys).await.map_err(|(rest, error)| {
+            retry_removal(self, at, rest);
+            not_invalidated(tier, rest.len(), error)
         })
     }
 
     /// Publishes keys whose pending removals have succeeded. Returns how many of them were published, from the first on.
-    pub(crate) async fn tell_paid(&self, keys: &[FullKey]) -> usize {
-        let told = match self.bus {
-            Some(at) => self.publish(&self.tiers[at], keys).await,
+    pub(crate) async fn publish_removed(&self, keys: &[FullKey]) -> usize {
+        let published = match self.bus {
+            Some(at) => self.publish_in_pieces(&self.tiers[at], keys).await,
             None => Ok(()),
         };
-        // What goes wrong is counted and told by `bounded`.
-        keys.len() - told.map_or_else(|(untold, _)| untold.len(), |()| 0)
+        // Failures are counted and logged by `bounded`.
+        keys.len() - published.map_or_else(|(rest, _)| rest.len(), |()| 0)
     }
 
-    /// Publishes keys in pieces, until one fails; gives those that others were not told of.
-    async fn publish<'k>(
+    /// Publishes keys in pieces, until one fails. The error has the keys that were not published.
+    async fn publish_in_pieces<'k>(
         &self,
         tier: &Tier,
         keys: &'k [FullKey],
@@ -52,8 +51,8 @@ impl<N: Node> Kind<N> {
         let (mut rest, mut now) = (keys, calls.now);
         while !rest.is_empty() {
             let (piece, others) = rest.split_at(rest.len().min(calls.size()));
-            let told = bus.tell(self.template, piece.iter().map(|key| self.key_within(key)));
-            match calls.piece(now, piece.len(), told).await {
+            let published = bus.publish(self.template, piece.iter().map(|key| self.key_within(key)));
+            match calls.piece(now, piece.len(), published).await {
                 Ok(true) => {}
                 Ok(false) => count(&tier.counters.troubles, 1),
                 Err(error) => return Err((rest, error)),

@@ -13,18 +13,18 @@ use crate::node::Node;
 impl Listener for KindTable {
     fn changed(&self, bus: &Bus, template: Digest, changes: &Changes<'_>) {
         for kind in self.of_template(template) {
-            kind.told(bus, changes);
+            kind.changed(bus, changes);
         }
     }
 
     fn lost(&self, bus: &Bus) {
-        self.iter().for_each(|kind| kind.distrust(bus));
+        self.iter().for_each(|kind| kind.lost(bus));
     }
 }
 
 impl<N: Node> Kind<N> {
-    /// Drops what another process changed of this kind, or of another version of it, and fences what is in flight.
-    pub(crate) fn hear_of(&self, changes: &Changes<'_>) {
+    /// Drops keys that another process changed, of this kind or another version of it, and fences their flights.
+    pub(crate) fn receive(&self, changes: &Changes<'_>) {
         if changes.anything {
             self.drop_all();
         }
@@ -34,8 +34,8 @@ impl<N: Node> Kind<N> {
             self.marks.mark_long_keys(&changes.long_keys);
             keys.extend(self.long_flights(&changes.long_keys));
         }
-        self.part(&keys);
-        // Last: who sees the count can rely on what was done.
+        self.drop_keys(&keys);
+        // Last: a reader of the count can rely on it that the keys are dropped.
         count(
             &self.counters.remote_invalidations,
             changes.keys.len() + changes.long_keys.len(),
@@ -44,7 +44,7 @@ impl<N: Node> Kind<N> {
 
     /// The full keys of flights under way that these digests name.
     fn long_flights(&self, digests: &[Digest]) -> impl Iterator<Item = Vec<u8>> {
-        // Digests take their time: not under the lock of the table.
+        // Digests take time, so they are not computed under the lock of the table.
         let flights = self
             .flights
             .longer_than(LONGEST_KEY + self.start.len() + self.end.len());
@@ -54,17 +54,17 @@ impl<N: Node> Kind<N> {
         named.map(|flight| flight.key().to_vec())
     }
 
-    /// What is under these keys nearby is out of date, and so are flights that began before, for all who come now.
-    pub(crate) fn part(&self, keys: &[impl AsRef<[u8]>]) {
+    /// Drops keys that another process changed from local tiers, and fences their flights.
+    pub(crate) fn drop_keys(&self, keys: &[impl AsRef<[u8]>]) {
         for key in keys {
-            self.flights.part(key.as_ref(), self.is_guarded());
+            self.flights.supersede_remotely(key.as_ref(), self.is_guarded());
         }
         drop_nearby(self, keys);
     }
 
-    /// Drops all that is held nearby, and fences what is in flight.
+    /// Drops all copies in local tiers, and fences all flights.
     pub(crate) fn drop_all(&self) {
         self.drop_held();
-        self.flights.part_all(self.is_guarded());
+        self.flights.supersede_all_remotely(self.is_guarded());
     }
 }

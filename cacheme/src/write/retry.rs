@@ -1,6 +1,6 @@
-//! Removals that failed are tried again in the background ([page](super)).
+//! Removals from remote tiers, and the task that tries failed ones again ([page](super)).
 //!
-//! [`pending`](crate::kind::pending) has the keys of such removals.
+//! [`pending`](crate::kind::pending) has the keys of failed removals.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,42 +13,41 @@ use crate::flight::FullKey;
 use crate::kind::{Kind, RemoteTier, Tier, TierStorage};
 use crate::node::Node;
 
-/// How long after a failure the next try is made; twice as long after each.
+/// The pause after a failure, before the next try. It doubles with each failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// After this, an old value that does not expire is no longer chased.
-const LONGEST_DEBT: Duration = Duration::from_secs(86_400);
+/// After this, the removal of an old value that does not expire is no longer tried.
+const LONGEST_RETRY: Duration = Duration::from_secs(86_400);
 
-/// Takes what is under `keys` in a tier for old from now on, and goes on removing it in the background until that works
-/// or the values have expired. The first try is after `pause`.
-pub(crate) fn owe<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: &[FullKey], pause: Duration) {
+/// Counts `keys` as absent in a tier from now on, and tries in the background to remove them.
+///
+/// That ends when a try succeeds, or when the old values have expired.
+pub(crate) fn retry_removal<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: &[FullKey]) {
     let tier = &kind.tiers[at];
-    let longest = tier.ttl.map_or(LONGEST_DEBT, |ttl| ttl.min(LONGEST_DEBT));
+    let longest = tier.ttl.map_or(LONGEST_RETRY, |ttl| ttl.min(LONGEST_RETRY));
     let begins = tier.owed.add(keys, Instant::now() + longest);
     if !begins {
         return;
     }
-    let mut turn = Turn {
+    let task = RetryTask {
         kind: Arc::clone(kind),
         at,
     };
-    // Without a runtime there is no background: reads still know what is old.
+    // Without a runtime there is no task; the keys count as absent all the same.
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        runtime.spawn(async move { turn.pay(pause).await });
+        runtime.spawn(async move { task.run().await });
     }
 }
 
-/// How long after a removal that failed just now the next is tried.
-pub(crate) const AFTER_FAILURE: Duration = FIRST_PAUSE;
-
-/// Ends when dropped, also when the runtime ends: the next debt begins another.
-struct Turn<N: Node> {
+/// Tries pending removals of one tier again. Dropped at its end, or with its runtime, it lets the next failure begin another.
+struct RetryTask<N: Node> {
     kind: Arc<Kind<N>>,
     at: usize,
 }
 
-impl<N: Node> Turn<N> {
-    async fn pay(&mut self, mut pause: Duration) {
+impl<N: Node> RetryTask<N> {
+    async fn run(&self) {
+        let mut pause = FIRST_PAUSE;
         let tier = &self.kind.tiers[self.at];
         let TierStorage::Remote(remote) = &tier.storage else {
             return;
@@ -59,7 +58,7 @@ impl<N: Node> Turn<N> {
             if owed.is_empty() {
                 return;
             }
-            // What goes wrong is counted and told by `bounded`.
+            // Failures are counted and logged by `bounded`.
             let removed = self.remove(tier, remote, &owed).await;
             removed
                 .iter()
@@ -71,7 +70,7 @@ impl<N: Node> Turn<N> {
         }
     }
 
-    /// Removes what it can, and tells of it; gives what is done.
+    /// Removes keys and publishes them. Returns those for which both succeeded.
     async fn remove<'o>(
         &self,
         tier: &Tier,
@@ -83,18 +82,18 @@ impl<N: Node> Turn<N> {
         let failed: HashSet<&FullKey> = failed.into_iter().flat_map(|(keys, _)| keys).collect();
         let mut removed: Vec<_> = owed.iter().filter(|(key, _)| !failed.contains(key)).collect();
         let keys: Vec<FullKey> = removed.iter().map(|(key, _)| Arc::clone(key)).collect();
-        removed.truncate(self.kind.tell_paid(&keys).await);
+        removed.truncate(self.kind.publish_removed(&keys).await);
         removed
     }
 }
 
-impl<N: Node> Drop for Turn<N> {
+impl<N: Node> Drop for RetryTask<N> {
     fn drop(&mut self) {
         self.kind.tiers[self.at].owed.abandon();
     }
 }
 
-/// Removes `keys` from one tier. Where that fails, they are owed to it.
+/// Removes `keys` from one tier. A removal that fails becomes pending.
 pub(crate) async fn remove_from<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: &[FullKey]) -> Result<()> {
     let tier = &kind.tiers[at];
     let TierStorage::Remote(remote) = &tier.storage else {
@@ -104,9 +103,9 @@ pub(crate) async fn remove_from<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: &
     let failed = tier.remove_all(remote, keys).await;
     for (keys, _) in &failed {
         let keys: Vec<FullKey> = keys.iter().map(|key| Arc::clone(key)).collect();
-        owe(kind, at, &keys, AFTER_FAILURE);
+        retry_removal(kind, at, &keys);
     }
-    // A debt that was made just now has another number.
+    // A removal that became pending meanwhile has another number.
     let removed = keys.iter().zip(debts);
     removed.for_each(|(key, debt)| tier.owed.settle(key, debt));
     let count = failed.iter().map(|(keys, _)| keys.len()).sum();
@@ -116,6 +115,7 @@ pub(crate) async fn remove_from<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: &
     }
 }
 
+/// The error for keys whose old values a storage may still have.
 pub(crate) fn not_invalidated(tier: &Tier, keys: usize, source: cacheme_storage::Error) -> Error {
     Error::NotInvalidated {
         name: tier.name.to_string(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cacheme_storage::{RemoteEntry, SmallBox};
 use tokio::time::Instant;
 
-use super::retry::{AFTER_FAILURE, not_invalidated, owe};
+use super::retry::{not_invalidated, retry_removal};
 use super::{detached, settle};
 use crate::counter::count;
 use crate::error::{Error, Result};
@@ -20,16 +20,19 @@ use crate::node::Node;
 use crate::node::policy::{expires_ms, shortened};
 
 impl Cacheme {
-    /// Puts `value` in every tier in place of whatever is there.
+    /// Puts `value` in every tier in place of what is there.
     ///
     /// Once this has returned `Ok`, no later `get` in this process sees a value whose load began before.
     ///
     /// # Errors
     ///
-    /// [`Error::NotInvalidated`] if a storage could neither take the value nor drop the old one, or other processes could not be
-    /// told; that is tried again in the background, by removing what is there. A storage that dropped the old one without taking the new
-    /// is none: it is a miss, counted in [`stats`](Self::stats). So it is with a value that is too large for the storage, cannot be
-    /// serialized, or is too heavy for a local tier. Also a set-up that cannot work, as for [`get`](Self::get).
+    /// [`Error::NotInvalidated`] if a storage could neither take the value nor drop the old one, or if the change could not be published to
+    /// other processes. The removal of the old value is then tried again in the background.
+    ///
+    /// It is no error if a storage dropped the old value without taking the new one: that is a miss, counted in [`stats`](Self::stats). A
+    /// value that is too large for the storage, cannot be serialized, or is too heavy for a local tier has this result.
+    ///
+    /// A set-up that cannot work is an error, as for [`get`](Self::get).
     ///
     /// # Cancel safety
     ///
@@ -38,8 +41,7 @@ impl Cacheme {
         self.set_for(node, SmallBox::new(value), None)
     }
 
-    /// [`set`](Self::set) with a ttl of its own, which only ever shortens what the tiers say. It counts from now in every
-    /// tier.
+    /// Like [`set`](Self::set), with a ttl of its own. It only shortens the ttl of a tier, and counts from now in every tier.
     ///
     /// # Errors
     ///
@@ -82,8 +84,8 @@ async fn set<N: Node>(
         Work::Set,
         Instant::now() + kind.info.load_timeout.max(kind.storing_patience() * 3),
     );
-    // Whoever comes after us waits until we are done, so that our value never lands on theirs: we store it even when we
-    // are fenced by then.
+    // A later change waits until this one is done, so that this value never lands on a newer one. So it is stored even if a later
+    // change has raised the fence by then.
     settle(&kind, older).await;
     let (since, spread) = (Instant::now(), kind.info.spread());
     let life = kind.life(&value, said);
@@ -98,27 +100,27 @@ async fn set<N: Node>(
                     Ok(()) => count(&tier.counters.fills, 1),
                     Err(reason) => {
                         kind.not_stored(tier, &key, reason);
-                        // What is there is older than us, whoever fenced us.
+                        // The copy that is there is older than this value, whichever change raised the fence.
                         local.remove(&key);
                     }
                 }
             }
             TierStorage::Remote(remote) => {
                 if let Err(error) = set_remote(&kind, tier, remote, &key, &value, ttl).await {
-                    owe(&kind, at, std::slice::from_ref(&key), AFTER_FAILURE);
+                    retry_removal(&kind, at, std::slice::from_ref(&key));
                     unreached.note(not_invalidated(tier, 1, error));
                 }
             }
         }
     }
     lead.finish(Ok(value));
-    if let Err(error) = kind.tell(&[key]).await {
+    if let Err(error) = kind.publish(&[key]).await {
         unreached.note(error);
     }
     unreached.into_result()
 }
 
-/// Stores `value`, or removes what is there if that cannot be done.
+/// Stores `value` in one tier. Where that cannot be done it removes the old one.
 async fn set_remote<N: Node>(
     kind: &Kind<N>,
     tier: &Tier,

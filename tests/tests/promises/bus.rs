@@ -417,7 +417,7 @@ async fn c3_t3_a_storage_without_a_bus_for_us_is_done_without_and_told_of_once()
     let warnings = told.at(Level::WARN);
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(
-        warnings[0].contains("local copies go by their ttl"),
+        warnings[0].contains("local copies live for their ttl"),
         "{warnings:?}"
     );
     assert_eq!(world.cacheme.stats::<Item>().tiers[1].troubles, 3);
@@ -428,7 +428,7 @@ async fn c3_t3_a_storage_without_a_bus_for_us_is_done_without_and_told_of_once()
     let news = told.at(Level::INFO);
     assert!(
         news.iter()
-            .any(|text| text.contains("are heard of, and told, again")),
+            .any(|text| text.contains("those of other processes received, again")),
         "{news:?}"
     );
 }

@@ -90,7 +90,7 @@ fn counts(world: &World) -> [u64; 5] {
     let stats = heard(world);
     assert_eq!(stats.storage, "remote");
     [
-        stats.heard,
+        stats.received,
         stats.partly_understood,
         stats.other_prefix,
         stats.other_version,

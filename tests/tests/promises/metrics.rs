@@ -128,7 +128,7 @@ async fn t3_what_is_counted_reaches_the_recorder_of_the_application() {
     }
     assert_eq!(seen["cacheme_local_entries{prefix=test,storage=local}"], 1.0);
     let of_bus = |what: &str| seen[&format!("cacheme_bus_{what}_total{{prefix=test,storage=remote}}")];
-    assert_eq!((of_bus("heard"), of_bus("unreadable")), (1.0, 1.0));
+    assert_eq!((of_bus("received"), of_bus("unreadable")), (1.0, 1.0));
     for nothing in ["partly_understood", "other_prefix", "other_version"] {
         assert_eq!(of_bus(nothing), 0.0, "{nothing}");
     }

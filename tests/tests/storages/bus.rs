@@ -188,7 +188,7 @@ async fn garbage_changes_nothing(url: &str, publish: impl AsyncFn(&str)) {
     .await;
     let after = other.bus_stats().remove(0);
     assert_eq!(after.other_prefix, 2);
-    assert_eq!((after.heard, after.partly_understood), (before.heard, 0));
+    assert_eq!((after.received, after.partly_understood), (before.received, 0));
     assert_eq!(
         other.get(&current).await.unwrap(),
         0,

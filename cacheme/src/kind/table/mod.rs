@@ -48,10 +48,10 @@ pub(crate) trait AnyKind: Any + Send + Sync {
     fn stats(&self) -> NodeStats;
     /// Whether its serializer can read its values, as far as their type tells.
     fn check_serializer(&self) -> Result<(), CodecError>;
-    /// Another process changed this of the kind, and told it on this bus.
-    fn told(&self, bus: &Bus, changes: &Changes<'_>);
+    /// Another process changed entries of the kind, and published it on this bus.
+    fn changed(&self, bus: &Bus, changes: &Changes<'_>);
     /// Other processes may have changed anything, if it is this bus that they would tell it on.
-    fn distrust(&self, bus: &Bus);
+    fn lost(&self, bus: &Bus);
 }
 
 type Slot = OnceLock<(KindId, Arc<dyn AnyKind>)>;
@@ -282,9 +282,9 @@ mod tests {
             Ok(())
         }
 
-        fn told(&self, _: &Bus, _: &Changes<'_>) {}
+        fn changed(&self, _: &Bus, _: &Changes<'_>) {}
 
-        fn distrust(&self, _: &Bus) {}
+        fn lost(&self, _: &Bus) {}
     }
 
     #[test]

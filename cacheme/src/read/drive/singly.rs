@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::{land, load_one};
 use crate::background;
-use crate::flight::Queue;
+use crate::flight::LoadQueue;
 use crate::flight::outcome::Failure;
 use crate::instance::Cacheme;
 use crate::kind::shards::Items;
@@ -39,7 +39,7 @@ struct Singly<'b, N: Load> {
     batch: &'b mut Batch<N>,
     /// What has not begun, in order of the items.
     queued: BTreeMap<usize, N>,
-    queue: Arc<Queue>,
+    queue: Arc<LoadQueue>,
     running: FuturesUnordered<BoxFuture<'static, Ended<N>>>,
     /// What waits to land.
     ended: Vec<Ended<N>>,
