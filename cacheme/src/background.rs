@@ -1,4 +1,4 @@
-//! Work that goes on when its caller is gone.
+//! Background tasks, which go on when their caller is gone.
 
 use std::future::Future;
 
@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
-/// Runs `work` on a task of its own, within the span of its caller (L4). Gives it back where there is no runtime.
+/// Runs `work` on a task of its own, within the span of its caller (L4). Returns it where there is no runtime.
 pub(crate) fn spawn<F>(work: F) -> Result<JoinHandle<F::Output>, F>
 where
     F: Future<Output: Send + 'static> + Send + 'static,

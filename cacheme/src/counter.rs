@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Adds to a counter that says nothing about other memory.
+/// Adds to a counter, with no order relative to other memory.
 pub(crate) fn count(counter: &AtomicU64, by: usize) {
     // A shared line is written only when there is something to add.
     if by > 0 {
@@ -12,7 +12,7 @@ pub(crate) fn count(counter: &AtomicU64, by: usize) {
 
 const STRIPES: usize = 16;
 
-/// A counter that threads seldom share a cache line of: hits are counted on the fastest path there is.
+/// A counter in stripes, so that threads seldom share a cache line. Hits are counted on the fastest path there is.
 #[derive(Default)]
 pub(crate) struct StripedCounter {
     stripes: [Stripe; STRIPES],

@@ -1,8 +1,10 @@
+//! Digests of keys and templates, for messages on a bus.
+
 use sha2::{Digest as _, Sha256};
 
-/// The first 128 bits of a SHA-256: stands for a text on a bus, where it is too long or needs no reader.
+/// The first 128 bits of a SHA-256. It stands for a text on a bus that is too long, or that no receiver has to read.
 ///
-/// A cryptographic one, since key fields often come from users: nobody can make a key whose change drops another one.
+/// The digest is cryptographic since fields of keys often come from users: nobody can make a key whose change drops another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Digest(pub(crate) [u8; 16]);
 

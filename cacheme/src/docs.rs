@@ -1,4 +1,4 @@
-//! Guides.
+//! Guides: what is promised, and how storages are chosen and set up.
 
 /// Consistency: the promises, their limits, their tests.
 #[doc = include_str!("../docs/consistency.md")]

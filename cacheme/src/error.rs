@@ -1,3 +1,5 @@
+//! The errors of this crate.
+
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,7 +11,9 @@ use cacheme_storage::{BoxError, Chain};
 /// The result of a call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong. A miss is never an error, and trouble of a storage is one only where a promise hangs on it.
+/// The errors of this crate.
+///
+/// A miss is never an error. Trouble of a storage is one only where a promise depends on it.
 ///
 /// Cheap to clone: every caller that waited for one failed load gets the same error.
 #[derive(Clone, Debug)]
@@ -19,7 +23,7 @@ pub enum Error {
     Load {
         /// The full key.
         key: String,
-        /// What the loader returned. [`Error::downcast_load`] gives it back by its type.
+        /// The error of the loader. [`Error::downcast_load`] returns it by its type.
         source: Arc<dyn StdError + Send + Sync>,
     },
 
@@ -27,7 +31,7 @@ pub enum Error {
     LoadPanicked {
         /// The full key.
         key: String,
-        /// What the panic said.
+        /// The message of the panic.
         message: String,
     },
 
@@ -39,12 +43,12 @@ pub enum Error {
         after: Duration,
     },
 
-    /// A load asked for what waits for this load, so neither could have ended. The loader that asked gets this error at once.
+    /// A load asked for a key whose load waits for it, so neither could have ended. The loader that asked gets this error at once.
     ///
     /// **Limit:** a loader that asks in a task that it spawns is not recognised, nor is a circle through another process. Such a circle ends as
     /// [`LoadTimedOut`](Self::LoadTimedOut).
     CircularLoad {
-        /// The full keys of the circle, that of the load first: each waits for the next, and the last for the first.
+        /// The full keys of the circle, beginning with that of the load. Each waits for the next, and the last for the first.
         keys: Vec<String>,
     },
 
@@ -86,7 +90,7 @@ pub enum Error {
         other: String,
         /// The templates of their keys, in this order.
         keys: Box<[String; 2]>,
-        /// The version both have.
+        /// The version of both.
         version: String,
         /// A key that both can have.
         example: String,
@@ -96,23 +100,24 @@ pub enum Error {
     Policy {
         /// The name of the node's type.
         node: String,
-        /// What is wrong and what to write instead.
+        /// The mistake, and what to write instead.
         reason: String,
     },
 
-    /// A prefix that cannot be, or that comes too late.
+    /// A prefix that is empty or has other characters than `A-Z a-z 0-9 _ . - @`.
     Prefix {
         /// The prefix.
         prefix: String,
-        /// What is wrong.
+        /// The mistake.
         reason: String,
     },
 
     /// The process-wide default instance is in use already.
     DefaultInUse,
 
-    /// A storage is registered under its name, but could not be reached: reads go on without it, and it is tried again
-    /// whenever it is needed.
+    /// A storage is registered under its name, but could not be reached.
+    ///
+    /// Reads go on without it, and it is tried again whenever it is needed.
     Unreached {
         /// The name of the storage.
         name: String,
@@ -120,12 +125,14 @@ pub enum Error {
         source: Arc<cacheme_storage::Error>,
     },
 
-    /// Old values may still be in a storage: it could not be told to remove or replace them. Removal goes on in the
-    /// background until it succeeds or the values have expired.
+    /// A storage may still have old values, or other processes may still have copies of them.
+    ///
+    /// The storage could not remove or replace them, or the change could not be published on its bus. That is tried again in the background
+    /// until it succeeds or the values have expired.
     NotInvalidated {
         /// The name of the storage.
         name: String,
-        /// How many keys.
+        /// The number of keys.
         keys: usize,
         /// What the storage said.
         source: Arc<cacheme_storage::Error>,
@@ -134,15 +141,15 @@ pub enum Error {
     /// The runtime is shutting down; the call may not have been carried out.
     ShuttingDown,
 
-    /// Several things went wrong in one call, each of them named.
+    /// Several errors of one call.
     Several(Vec<Error>),
 
-    /// Everything that [`check`](crate::Cacheme::check) found.
+    /// All mistakes that [`check`](crate::Cacheme::check) found.
     Check(Vec<Error>),
 }
 
 impl fmt::Display for Error {
-    /// What went wrong. Where that has a source, [`source`](StdError::source) gives it and this does not repeat it.
+    /// The error without its source, which [`source`](StdError::source) returns.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Load { key, .. } => write!(f, "loading `{key}` failed"),
@@ -209,7 +216,7 @@ impl fmt::Display for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            // Out of its `Arc`, whose own type would hide that of the error.
+            // The type of the `Arc` would hide that of the error.
             Self::Load { source, .. } => Some(match source.downcast_ref::<Kept>() {
                 Some(kept) => kept.as_error(),
                 None => &**source,
@@ -234,12 +241,12 @@ impl StdError for Error {
 }
 
 impl Error {
-    /// The error of a failed load by its type: what the loader returned, or the first `E` among what that comes from.
+    /// The error of a failed load by its type: the first `E` among the error of the loader and its sources.
     ///
     /// A loader may return its error as it is, boxed, in an `Arc` or as an `anyhow::Error`, with or without context.
     ///
-    /// **Limit:** in an `impl Load` that is written by hand, `?` turns an `anyhow::Error` into a [`BoxError`], and anyhow hides the type
-    /// of its outermost error then. What lies under a `context` is found; an error that is itself a `context` is not.
+    /// **Limit:** in an `impl Load` that is written by hand, `?` turns an `anyhow::Error` into a [`BoxError`], and anyhow then hides the type
+    /// of its outermost error. An error under a `context` is found; an error that is itself a `context` is not.
     ///
     /// ```
     /// use cacheme::{LoadContext, Node};
@@ -275,7 +282,7 @@ impl Error {
             _ => None,
         };
         while let Some(error) = next {
-            // A shared error is one by itself, of a type that hides what it shares.
+            // The type of a shared error hides the type of the error inside.
             let error = match error.downcast_ref::<Arc<dyn StdError + Send + Sync>>() {
                 Some(shared) => &**shared,
                 None => error,
@@ -289,12 +296,13 @@ impl Error {
     }
 }
 
-/// What a loader returned that is no error itself but gives one out, as `anyhow::Error` does. Kept as it is: the conversions that such
-/// types have into a [`BoxError`] hide the type of the error.
+/// A loader's error that is no error itself but has one, such as `anyhow::Error`.
+///
+/// It is kept as it is: the conversions of such types into a [`BoxError`] hide the type of the error.
 pub(crate) struct Kept(Box<dyn AsRef<dyn StdError + Send + Sync> + Send + Sync>);
 
 impl Kept {
-    /// The same as a box of its own, unless it is one.
+    /// Boxes the error, unless it is a box already.
     pub(crate) fn boxed<E>(error: E) -> BoxError
     where
         E: AsRef<dyn StdError + Send + Sync> + Send + Sync + 'static,

@@ -24,7 +24,7 @@
 //!     Ok(format!("user number {}", node.user_id)) // ask the database
 //! }
 //!
-//! /// The same cache in front of a function; `db` is no part of the key.
+//! /// This function uses the same cache. `db` is no part of the key.
 //! #[memoize(node = UserNameNode { user_id })]
 //! async fn user_name(db: &str, user_id: u64) -> Result<String, std::fmt::Error> {
 //!     Ok(format!("user number {user_id} of {db}"))
@@ -51,14 +51,14 @@
 //! | what can be done with one | the functions of this crate, which are the methods of [`Cacheme`] on [`default_instance`] |
 //! | loaders | [`Load`], [`LoadContext`]; [`macro@memoize`] and [`get_with`] for those that come with the call |
 //! | storages and their URLs | [`Storage`]; [how to choose, set up and size one](docs::storages) |
-//! | what goes wrong | [`Error`] |
-//! | what is promised about values, and how it is kept | [`docs::consistency`] |
-//! | what was hit, loaded and in trouble | [`stats`] |
+//! | errors | [`Error`] |
+//! | promises about values, and how they are kept | [`docs::consistency`] |
+//! | counters of hits, loads and trouble | [`stats`] |
 //!
 //! # Features
 //!
 //! `local` (in memory) and `bincode` are on by default. `redis`, `postgres`, `mysql`, `mongodb` and `sqlite` are storages
-//! (see [`docs::storages`]), `tls` encrypts connections to those that are compiled in; `msgpack` and `json` are serializers, `compression` goes with any; `metrics` hands what is counted to the recorder of that crate (`record_metrics`); `full` is all.
+//! (see [`docs::storages`]), `tls` encrypts connections to those that are compiled in; `msgpack` and `json` are serializers, `compression` goes with any; `metrics` passes all counters to the recorder of that crate (`record_metrics`); `full` is all.
 
 pub mod docs;
 

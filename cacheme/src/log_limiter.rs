@@ -1,4 +1,4 @@
-//! Decides which of many troubles are logged: their begin, once a minute that they last, and their end.
+//! Limits how often trouble is logged: at its begin, once a minute while it lasts, and at its end.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,45 +14,45 @@ pub(crate) const QUIET: Duration = Duration::from_secs(5);
 
 /// Limits the log lines about one source of trouble, such as a storage or a loader.
 ///
-/// It is told of each trouble and of what works, and answers with what is to be logged. In long trouble neither takes a lock.
+/// The caller reports each failure and each success, and gets the line to log, if any. In long trouble neither takes a lock.
 #[derive(Debug)]
 pub(crate) struct LogLimiter {
     start: Instant,
-    /// Whether something went wrong and its end was not noticed yet.
+    /// Whether there is trouble whose end was not noticed yet.
     troubled: AtomicBool,
-    /// Troubles since the last line.
+    /// Failures since the last line.
     since_line: AtomicU64,
-    /// When something last went wrong, in milliseconds after `start`.
+    /// When the last failure was, in milliseconds after `start`.
     last: AtomicU64,
-    /// Until when trouble is only counted, in milliseconds after `start`.
+    /// Until when failures are only counted, in milliseconds after `start`.
     silent_until: AtomicU64,
-    state: Mutex<State>,
+    phase: Mutex<Phase>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum State {
-    /// Nothing is wrong, or nothing that a line said.
+enum Phase {
+    /// There is no trouble, or none that was logged.
     Quiet,
-    /// A line said so.
+    /// The begin of trouble was logged.
     Logged {
         /// When the trouble began.
         begun: Instant,
-        /// How often something went wrong, up to the last line.
+        /// The number of failures, up to the last line.
         times: u64,
     },
 }
 
-/// What is to be logged of trouble.
+/// A line to be logged about trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    /// It begins. More than one time: it was there before, too soon after the last line.
+    /// It begins. More than one failure means that the first came too soon after the last line to be logged.
     Begins {
-        /// How often something went wrong since the last line.
+        /// The number of failures since the last line.
         times: u64,
     },
     /// It lasts.
     Lasts {
-        /// How often something went wrong since the last line.
+        /// The number of failures since the last line.
         times: u64,
         /// How long ago it began.
         lasted: Duration,
@@ -62,9 +62,9 @@ pub(crate) enum Trouble {
 /// Trouble that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Over {
-    /// How often something went wrong.
+    /// The number of failures.
     pub(crate) times: u64,
-    /// How long, up to the last time.
+    /// The time from the first failure to the last.
     pub(crate) lasted: Duration,
 }
 
@@ -96,13 +96,13 @@ impl Default for LogLimiter {
             since_line: AtomicU64::new(0),
             last: AtomicU64::new(0),
             silent_until: AtomicU64::new(0),
-            state: Mutex::new(State::Quiet),
+            phase: Mutex::new(Phase::Quiet),
         }
     }
 }
 
 impl LogLimiter {
-    /// Takes note that something went wrong; says what to log.
+    /// Notes a failure. Returns the line to log, if any.
     pub(crate) fn trouble(&self) -> Option<Trouble> {
         let now = self.now();
         self.last.store(now, Ordering::Relaxed);
@@ -111,22 +111,22 @@ impl LogLimiter {
         if now < self.silent_until.load(Ordering::Relaxed) {
             return None;
         }
-        let mut state = self.state.lock();
+        let mut phase = self.phase.lock();
         if now < self.silent_until.load(Ordering::Relaxed) {
             return None;
         }
         let next_line = now.saturating_add(millis(BETWEEN_LINES));
         self.silent_until.store(next_line, Ordering::Relaxed);
         let news = self.since_line.swap(0, Ordering::Relaxed);
-        match &mut *state {
-            State::Quiet => {
-                *state = State::Logged {
+        match &mut *phase {
+            Phase::Quiet => {
+                *phase = Phase::Logged {
                     begun: Instant::now(),
                     times: news,
                 };
                 Some(Trouble::Begins { times: news })
             }
-            State::Logged { begun, times } => {
+            Phase::Logged { begun, times } => {
                 *times += news;
                 Some(Trouble::Lasts {
                     times: news,
@@ -136,7 +136,7 @@ impl LogLimiter {
         }
     }
 
-    /// Takes note that something worked; says what to log if trouble is over, of which a line said that it was there.
+    /// Notes a success. Returns the line to log if trouble that was logged is over.
     pub(crate) fn works(&self) -> Option<Over> {
         // Read first: a shared line is written only when things change.
         if !self.troubled.load(Ordering::Relaxed) {
@@ -146,11 +146,11 @@ impl LogLimiter {
         if self.now() < last.saturating_add(millis(QUIET)) {
             return None;
         }
-        let mut state = self.state.lock();
+        let mut phase = self.phase.lock();
         if !self.troubled.swap(false, Ordering::Relaxed) {
             return None;
         }
-        let State::Logged { begun, times } = std::mem::replace(&mut *state, State::Quiet) else {
+        let Phase::Logged { begun, times } = std::mem::replace(&mut *phase, Phase::Quiet) else {
             return None;
         };
         let lasted = (self.start + Duration::from_millis(last)).saturating_duration_since(begun);
@@ -232,8 +232,8 @@ mod tests {
                 .sum()
         });
         assert_eq!(logged, 1);
-        let State::Logged { times, .. } = *limiter.state.lock() else {
-            panic!("a line said so")
+        let Phase::Logged { times, .. } = *limiter.phase.lock() else {
+            panic!("it was logged")
         };
         assert_eq!(times + limiter.since_line.load(Ordering::Relaxed), 4_000);
     }

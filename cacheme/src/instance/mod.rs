@@ -1,4 +1,4 @@
-//! An instance: storages by name, kinds by type.
+//! An instance: storages by name, kinds by type of node.
 
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
@@ -20,7 +20,9 @@ use crate::node::Node;
 use crate::node::key::KeyWriter;
 use crate::node::policy::Policy;
 
-/// Storages by name, and the nodes that use them. Cheap to clone; clones are the same instance.
+/// Storages by name, and the nodes that use them.
+///
+/// Cheap to clone: clones are one instance.
 ///
 /// Most programs use the process-wide default instance through the free functions of this crate.
 #[derive(Clone)]
@@ -32,8 +34,8 @@ pub(crate) struct Inner {
     pub(crate) prefix: String,
     pub(crate) storages: RwLock<HashMap<String, Registered>>,
     pub(crate) kinds: Arc<KindTable>,
-    /// Set-up mistakes that were logged: each is told once, not for each call.
-    told: Mutex<HashSet<String>>,
+    /// Mistakes of the set-up that were logged, so that each is logged once and not for each call.
+    logged: Mutex<HashSet<String>>,
 }
 
 impl Drop for Inner {
@@ -53,15 +55,16 @@ impl Cacheme {
             prefix,
             storages: RwLock::default(),
             kinds: Arc::default(),
-            told: Mutex::default(),
+            logged: Mutex::default(),
         };
         Self {
             inner: Arc::new(inner),
         }
     }
 
-    /// What nodes of type `N` have done in this instance, or nothing if none was used. For a type with several kinds
-    /// ([`DynamicNode`](crate::DynamicNode)), see [`all_stats`](Self::all_stats).
+    /// The counters of nodes of type `N` in this instance, all zero if none was used.
+    ///
+    /// [`all_stats`](Self::all_stats) has those of a type with several kinds ([`DynamicNode`](crate::DynamicNode)).
     #[must_use]
     pub fn stats<N: Node>(&self) -> NodeStats {
         let is_it = |kind: &Arc<dyn AnyKind>| {
@@ -76,7 +79,7 @@ impl Cacheme {
             .unwrap_or_default()
     }
 
-    /// What every kind of node has done in this instance, by name.
+    /// The counters of every kind of node in this instance, sorted by name.
     #[must_use]
     pub fn all_stats(&self) -> Vec<NodeStats> {
         let mut stats: Vec<_> = self.inner.kinds.iter().map(|kind| kind.stats()).collect();
@@ -84,7 +87,7 @@ impl Cacheme {
         stats
     }
 
-    /// What this instance has heard from other processes, by the name of the storage whose bus it was heard on.
+    /// The counts of messages that this instance received from other processes, for each storage with a bus, sorted by its name.
     ///
     /// ```
     /// let instance = cacheme::Cacheme::builder().build()?;
@@ -111,21 +114,6 @@ impl Cacheme {
         node.write_key(&mut key);
         key.literal(&end);
         key.as_str().to_owned()
-    }
-
-    #[cfg(feature = "metrics")]
-    pub(crate) fn prefix(&self) -> &str {
-        &self.inner.prefix
-    }
-
-    /// How many entries there are in each storage in memory, by name.
-    #[cfg(feature = "metrics")]
-    pub(crate) fn local_entries(&self) -> Vec<(String, usize)> {
-        let storages = self.inner.storages.read();
-        let local = storages
-            .iter()
-            .filter_map(|(name, known)| Some((name, known.storage.as_local()?)));
-        local.map(|(name, local)| (name.clone(), local.len())).collect()
     }
 
     pub(crate) fn storage(&self, name: &str) -> Option<Registered> {
@@ -180,9 +168,10 @@ impl Cacheme {
         Kind::new(policy, &self.inner.prefix, |name| self.storage(name))
     }
 
-    pub(crate) fn tell_once(&self, error: &Error) {
+    /// Logs a mistake of the set-up, unless it was logged before.
+    pub(crate) fn log_once(&self, error: &Error) {
         let text = Chain(error).to_string();
-        if self.inner.told.lock().insert(text.clone()) {
+        if self.inner.logged.lock().insert(text.clone()) {
             tracing::error!("{text}; going on without a cache");
         }
     }

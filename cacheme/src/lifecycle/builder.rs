@@ -1,4 +1,4 @@
-//! Making an instance.
+//! Building an instance.
 
 use crate::error::{Error, Result};
 use crate::instance::Cacheme;
@@ -10,14 +10,14 @@ pub struct CachemeBuilder {
 }
 
 impl CachemeBuilder {
-    /// Sets the first part of every full key, `cacheme` when nothing is said.
+    /// Sets the first part of every full key, by default `cacheme`.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// The instance.
+    /// Builds the instance.
     ///
     /// # Errors
     ///
@@ -36,7 +36,12 @@ impl CachemeBuilder {
 }
 
 impl Cacheme {
-    /// A builder of an instance of its own.
+    /// A builder for an instance beside the process-wide one.
+    ///
+    /// ```
+    /// let cacheme = cacheme::Cacheme::builder().prefix("shop").build()?;
+    /// # Ok::<(), cacheme::Error>(())
+    /// ```
     #[must_use]
     pub fn builder() -> CachemeBuilder {
         CachemeBuilder {

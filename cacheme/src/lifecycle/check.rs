@@ -1,4 +1,4 @@
-//! Checking the set-up of all nodes before they are used.
+//! `check`: finds mistakes in the set-up of all nodes before they are used.
 
 use cacheme_storage::{Chain, CodecError};
 
@@ -9,7 +9,7 @@ use crate::node::policy::{NodeInfo, Tier};
 use crate::node::registration::NodeRegistration;
 
 impl Cacheme {
-    /// Every kind of node that this program derives, or that this instance has met, by name.
+    /// Every kind of node that this program derives or that this instance has used, sorted by name.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeInfo> {
         let mut nodes = derived().nodes().to_vec();
@@ -26,7 +26,7 @@ impl Cacheme {
     /// tiers without serializer or with one that cannot read the node's values, policies that cannot work.
     pub fn check(&self) -> Result<()> {
         let nodes = self.nodes();
-        // A kind that meets another one is never made.
+        // A kind that could share keys with another is never made.
         let mut found: Vec<Error> = derived().conflicts().cloned().collect();
         for node in &nodes {
             found.extend(node.validate().err());
@@ -56,7 +56,7 @@ impl Cacheme {
         };
         let mut found: Vec<Error> = Vec::new();
         let mut look = |info: &NodeInfo, check: &dyn Fn() -> std::result::Result<(), CodecError>| {
-            // Tracing a type takes its time.
+            // It takes time to trace a type.
             if !info.tiers.iter().any(is_remote) {
                 return;
             }

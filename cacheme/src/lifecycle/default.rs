@@ -16,7 +16,7 @@ use crate::read::get_with::LoadOutcome;
 
 static DEFAULT: OnceLock<Cacheme> = OnceLock::new();
 
-/// The process-wide instance behind the free functions of this crate.
+/// The process-wide instance, which the free functions of this crate use.
 pub fn default_instance() -> &'static Cacheme {
     DEFAULT.get_or_init(|| {
         Cacheme::builder()
@@ -29,7 +29,8 @@ pub fn default_instance() -> &'static Cacheme {
 ///
 /// # Errors
 ///
-/// [`Error::DefaultInUse`] after anything else was done with it, [`Error::Prefix`] for a prefix that cannot be.
+/// [`Error::DefaultInUse`] if it was used before, [`Error::Prefix`] for a prefix that is empty or has other characters than
+/// `A-Z a-z 0-9 _ . - @`.
 pub fn set_prefix(prefix: impl Into<String>) -> Result<()> {
     set_default(Cacheme::builder().prefix(prefix).build()?)
 }

@@ -1,4 +1,4 @@
-//! What generated code names. Not for use by hand: it changes without notice.
+//! Names for generated code. Not for use by hand: they change without notice.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -25,7 +25,7 @@ pub use crate::node::registration::{DerivedNode, NodeRegistration};
 pub use cacheme_storage::BoxError;
 use cacheme_storage::Chain;
 
-/// What `#[memoize]` expands to.
+/// The call that `#[memoize]` expands to.
 pub async fn memoize<N, R, F>(
     cacheme: Option<&Cacheme>,
     node: N,
@@ -43,7 +43,7 @@ where
         .await
 }
 
-/// What the function of `#[node(load_all = …)]` may return.
+/// The types that the function of `#[node(load_all = …)]` may return.
 #[diagnostic::on_unimplemented(
     message = "`load_all` returns `{Self}`, which does not say which value belongs to which node",
     label = "returns `{Self}`",
@@ -61,20 +61,20 @@ impl<N: Node, T: Into<Loaded<N>>> IntoLoaded<N> for T {
     }
 }
 
-/// What a loader returned as its error, on its way into a box.
+/// The error of a loader, on its way into a box.
 #[derive(Debug)]
 pub struct LoaderError<E>(pub E);
 
 impl<E: AsRef<dyn StdError + Send + Sync> + Send + Sync + 'static> LoaderError<E> {
-    /// An error that is none itself but gives one out, `anyhow::Error` say, as it is. Where it applies this goes before
-    /// [`BoxByInto::boxed`].
+    /// Boxes a value that is no error itself but has one, such as `anyhow::Error`. It is preferred to [`BoxByInto::boxed`] where both
+    /// apply.
     #[must_use]
     pub fn boxed(self) -> BoxError {
         Kept::boxed(self.0)
     }
 }
 
-/// How all other errors of loaders are boxed.
+/// Boxes all other errors of loaders.
 pub trait BoxByInto {
     /// The type of the error.
     type Error;
@@ -96,10 +96,9 @@ impl<E> BoxByInto for LoaderError<E> {
     }
 }
 
-/// What the error that a memoized function returned says of itself, as far as its type can: with its causes, else by `Display`, by
-/// `Debug`, or not at all.
+/// The text of the error that a memoized function returned: with its causes, else by `Display`, by `Debug`, or none.
 ///
-/// `text` is looked up for the type that the function names, and the first of these that applies is found.
+/// The compiler looks `text` up for the type that the function names, and finds the first of these that the type has.
 #[derive(Debug)]
 pub struct ErrorText<'r, R>(pub &'r R);
 
@@ -143,7 +142,7 @@ impl<R> Deref for ErrorText<'_, R> {
     }
 }
 
-/// What is left of an [`ErrorText`] where nothing is known of the error.
+/// The case of an [`ErrorText`] whose type has no text.
 #[derive(Debug)]
 pub struct NoText;
 
@@ -157,7 +156,7 @@ impl NoText {
 
 /// The form of fields of type `P`.
 ///
-/// A type that is no `KeyPart` is told of where it is written, and only there: here it falls back to [`NoForm`].
+/// The compiler reports a type that is no `KeyPart` where the type is written, and only there: here it falls back to [`NoForm`].
 #[derive(Debug)]
 pub struct FormOf<P: ?Sized>(PhantomData<fn(&P)>);
 
@@ -172,7 +171,7 @@ impl<P: KeyPart + ?Sized> FormOf<P> {
     }
 }
 
-/// What [`FormOf`] says of types that are no `KeyPart`.
+/// The form of types that are no `KeyPart`.
 pub trait NoForm {
     /// Never looked at.
     const FORM: KeyForm = KeyForm::ANY;
@@ -185,7 +184,7 @@ pub trait NoForm {
 
 impl<P: ?Sized> NoForm for FormOf<P> {}
 
-/// The form of what is at this place in a node.
+/// The form of the type of a node's field.
 #[must_use]
 pub fn form_of<N, P: ?Sized>(_: fn(&N) -> &P) -> FormOf<P> {
     FormOf(PhantomData)

@@ -131,7 +131,7 @@ impl Cacheme {
         describe_gauge!(IN_FLIGHT, "Loads under way");
         describe_gauge!(ENTRIES, "Entries of a storage in memory");
 
-        let prefix = self.prefix();
+        let prefix = &self.inner.prefix;
         for node in self.all_stats() {
             let labels = [("prefix", prefix.to_owned()), ("node", node.name.to_string())];
             for (name, _, count) in OF_NODES {
@@ -157,9 +157,12 @@ impl Cacheme {
                 counter!(name, &labels).absolute(count(&bus));
             }
         }
-        for (name, entries) in self.local_entries() {
-            let labels = [("prefix", prefix.to_owned()), ("storage", name)];
-            gauge!(ENTRIES, &labels).set(entries as f64);
+        let storages = self.inner.storages.read().clone();
+        for (name, known) in storages {
+            if let Some(local) = known.storage.as_local() {
+                let labels = [("prefix", prefix.to_owned()), ("storage", name)];
+                gauge!(ENTRIES, &labels).set(local.len() as f64);
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Registering a storage: it gets a name and a bus, and is connected.
+//! Registering a storage: it gets a name and a bus, and connects.
 
 use std::sync::Arc;
 
@@ -11,13 +11,19 @@ use crate::kind::storages::Registered;
 use crate::kind::table::derived::derived;
 
 impl Cacheme {
-    /// Names a storage and connects it. Where it has a bus, other processes are listened to when this returns.
+    /// Registers a storage under a name and connects to it.
+    ///
+    /// If the storage has a bus, this instance listens to it when the call returns.
     ///
     /// # Errors
     ///
     /// [`Error::SameKey`] if two derived nodes would share entries, and [`Error::StorageRegistered`] for a name that is taken: then
     /// nothing is registered. [`Error::Unreached`] if the storage cannot be reached: it is registered all the same, reads go on
     /// without it, and it is tried again whenever it is needed. Trouble with its bus alone is logged.
+    ///
+    /// # Cancel safety
+    ///
+    /// A call that is dropped after its first poll may have registered the storage.
     pub async fn register_storage(&self, name: impl Into<String>, storage: Storage) -> Result<()> {
         let name = name.into();
         if let Some(conflict) = derived().conflicts().next() {
@@ -57,7 +63,7 @@ impl Cacheme {
         })?;
         if let Some(bus) = bus {
             bus.ensure();
-            // Trouble with the bus alone is logged, and is no reason to do without the storage.
+            // Trouble with the bus alone is logged: the storage can be used without it.
             bus.settled(bound).await;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What a loader is handed, and what it says about its value.
+//! The context of a load.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::instance::Cacheme;
 
-/// What a loader knows of its caller, and what it can say about storing the value.
+/// The context of a load: the instance that loads, and how the value is to be stored.
 pub struct LoadContext<N> {
     cacheme: Cacheme,
     pub(crate) store: Store,
@@ -18,13 +18,13 @@ pub struct LoadContext<N> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SingleLoads {
     No,
-    /// Whoever calls `load_all` can do so.
+    /// The caller of `load_all` can do so.
     Offered,
-    /// And is to do so.
+    /// The default `load_all` asked for it.
     Accepted,
 }
 
-/// What a loader said about storing its value.
+/// How the loader wants its value to be stored.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Store {
     /// Bounds the ttl of every tier.
@@ -34,7 +34,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Both: the shorter ttl, and stored only if both let it be.
+    /// Combines both: the shorter ttl, and no storing if one of them forbids it.
     pub(crate) fn and(self, other: Self) -> Self {
         let ttl = self.ttl.into_iter().chain(other.ttl).min();
         Self {
@@ -54,7 +54,7 @@ impl<N> LoadContext<N> {
         }
     }
 
-    /// For a `load_all`: the default one brings nothing, and is answered with a load for each node.
+    /// A context for `load_all`. The default one accepts the offer and returns nothing; then each node gets a load of its own.
     pub(crate) fn offering_single_loads(cacheme: Cacheme) -> Self {
         Self {
             single_loads: SingleLoads::Offered,
@@ -74,18 +74,18 @@ impl<N> LoadContext<N> {
         self.wants_single_loads()
     }
 
-    /// The instance that loads, for loaders that read other nodes.
+    /// The instance that loads. Loaders read other nodes with it.
     #[must_use]
     pub fn cacheme(&self) -> &Cacheme {
         &self.cacheme
     }
 
-    /// Lets the value live for `ttl` at most, in every tier. Only ever shortens what the tiers say.
+    /// Lets the value live for `ttl` at most, in every tier. It only shortens the ttl of a tier.
     pub fn ttl(&mut self, ttl: Duration) {
         self.store.ttl = Some(self.store.ttl.map_or(ttl, |old| old.min(ttl)));
     }
 
-    /// Hands the value to those who wait for it and stores it nowhere.
+    /// Lets the value go to the callers that wait for it, and be stored nowhere.
     pub fn do_not_store(&mut self) {
         self.store.skip = true;
     }

@@ -13,7 +13,7 @@ use futures_util::stream;
 use self::context::{LoadContext, Store};
 use crate::node::Node;
 
-/// How many loads the default [`Load::load_all`] has under way at once.
+/// The number of loads that the default [`Load::load_all`] has under way at once.
 pub(crate) const CONCURRENT_LOADS: usize = 64;
 
 /// A node that knows how to get its value from the source.
@@ -45,14 +45,14 @@ pub trait Load: Node {
 
     /// Gets the values of several nodes, in any order. A node that is left out is an error for the caller that asked for it.
     ///
-    /// Unless implemented, [`get_all`](crate::get_all) runs a [`load`](Self::load) for each node, 64 of them at once. Each is bounded by
-    /// `load_timeout` for itself, its value is stored when it ends, and it fails, hangs or panics for its node alone. It may
-    /// read other nodes, of the same call too: one that another caller waits for does not queue.
+    /// The default runs a [`load`](Self::load) for each node of a [`get_all`](crate::get_all), 64 of them at once. Each has a `load_timeout`
+    /// of its own, its value is stored when it ends, and it fails, hangs or panics for its node alone. It may read other nodes, also those
+    /// of its own call: a load that another caller waits for does not queue.
     ///
-    /// One that is implemented is one load for all its nodes, with one `load_timeout`. It ends for all of them at the same moment, so
-    /// it must not wait for what waits for one of them: neither read nodes that it was asked for, nor nodes whose
-    /// loads read these. Such a read fails with [`Error::CircularLoad`](crate::Error::CircularLoad). A panic fails all its nodes; use
-    /// [`Loaded::fail`] for one that cannot be loaded.
+    /// A `load_all` of your own is one load for all its nodes, with one `load_timeout`. It ends for all of them at once, so it must not wait
+    /// for a load that waits for one of them: it must read neither nodes that it was asked for, nor nodes whose loads read these. Such a read
+    /// fails with [`Error::CircularLoad`](crate::Error::CircularLoad). A panic fails all its nodes; use [`Loaded::fail`] for one that cannot
+    /// be loaded.
     fn load_all(
         nodes: &[Self],
         cx: &mut LoadContext<Self>,
@@ -78,7 +78,7 @@ pub trait Load: Node {
     }
 }
 
-/// What [`Load::load_all`] found: made from pairs of node and value, in any order.
+/// The values that [`Load::load_all`] returns: pairs of node and value, in any order.
 pub struct Loaded<N: Node> {
     pub(crate) nodes: Vec<LoadedNode<N>>,
 }
@@ -86,12 +86,12 @@ pub struct Loaded<N: Node> {
 pub(crate) struct LoadedNode<N: Node> {
     pub(crate) node: N,
     pub(crate) result: Result<SmallBox<N::Value>, BoxError>,
-    /// On top of what the context of the whole load says.
+    /// In addition to the context of the whole load.
     pub(crate) store: Store,
 }
 
 impl<N: Node> Loaded<N> {
-    /// Nothing found yet.
+    /// No values yet.
     #[must_use]
     pub fn new() -> Self {
         Self { nodes: Vec::new() }
@@ -106,7 +106,7 @@ impl<N: Node> Loaded<N> {
         });
     }
 
-    /// Says that one node could not be loaded; the others are cached all the same.
+    /// Adds the error of a node that could not be loaded. The others are cached all the same.
     pub fn fail(&mut self, node: N, error: impl Into<BoxError>) {
         self.nodes.push(LoadedNode {
             node,
@@ -121,7 +121,7 @@ impl<N: Node> Loaded<N> {
     ///
     /// # Errors
     ///
-    /// What was said to have failed, or that the node was left out.
+    /// The error that [`fail`](Self::fail) was given for the node, or an error for a node that was left out.
     pub fn into_value(self, node: &N) -> Result<N::Value, BoxError> {
         let key = node.key();
         let found = self.nodes.into_iter().find(|loaded| loaded.node.key() == key);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn r3_the_default_load_all_gives_values_to_whoever_calls_it() {
+    async fn r3_the_default_load_all_gives_values_to_a_direct_caller() {
         let nodes = [1, 2, 3].map(Square);
         let loaded = Square::load_all(&nodes, &mut LoadContext::new(instance())).await;
         let mut loaded = loaded.expect("each load fails by itself").nodes;

@@ -1,8 +1,10 @@
-use crate::kind::dynamic::DynamicKind;
+//! Nodes: typed keys with the policy of their kind.
+
 pub(crate) mod key;
 pub(crate) mod policy;
 pub(crate) mod registration;
 
+use crate::kind::dynamic::DynamicKind;
 use crate::node::key::KeyWriter;
 use crate::node::policy::Policy;
 
@@ -15,10 +17,10 @@ use crate::node::policy::Policy;
     note = "write `#[derive(cacheme::Node)]` and `#[node(value = …, tier(storage = \"…\", ttl = \"…\"))]` above it"
 )]
 pub trait Node: Clone + Send + Sync + 'static {
-    /// What the node caches.
+    /// The type of the value that the node caches.
     type Value: Clone + Send + Sync + 'static;
 
-    /// The policy, the same for every node of the kind. Asked once by each [`Cacheme`](crate::Cacheme).
+    /// The policy, which is one for all nodes of the kind. Each [`Cacheme`](crate::Cacheme) asks for it once.
     fn policy(&self) -> Policy<Self::Value>;
 
     /// Writes the key, without prefix and version. Different nodes of the kind must write different keys.

@@ -1,3 +1,5 @@
+//! The policy of a kind of node, and its description.
+
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +11,7 @@ use cacheme_storage::{Codec, Serializer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// What a kind of node says of its values: how they are named, where they are kept and for how long.
+/// The policy of a kind of node: how its values are named, where they are kept and for how long.
 ///
 /// `#[derive(Node)]` writes it from the `#[node(…)]` attribute; a hand-written [`Node`](crate::Node) builds it:
 ///
@@ -31,8 +33,9 @@ pub struct Policy<V> {
     pub(crate) weigh: Option<fn(&V) -> u32>,
 }
 
-/// A value that can stand for "there is none", such as an `Option`: what
-/// [`negative_ttl`](Policy::negative_ttl) is for. Implement it for a type of your own that has such a value.
+/// A type with a value that stands for "there is none", such as `Option`.
+///
+/// [`negative_ttl`](Policy::negative_ttl) is for such values. Implement it for a type of your own that has one.
 #[diagnostic::on_unimplemented(
     message = "`negative_ttl` is for values that can be absent, and `{Self}` cannot",
     label = "not a `MaybeAbsent`",
@@ -67,19 +70,19 @@ pub struct NodeInfo {
     pub version: Cow<'static, str>,
     /// The chain, nearest tier first.
     pub tiers: Vec<Tier>,
-    /// How long a load may take, and how long a leader that is never polled holds others up.
+    /// How long a load may take, and how long waiters wait for a leader that is never polled.
     pub load_timeout: Duration,
     /// How long the lease of a load lasts; `None` is no leases.
     pub lease: Option<Duration>,
     /// How long a value that stands for "there is none" lives at most; `None` is as long as others.
     pub negative_ttl: Option<Duration>,
-    /// By which share of itself a ttl may be shortened at random, 0 to 1.
+    /// The share, 0 to 1, by which a ttl is shortened at most, at random.
     pub ttl_jitter: f64,
-    /// Among how many keys one must come back before its value is stored; `None` stores every value.
+    /// The number of keys among which one must come back before its value is stored; `None` stores every value.
     pub doorkeeper: Option<usize>,
-    /// Whether it has a serializer, which remote tiers need.
+    /// Whether the kind has a serializer, which remote tiers need.
     pub serializable: bool,
-    /// What the fields of the key may look like, in their order; those that are left out may be anything.
+    /// The forms of the fields of the key, in their order. A field without one may be anything.
     pub(crate) forms: Vec<KeyForm>,
 }
 
@@ -87,25 +90,26 @@ pub struct NodeInfo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tier {
-    /// The name that the storage is registered under.
+    /// The name under which the storage is registered.
     pub storage: Cow<'static, str>,
     /// How long a value lives there; `None` is for ever.
     pub ttl: Option<Duration>,
 }
 
-/// The longest that a load or a lease may last: whoever waits for it adds and multiplies.
+/// The longest time of a load or a lease. Times are added and multiplied, so they need a bound.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl<V> Policy<V> {
-    /// How long a load may take when nothing else is said.
+    /// How long a load may take by default.
     pub const DEFAULT_LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// How long a lease lasts when nothing else is said: what the death of a loading process costs the others, once.
+    /// How long a lease lasts by default: the time that the death of a loading process costs the others, once.
     pub const DEFAULT_LEASE: Duration = Duration::from_secs(5);
 
-    /// A policy without tiers. `key` is the template of the key, fields in braces, for listings and for
-    /// [`check`](crate::Cacheme::check): of two kinds that can give one key in one version, neither works. What stands in braces is
-    /// taken for any text that a field may have.
+    /// A policy without tiers.
+    ///
+    /// `key` is the template of the key, with fields in braces. It is for listings and for [`check`](crate::Cacheme::check): of two kinds
+    /// that can give one key in one version, neither works. Braces stand for any text that a field may have.
     pub fn new(name: impl Into<Cow<'static, str>>, key: impl Into<Cow<'static, str>>) -> Self {
         let info = NodeInfo {
             name: name.into(),
@@ -128,14 +132,14 @@ impl<V> Policy<V> {
         }
     }
 
-    /// Sets the version, `v1` when nothing is said. Another version is another full key: all values are loaded anew.
+    /// Sets the version, by default `v1`. Another version is another full key: all values are loaded anew.
     #[must_use]
     pub fn version(mut self, version: impl Into<Cow<'static, str>>) -> Self {
         self.info.version = version.into();
         self
     }
 
-    /// Adds a tier behind those that are there.
+    /// Adds a tier at the end of the chain.
     #[must_use]
     pub fn tier(mut self, storage: impl Into<Cow<'static, str>>, ttl: Option<Duration>) -> Self {
         self.info.tiers.push(Tier {
@@ -145,34 +149,35 @@ impl<V> Policy<V> {
         self
     }
 
-    /// Bounds a load, [30 s](Self::DEFAULT_LOAD_TIMEOUT) when nothing is said. A year is the longest bound.
+    /// Bounds a load, by default to [30 s](Self::DEFAULT_LOAD_TIMEOUT). A year is the longest bound.
     #[must_use]
     pub fn load_timeout(mut self, bound: Duration) -> Self {
         self.info.load_timeout = bound.min(LONGEST);
         self
     }
 
-    /// Sets how long the lease of a load lasts, [5 s](Self::DEFAULT_LEASE) when nothing is said; with `None` processes
-    /// that share a remote storage do not wait for each other. A year is the longest time.
+    /// Sets how long the lease of a load lasts, by default [5 s](Self::DEFAULT_LEASE). A year is the longest time.
+    ///
+    /// With `None`, processes that share a remote storage do not wait for each other.
     #[must_use]
     pub fn lease(mut self, time: Option<Duration>) -> Self {
         self.info.lease = time.map(|time| time.min(LONGEST));
         self
     }
 
-    /// Shortens the ttl of each value by up to this share of itself, at random, in all tiers alike: values that were stored
-    /// together then do not expire together. Nothing is shortened when nothing is said.
+    /// Shortens the ttl of each value by up to this share of itself, at random, in all tiers alike. By default none is shortened.
     ///
-    /// `0.1` turns ten minutes into nine to ten. What a loader or [`set_with_ttl`](crate::Cacheme::set_with_ttl) says is
-    /// shortened too.
+    /// Values that were stored together then do not expire together. `0.1` turns ten minutes into nine to ten. The ttl of a loader or of
+    /// [`set_with_ttl`](crate::Cacheme::set_with_ttl) is shortened too.
     #[must_use]
     pub fn ttl_jitter(mut self, share: f64) -> Self {
         self.info.ttl_jitter = share;
         self
     }
 
-    /// Bounds the life of values that stand for "there is none", in every tier: a row that is not there yet is asked for
-    /// again sooner than one that is.
+    /// Bounds the life of values that stand for "there is none", in every tier.
+    ///
+    /// A row that does not exist yet is then asked for again sooner than one that does.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -191,13 +196,14 @@ impl<V> Policy<V> {
         self
     }
 
-    /// Stores a value only when its key is loaded for the second time: the first time it is returned and nothing more, and
-    /// the key remembered, in about 10 bits. After `keys` of them the doorkeeper forgets all and begins anew.
+    /// Stores a value only when its key is loaded for the second time.
     ///
-    /// For nodes most of whose keys are asked for once: they then cost no write to a remote storage and no memory. What
-    /// is [`set`](crate::Cacheme::set) or [refreshed](crate::Cacheme::refresh) is always stored, and what is found in
-    /// a farther tier is kept in the nearer ones. One value in a hundred may be stored at its first load. Loads are
-    /// remembered by each process for itself.
+    /// The first time, the value is returned and its key remembered, in about 10 bits. After `keys` of them the doorkeeper forgets all and
+    /// begins anew. It is for nodes most of whose keys are asked for once: they then cost no write to a remote storage and no memory.
+    ///
+    /// A value that is [`set`](crate::Cacheme::set) or [refreshed](crate::Cacheme::refresh) is always stored, and a value that is found in
+    /// a farther tier is kept in the nearer ones. One value in a hundred may be stored at its first load. Each process remembers its own
+    /// loads.
     ///
     /// ```
     /// # use cacheme::Policy;
@@ -211,8 +217,9 @@ impl<V> Policy<V> {
         self
     }
 
-    /// Says what a value weighs in local storages whose capacity is a weight (`local://tlfu?weight=N`), in the unit of
-    /// that capacity: bytes, as a rule. When nothing is said, every value weighs 1. Storages that count entries do not ask.
+    /// Sets the weight of a value in local storages whose capacity is a weight (`local://tlfu?weight=N`). The default weight is 1.
+    ///
+    /// Its unit is that of the capacity, as a rule bytes. Storages that count entries do not use it.
     ///
     /// ```
     /// # use cacheme::Policy;
@@ -226,7 +233,7 @@ impl<V> Policy<V> {
         self
     }
 
-    /// What the fields of the key may look like, in their order. Generated code knows.
+    /// Sets the forms of the fields of the key, in their order. It is for generated code.
     #[doc(hidden)]
     #[must_use]
     pub fn key_forms(mut self, forms: impl Into<Vec<KeyForm>>) -> Self {
@@ -242,7 +249,7 @@ impl<V> Policy<V> {
 }
 
 impl<V: Serialize + DeserializeOwned + 'static> Policy<V> {
-    /// Sets how values become bytes in remote tiers; without one, no tier may be remote.
+    /// Sets the serializer of values for remote tiers. Without one, no tier may be remote.
     #[must_use]
     pub fn serializer(mut self, serializer: impl Serializer) -> Self {
         let identity = self.info.normalised_key();
@@ -305,7 +312,7 @@ impl NodeInfo {
         Ok(())
     }
 
-    /// What to multiply the ttls of one value by: 1, or less with `ttl_jitter`.
+    /// The factor for the ttls of one value: 1, or less with `ttl_jitter`.
     pub(crate) fn spread(&self) -> f64 {
         use std::hash::{BuildHasher, RandomState};
 
@@ -338,7 +345,7 @@ impl NodeInfo {
         }
     }
 
-    /// Stands for the template where kinds are named to other processes.
+    /// The digest of the template, which names the kind on a bus.
     pub(crate) fn template_digest(&self) -> Digest {
         Digest::of(self.normalised_key().as_bytes())
     }
@@ -356,14 +363,14 @@ impl NodeInfo {
     }
 }
 
-/// When what lives for `ttl` from `now_ms` on expires, in milliseconds; `None` is never.
+/// When a value that lives for `ttl` from `now_ms` on expires, in milliseconds; `None` is never.
 pub(crate) fn expires_ms(now_ms: u64, ttl: Option<Duration>) -> Option<u64> {
-    // What overflows is for ever.
+    // A time that overflows is for ever.
     let ttl_ms = u64::try_from(ttl?.as_millis()).ok()?;
     now_ms.checked_add(ttl_ms.max(1))
 }
 
-/// A ttl times a [`spread`](NodeInfo::spread). The longest times there are cannot be multiplied, not even by 1.
+/// A ttl times a [`spread`](NodeInfo::spread). The longest durations cannot be multiplied, not even by 1.
 pub(crate) fn shortened(ttl: Duration, spread: f64) -> Duration {
     if spread < 1.0 { ttl.mul_f64(spread) } else { ttl }
 }

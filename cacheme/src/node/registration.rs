@@ -7,13 +7,13 @@ use cacheme_storage::CodecError;
 use crate::node::Node;
 use crate::node::policy::{NodeInfo, Policy};
 
-/// A node whose policy is known without one: written by the derive.
+/// A node whose policy is known without a value of it. The derive implements it.
 pub trait DerivedNode: Node {
     /// The policy.
     fn derived_policy() -> Policy<Self::Value>;
 }
 
-/// A derived node in the list of all.
+/// The entry of a derived node in the list of all.
 #[derive(Debug)]
 pub struct NodeRegistration {
     id: fn() -> TypeId,

@@ -121,7 +121,7 @@ impl Cacheme {
                 Ok((kind, key)) => self.get_with_missed(kind, key, node, load, text).await,
                 Err(error) => {
                     // A set-up that cannot work takes caching away, not the answer.
-                    self.tell_once(&error);
+                    self.log_once(&error);
                     // Boxed, so that a debug build has no room for its value beside a load with a cache.
                     Box::pin(async { load().await.into_result().map(SmallBox::new) }).await
                 }

@@ -1,9 +1,8 @@
-//! What fields of a key may look like, as far as their types say.
+//! The texts that fields of a key may have, as far as their types say.
 
 /// The texts that a field may write: one of some, perhaps absent.
 ///
-/// Finding templates that can give one key goes by it (`key/template.rs`). It may hold more texts than
-/// the type really writes, never fewer.
+/// `key/template.rs` uses it to find templates that can give one key. It may hold more texts than the type really writes, never fewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyForm {
     pub(super) one_of: &'static [Text],
@@ -14,7 +13,7 @@ pub struct KeyForm {
 /// Texts of one sort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Text {
-    /// This very word.
+    /// This word.
     Word(&'static str),
     /// Decimal digits, perhaps a `-` before them.
     Number,

@@ -8,8 +8,8 @@
 //! * `None` is `~`, `Some(x)` is `x` (with one more `~` before it where `x` begins with one);
 //! * tuples are `(a,b)`, lists `(a,b,)`.
 //!
-//! A field therefore never holds any ASCII character but letters, digits and `_ . - @ % ~ ( ) ,`. Whatever stands between two
-//! fields of a template holds at least one other, which is how a reader would take the key apart again.
+//! So a field never holds any ASCII character but letters, digits and `_ . - @ % ~ ( ) ,`. The text between two fields of a template holds
+//! at least one other character, by which a reader could take the key apart again.
 
 mod form;
 mod template;
@@ -23,10 +23,10 @@ use std::sync::Arc;
 pub use self::form::{KeyForm, Text};
 pub(crate) use self::template::Template;
 
-/// Bytes of a key that fit without the heap: prefix, key and version of nearly every node.
+/// The bytes of a key that fit without the heap. Nearly every full key is shorter.
 const INLINE: usize = 120;
 
-/// Where a node writes its key.
+/// The buffer that a node writes its key into.
 ///
 /// Generated code uses it; a [`Node`](crate::Node) written by hand writes literals and [parts](Self::part) by turns.
 ///
@@ -60,14 +60,14 @@ impl KeyWriter {
         }
     }
 
-    /// What was written so far.
+    /// The bytes written so far.
     #[must_use]
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         self.inline.get(..self.len).unwrap_or(&self.spilled)
     }
 
-    /// What was written so far.
+    /// The text written so far.
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(self.as_bytes()).expect("only whole strings are written")
@@ -96,7 +96,7 @@ impl KeyWriter {
         self.push(rest);
     }
 
-    /// Writes what `value` displays, escaped: for types of other crates, whose `Display` tells all values apart.
+    /// Writes the `Display` of a value, escaped. It is for types of other crates whose `Display` is different for all values.
     pub fn display(&mut self, value: &(impl fmt::Display + ?Sized)) {
         struct Escaped<'a>(&'a mut KeyWriter);
         impl fmt::Write for Escaped<'_> {
@@ -165,7 +165,7 @@ impl KeyWriter {
         self.len = self.spilled.len();
     }
 
-    /// Puts one byte before what was written from `at` on.
+    /// Inserts one byte at `at`.
     fn insert(&mut self, at: usize, byte: u8) {
         let tail = self.as_bytes()[at..].to_vec();
         self.push(b"~");
@@ -222,7 +222,7 @@ impl fmt::Debug for KeyWriter {
     note = "for a type whose `Display` tells all its values apart: write `{{field:display}}` in the key template"
 )]
 pub trait KeyPart {
-    /// What the text may look like.
+    /// The texts that it may write.
     #[doc(hidden)]
     const FORM: KeyForm = KeyForm::ANY;
 
@@ -230,7 +230,7 @@ pub trait KeyPart {
     fn write_to(&self, key: &mut KeyWriter);
 }
 
-/// A [`KeyPart`] of whatever type, for [`KeyWriter::tuple`]. Every key part is one.
+/// A [`KeyPart`] of any type, for [`KeyWriter::tuple`]. Every key part is one.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a field of a cache key",
     label = "not a `KeyPart`",

@@ -1,6 +1,6 @@
 //! Whether two templates can give one key.
 //!
-//! A template is a regular language: its literals, and between them what its fields may write. Each becomes a finite automaton,
+//! A template is a regular language: its literals, and between them the texts of its fields. Each becomes a finite automaton,
 //! and a search through the pairs of their states finds a shortest key that both accept, or that there is none. (Hopcroft &
 //! Ullman, "Introduction to Automata Theory", 1979, section 3.2: regular languages are closed under intersection.)
 
@@ -17,12 +17,12 @@ pub(crate) struct Template<'t> {
 }
 
 impl<'t> Template<'t> {
-    /// What every key begins with; all of it, for a template without fields.
+    /// The beginning of every key. A template without fields has no other part.
     pub(crate) fn head(self) -> &'t str {
         self.key.split_once('{').map_or(self.key, |(head, _)| head)
     }
 
-    /// What every key ends with.
+    /// The end of every key.
     fn tail(self) -> &'t str {
         match self.key.rsplit_once('{') {
             None => self.key,
@@ -42,14 +42,14 @@ impl<'t> Template<'t> {
 
 /// Accepts the keys of a template. Its first state is 0.
 struct Automaton {
-    states: Vec<State>,
+    states: Vec<AutomatonState>,
     end: usize,
 }
 
 #[derive(Default)]
-struct State {
+struct AutomatonState {
     steps: Vec<(Chars, usize)>,
-    /// Where it goes on without a character.
+    /// The states that follow without a character.
     free: Vec<usize>,
 }
 
@@ -73,7 +73,7 @@ type Reached = HashMap<Pair, (Pair, Option<char>)>;
 impl Automaton {
     fn of(template: Template<'_>) -> Self {
         let mut automaton = Self {
-            states: vec![State::default()],
+            states: vec![AutomatonState::default()],
             end: 0,
         };
         let mut forms = template.forms.iter().copied();
@@ -90,7 +90,7 @@ impl Automaton {
     fn meet(&self, other: &Self) -> Option<String> {
         let (begin, end) = ((0, 0), (self.end, other.end));
         let mut reached = Reached::from([(begin, (begin, None))]);
-        // All that is reached by one number of characters, then by one more.
+        // The pairs reached by a number of characters, then by one more.
         let mut level = vec![begin];
         while !level.is_empty() {
             let mut at = 0;
@@ -147,7 +147,7 @@ impl Automaton {
         self.end = end;
     }
 
-    /// Gives the state after the text.
+    /// Adds a text. Returns the state after it.
     fn text(&mut self, from: usize, text: Text) -> usize {
         match text {
             Text::Word(word) => self.word(from, word),
@@ -194,7 +194,7 @@ impl Automaton {
     }
 
     fn state(&mut self) -> usize {
-        self.states.push(State::default());
+        self.states.push(AutomatonState::default());
         self.states.len() - 1
     }
 
@@ -207,7 +207,7 @@ impl Automaton {
     }
 }
 
-/// Takes note of how a pair is reached; says whether for the first time.
+/// Notes how a pair is reached. Returns whether it is reached for the first time.
 fn reach(reached: &mut Reached, to: Pair, from: Pair, by: Option<char>) -> bool {
     let first = !reached.contains_key(&to);
     if first {
@@ -242,7 +242,7 @@ impl Chars {
         }
     }
 
-    /// What a field may hold.
+    /// The characters that a field may hold.
     fn field() -> Self {
         Self::all(is_field_byte)
     }
@@ -289,7 +289,7 @@ mod tests {
     const FLAG: KeyForm = <bool as KeyPart>::FORM;
 
     #[test]
-    fn c4_templates_that_can_give_one_key_are_told_from_those_that_cannot() {
+    fn c4_templates_that_can_give_one_key_are_distinguished_from_those_that_cannot() {
         let (text, number, group, any) = (KeyForm::ESCAPED, KeyForm::NUMBER, KeyForm::GROUP, KeyForm::ANY);
         for (one, forms, other, their_forms, meet) in [
             (
