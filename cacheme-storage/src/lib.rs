@@ -16,7 +16,7 @@
 //!
 //! # Features
 //!
-//! Serializers: `bincode` (default), `msgpack`, `json`, each alone or with `compression`. Storages: `local` (default), and
+//! Serializers: `msgpack` (default), `bincode`, `json`, each alone or with `compression`. Storages: `local` (default), and
 //! one feature for each remote one. A build without remote features pulls in no driver.
 
 mod codec;

@@ -57,8 +57,9 @@
 //!
 //! # Features
 //!
-//! `local` (in memory) and `bincode` are on by default. `redis`, `postgres`, `mysql`, `mongodb` and `sqlite` are storages
-//! (see [`docs::storages`]), `tls` encrypts connections to those that are compiled in; `msgpack` and `json` are serializers, `compression` goes with any; `metrics` passes all counters to the recorder of that crate (`record_metrics`); `full` is all.
+//! `local` (in memory) and `msgpack` are on by default. `redis`, `postgres`, `mysql`, `mongodb` and `sqlite` are storages
+//! (see [`docs::storages`]), `tls` encrypts connections to those that are compiled in; `bincode` and `json` are other serializers,
+//! `compression` goes with any; `metrics` passes all counters to the recorder of that crate (`record_metrics`); `full` is all.
 
 pub mod docs;
 

@@ -39,16 +39,16 @@ const PAYLOAD_ROOM: usize = 216;
 /// clone; clones share what they learnt.
 ///
 /// ```
-/// # #[cfg(feature = "bincode")] {
-/// use cacheme_storage::{Bincode, Codec};
+/// # #[cfg(feature = "msgpack")] {
+/// use cacheme_storage::{Codec, MsgPack};
 ///
-/// let codec = Codec::<Vec<String>>::new(Bincode, "users:v1");
+/// let codec = Codec::<Vec<String>>::new(MsgPack, "users:v1");
 /// let bytes = codec.encode(&vec!["Ada".to_owned()], 1_000, Some(61_000))?;
 /// let decoded = codec.decode(&bytes)?;
 /// assert_eq!(decoded.value, ["Ada"]);
 /// assert_eq!(decoded.expires_ms, Some(61_000));
 ///
-/// let other = Codec::<Vec<u64>>::new(Bincode, "users:v1");
+/// let other = Codec::<Vec<u64>>::new(MsgPack, "users:v1");
 /// assert!(other.decode(&bytes).is_err(), "another type is a miss");
 /// # }
 /// # Ok::<_, Box<dyn std::error::Error>>(())

@@ -10,8 +10,8 @@ use crate::instance::Cacheme;
 use crate::lifecycle::default::default_instance;
 use crate::read::get_with::{LoadOutcome, TextOf};
 
-#[cfg(feature = "bincode")]
-pub use cacheme_storage::Bincode as DefaultSerializer;
+#[cfg(feature = "msgpack")]
+pub use cacheme_storage::MsgPack as DefaultSerializer;
 pub use inventory;
 pub use serde::Serialize;
 pub use serde::de::DeserializeOwned;

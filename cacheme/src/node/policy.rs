@@ -17,13 +17,13 @@ use serde::de::DeserializeOwned;
 ///
 /// ```
 /// use std::time::Duration;
-/// use cacheme::{Bincode, Policy};
+/// use cacheme::{MsgPack, Policy};
 ///
 /// let policy: Policy<String> = Policy::new("GreetingNode", "greeting:{name}")
 ///     .version("v2")
 ///     .tier("local", Some(Duration::from_secs(30)))
 ///     .tier("my-redis", Some(Duration::from_secs(600)))
-///     .serializer(Bincode);
+///     .serializer(MsgPack);
 /// assert_eq!(policy.info().tiers.len(), 2);
 /// ```
 pub struct Policy<V> {

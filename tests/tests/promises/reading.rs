@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cacheme::{BoxError, Cacheme, Error, LoadContext, Node, Storage};
+use cacheme::{Bincode, BoxError, Cacheme, Error, LoadContext, MsgPack, Node, Storage};
 use cacheme_storage::LocalCache;
 use tests::{MemoryRemote, Operation, Trouble};
 
@@ -424,10 +424,11 @@ async fn r3_the_default_load_all_loads_concurrently() {
 
 /// Declares a node whose value is nothing much.
 macro_rules! nothing {
-    ($($name:ident: $value:ty = $is:expr;)*) => {$(
+    ($($name:ident: $value:ty = $is:expr, $serializer:expr;)*) => {$(
         #[derive(Node, Clone)]
         #[node(
             value = $value,
+            serializer = $serializer,
             tier(storage = "local", ttl = "60s"),
             tier(storage = "remote", ttl = "10m"),
             load = Self::load_nothing
@@ -447,13 +448,14 @@ macro_rules! nothing {
 }
 
 nothing! {
-    NoneNode: Option<u64> = None;
-    SomeNoneNode: Option<Option<u64>> = Some(None);
-    EmptyTextNode: String = String::new();
-    UnitNode: () = ();
-    EmptyListNode: Vec<()> = Vec::new();
-    ZeroNode: u64 = 0;
-    FalseNode: bool = false;
+    NoneNode: Option<u64> = None, MsgPack;
+    // MessagePack does not tell it from `None`.
+    SomeNoneNode: Option<Option<u64>> = Some(None), Bincode;
+    EmptyTextNode: String = String::new(), MsgPack;
+    UnitNode: () = (), MsgPack;
+    EmptyListNode: Vec<()> = Vec::new(), MsgPack;
+    ZeroNode: u64 = 0, MsgPack;
+    FalseNode: bool = false, MsgPack;
 }
 
 #[tokio::test(start_paused = true)]

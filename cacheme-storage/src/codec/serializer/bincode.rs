@@ -8,7 +8,10 @@ use serde::de::DeserializeOwned;
 use crate::codec::serializer::{Flags, Serializer};
 use crate::error::BoxError;
 
-/// [bincode](https://docs.rs/bincode/2.0.1) 2 in its standard configuration: small and fast, the default.
+/// [bincode](https://docs.rs/bincode/2.0.1) 2 in its standard configuration: the smallest and fastest. Behind the feature `bincode`.
+///
+/// Its authors no longer maintain it ([RUSTSEC-2025-0141](https://rustsec.org/advisories/RUSTSEC-2025-0141)), so a check for
+/// advisories names a build that has this feature.
 ///
 /// The bytes name no field and no type, so types that find out what they are while they are read do not work: untagged and
 /// internally tagged enums, `flatten`, `serde_json::Value`. A value that leaves out a field with `skip_serializing_if` is refused

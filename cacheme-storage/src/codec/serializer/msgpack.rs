@@ -1,11 +1,14 @@
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use std::io::ErrorKind;
+
+use rmp_serde::decode::Error;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize as _, Serialize};
 
 use crate::codec::serializer::{Flags, Serializer};
 use crate::error::BoxError;
 
-/// MessagePack with named fields: reads back untagged enums, flattened structs and skipped fields, which [`Bincode`]
-/// cannot, and is smaller and faster than JSON.
+/// MessagePack with named fields, the default: reads back untagged enums, flattened structs and skipped fields, which
+/// [`Bincode`] cannot, and is smaller and faster than JSON.
 ///
 /// Floats are kept bit for bit, and keys of maps are of any type. `Some(None)` and `Some(())` are `nil` like `None`, and a
 /// [`Codec`](crate::Codec) refuses values that hold them.
@@ -26,11 +29,12 @@ impl Serializer for MsgPack {
 
     fn deserialize<T: DeserializeOwned>(&self, payload: &[u8], flags: Flags) -> Result<T, BoxError> {
         flags.expect_none()?;
-        let mut unread = payload;
-        let value = T::deserialize(&mut rmp_serde::Deserializer::new(&mut unread))?;
-        match unread.len() {
-            0 => Ok(value),
-            extra => Err(format!("{extra} bytes after the value").into()),
+        let mut reader = rmp_serde::Deserializer::from_read_ref(payload);
+        let value = T::deserialize(&mut reader)?;
+        // It does not say what it has left, but nothing is read from nothing.
+        match IgnoredAny::deserialize(&mut reader) {
+            Err(Error::InvalidMarkerRead(end)) if end.kind() == ErrorKind::UnexpectedEof => Ok(value),
+            _ => Err("there are bytes after the value".into()),
         }
     }
 }
