@@ -121,7 +121,7 @@ pub enum Error {
     Unreached {
         /// The name of the storage.
         name: String,
-        /// What the storage said.
+        /// The error of the storage.
         source: Arc<cacheme_storage::Error>,
     },
 
@@ -134,7 +134,7 @@ pub enum Error {
         name: String,
         /// The number of keys.
         keys: usize,
-        /// What the storage said.
+        /// The error of the storage.
         source: Arc<cacheme_storage::Error>,
     },
 

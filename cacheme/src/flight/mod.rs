@@ -148,44 +148,29 @@ struct FlightState<T> {
     demand: Demand,
 }
 
-impl<T> FlightState<T> {
-    fn of(patience: tokio::time::Instant) -> Self {
-        Self {
+impl<T> Flight<T> {
+    fn new(key: &[u8], call: u64, work: Work, patience: tokio::time::Instant) -> Arc<Self> {
+        let state = FlightState {
             ended: false,
             waiting: Slab::new(),
-            storing: false,
+            // A `set` stores from its beginning.
+            storing: work == Work::Set,
             waits_for: None,
             patience,
             demand: Demand::default(),
-        }
-    }
-}
-
-impl<T> Flight<T> {
-    fn new(key: &[u8], call: u64, patience: tokio::time::Instant) -> Arc<Self> {
+        };
         Arc::new(Self {
             key: SmallVec::from_slice(key),
             call,
             began: AtomicU64::new(sequence::now()),
-            work: Work::Load,
+            work,
             fence: Fence::new(),
             local_fence: Fence::new(),
             superseded_remotely: Fence::new(),
             loaded_by: LoadedBy::default(),
-            state: Mutex::new(FlightState::of(patience)),
+            state: Mutex::new(state),
             outcome: OnceLock::new(),
         })
-    }
-
-    /// A flight that takes the place of an older one. A `set` stores from its beginning.
-    fn writing(key: &[u8], work: Work, patience: tokio::time::Instant) -> Arc<Self> {
-        let mut flight = Self::new(key, 0, patience);
-        let unknown = Arc::get_mut(&mut flight).expect("the flight is new");
-        unknown.work = work;
-        let mut state = FlightState::of(patience);
-        state.storing = work == Work::Set;
-        unknown.state = Mutex::new(state);
-        flight
     }
 
     /// The full key.

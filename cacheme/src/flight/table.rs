@@ -82,7 +82,7 @@ impl<T> FlightTable<T> {
     /// Joins the flight for `key`, or begins one whose leader has until `patience`.
     pub(crate) fn join(self: &Arc<Self>, key: &[u8], patience: Instant) -> Joined<T> {
         // Made before the lock is taken. It is not needed if there is a flight, but then the caller waits anyway.
-        let flight = Flight::new(key, 0, patience);
+        let flight = Flight::new(key, 0, Work::Load, patience);
         self.enter(&mut self.flights.lock(), flight)
     }
 
@@ -95,7 +95,9 @@ impl<T> FlightTable<T> {
         static CALLS: AtomicU64 = AtomicU64::new(1);
         let call = CALLS.fetch_add(1, Ordering::Relaxed);
         let mut joined = Vec::with_capacity(keys.len());
-        let mut flights = keys.map(|key| Flight::new(key, call, patience)).fuse();
+        let mut flights = keys
+            .map(|key| Flight::new(key, call, Work::Load, patience))
+            .fuse();
         let mut part = Vec::with_capacity(flights.len().min(KEYS_AT_ONCE));
         loop {
             part.extend(flights.by_ref().take(KEYS_AT_ONCE));
@@ -131,7 +133,7 @@ impl<T> FlightTable<T> {
         work: Work,
         patience: Instant,
     ) -> (Lead<T>, Option<Arc<Flight<T>>>) {
-        let flight = Flight::writing(key, work, patience);
+        let flight = Flight::new(key, 0, work, patience);
         let mut flights = self.flights.lock();
         let older = take(&mut flights, key);
         flights.insert(Listed(Arc::clone(&flight)), ());

@@ -1,4 +1,4 @@
-//! What is made of all layers below: an instance is built, gets its storages, is checked and observed.
+//! The life of an instance: it is built, gets its storages, is checked and observed.
 //!
 //! | file | holds |
 //! |---|---|

@@ -1,6 +1,7 @@
 //! `get_with` and `#[memoize]`: LOADING by the caller itself ([page](super)).
 //!
-//! The load may borrow from its caller, so it cannot go on without it: a caller that goes away leaves the flight ABANDONED.
+//! The load may borrow from its caller, so it cannot go on without it: a caller that goes away leaves the flight ABANDONED. That is why this
+//! is not the loop of [`drive`](super::drive): one load, which no task can take over, which nothing bounds, and whose panic is its caller's.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -21,8 +22,7 @@ use crate::node::Node;
 use crate::read::batch::{Answer, Batch, Lookup};
 use crate::read::get::{FirstTier, wait};
 
-/// What a loader passed to [`Cacheme::get_with`], or a `#[memoize]`d function, returns: the node's value, or a
-/// `Result` of it.
+/// The return type of a loader for [`Cacheme::get_with`] or of a `#[memoize]`d function: the node's value, or a `Result` of it.
 #[diagnostic::on_unimplemented(
     message = "this returns `{Self}`, but its node caches `{V}`",
     label = "expected `{V}` or `Result<{V}, E>`",
@@ -32,10 +32,10 @@ pub trait LoadOutcome<V>: Sized + 'static {
     /// The error type; [`Infallible`] where there is none.
     type Error: Clone + Send + Sync + 'static;
 
-    /// Takes the outcome apart.
+    /// Turns the outcome into a `Result`.
     fn into_result(self) -> Result<V, Self::Error>;
 
-    /// Puts an outcome together.
+    /// Makes an outcome of a `Result`.
     fn from_result(result: Result<V, Self::Error>) -> Self;
 }
 
@@ -70,17 +70,17 @@ impl<V: 'static, E: Clone + Send + Sync + 'static> LoadOutcome<V> for Result<V, 
 impl Cacheme {
     /// The value of `node`, from the nearest tier that has it, else from `load`, which may borrow.
     ///
-    /// Concurrent callers for one node share one load, and its error. `load` returns the value or a `Result` of it, and
-    /// so does this call: trouble of storages never shows up here.
+    /// Concurrent callers for one node share one load, and its error. `load` returns the value or a `Result` of it, and so does this call:
+    /// trouble of storages is no error here.
     ///
     /// # Panics
     ///
-    /// When the load panics, here or in the caller that this one waited for. And inside of a load that `node` waits for, which is
-    /// [`Error::CircularLoad`] where `load` returns that type of error.
+    /// When the load panics, here or in the caller that this one waited for. Also inside of a load that `node` waits for; where `load`
+    /// returns [`Error`], that is [`Error::CircularLoad`] and no panic.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the load if it is this call's own; who waited for it takes over with a loader of theirs.
+    /// Dropping the future drops the load if it is this call's own. Then one of its waiters takes over with its own loader.
     ///
     /// ```
     /// # use cacheme::{Cacheme, Node};
@@ -120,7 +120,7 @@ impl Cacheme {
             match looked {
                 Ok((kind, key)) => self.get_with_missed(kind, key, node, load, text).await,
                 Err(error) => {
-                    // A set-up that cannot work takes caching away, not the answer.
+                    // With a set-up that cannot work there is no caching, but an answer.
                     self.log_once(&error);
                     // Boxed, so that a debug build has no room for its value beside a load with a cache.
                     Box::pin(async { load().await.into_result().map(SmallBox::new) }).await
@@ -189,7 +189,7 @@ impl Cacheme {
                     let answer = match &result {
                         Ok(value) => Ok(value.clone()),
                         Err(error) => {
-                            // Made when somebody logs it.
+                            // The text is made when it is logged.
                             let text = move |error: &R::Error| text(&R::from_result(Err(error.clone())));
                             Err(Failure::own(error.clone(), text))
                         }
@@ -219,10 +219,10 @@ fn unboxed<V, R: LoadOutcome<V>>(result: Result<SmallBox<V>, R::Error>) -> R {
 fn refused<V, R: LoadOutcome<V>>(error: Error) -> R::Error {
     match (&error as &dyn Any).downcast_ref::<R::Error>() {
         Some(error) => error.clone(),
-        // Without a cache it would call itself for ever.
+        // Without the cache it would call itself for ever.
         None => panic!("{error}"),
     }
 }
 
-/// What the error that a load returned says of itself, for the log.
+/// Gives the text of a load's error for the log, if its type has one.
 pub(crate) type TextOf<R> = fn(&R) -> Option<String>;

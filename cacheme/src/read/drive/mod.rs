@@ -1,7 +1,7 @@
-//! LOADING in the background ([page](super)): loads what a batch needs, renews its leases, extends the waiters' patience.
+//! LOADING in the background ([page](super)): loads the missing values of a batch, renews its leases, extends its waiters' patience.
 //!
-//! A load of one node, and a [`Load::load_all`] that a user wrote, are one load with one bound. The default `load_all` asks for a load of
-//! its own for each node ([`singly`]).
+//! A load of one node is one load with one bound, and so is a [`Load::load_all`] that a user wrote. The default `load_all` asks for a load
+//! of its own for each node ([`singly`]).
 
 mod singly;
 
@@ -28,9 +28,9 @@ use crate::load::{Load, LoadedNode};
 use crate::node::Node;
 use crate::read::batch::{Answer, Batch};
 
-/// Loads what a batch needs until all its flights have ended.
+/// Loads the missing values of a batch until all its flights have ended.
 ///
-/// Boxed, since it spawns its like.
+/// Boxed, since it spawns another of itself.
 pub(crate) fn load_and_land<N: Load>(cacheme: Cacheme, mut batch: Batch<N>) -> BoxFuture<'static, ()> {
     let loading = async move {
         loop {
@@ -54,7 +54,7 @@ pub(crate) fn load_and_land<N: Load>(cacheme: Cacheme, mut batch: Batch<N>) -> B
                     let loads = items.into_iter().zip(nodes);
                     singly::load_singly(&cacheme, &mut batch, loads).await;
                 }
-                // Keys are written by code of the user's too.
+                // Code of the user's writes keys too, and may panic outside of the load.
                 Err(panic) => batch.panicked(&items, &*panic),
             }
         }
@@ -62,7 +62,7 @@ pub(crate) fn load_and_land<N: Load>(cacheme: Cacheme, mut batch: Batch<N>) -> B
     Box::pin(loading)
 }
 
-/// Lands what was loaded. Values are cloned and serialized on the way into tiers: code that can panic as well as the load can.
+/// Lands loaded values. On the way into tiers they are cloned and serialized, by code of the user's that can panic.
 async fn land<N: Node>(batch: &mut Batch<N>, answers: Vec<(usize, Answer<N::Value>)>) {
     let items: Vec<usize> = answers.iter().map(|(item, _)| *item).collect();
     if let Err(panic) = AssertUnwindSafe(batch.land(answers)).catch_unwind().await {
@@ -70,11 +70,11 @@ async fn land<N: Node>(batch: &mut Batch<N>, answers: Vec<(usize, Answer<N::Valu
     }
 }
 
-/// What came of the loads of a batch.
+/// The result of the loads of a batch.
 enum Loads<V> {
     /// All of them have ended.
     Ended(Vec<(usize, Answer<V>)>),
-    /// There is to be one for each node.
+    /// Each node needs a load of its own.
     Singly,
 }
 
@@ -108,7 +108,7 @@ async fn load_one<N: Load>(
     }
 }
 
-/// Loads several nodes by one call, or finds that there is to be a load for each.
+/// Loads several nodes by one call, or finds that each needs a load of its own.
 async fn load_together<N: Load>(
     cacheme: &Cacheme,
     batch: &Batch<N>,
@@ -165,7 +165,7 @@ fn fail_all<V>(items: &[usize], failure: impl Fn(usize) -> Failure) -> Loads<V> 
     Loads::Ended(items.iter().map(fail).collect())
 }
 
-/// Why a load did not come to its end.
+/// The reason why a load did not end.
 enum Unfinished {
     TimedOut,
     Panicked(Box<dyn Any + Send>),
@@ -183,9 +183,9 @@ impl Unfinished {
     }
 }
 
-/// Runs a user's load for so long at most, and drops it. Whatever of that panics is the load's.
+/// Runs a user's load for `bound` at most, and drops it. A panic in its run or its drop is a panic of the load.
 ///
-/// The load comes in a box: its future may be large.
+/// Boxed, since the future of a load may be large.
 async fn bounded<F: Future>(load: F, bound: Duration) -> Result<F::Output, Unfinished> {
     let mut load = Box::pin(load);
     let ended = tokio::time::timeout(bound, AssertUnwindSafe(load.as_mut()).catch_unwind()).await;

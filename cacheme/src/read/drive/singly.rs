@@ -1,11 +1,11 @@
 //! LOADING, one load for each node of a batch ([page](super::super)): what the default [`Load::load_all`] asks for (R3).
 //!
-//! Each runs on a task of its own with a `load_timeout` of its own, and lands when it ends: whoever waits for it need not wait for the
-//! others, and what goes wrong is its own. The batch stays together for what is cheaper together. Its leases are renewed in one call, and
-//! loads that end while others land, land as one.
+//! Each runs on a task of its own with a `load_timeout` of its own, and lands when it ends: its waiters do not wait for the others, and it
+//! fails for its node alone. The batch stays together for work that is cheaper together: its leases are renewed in one call, and loads that
+//! end while others land, land as one.
 //!
-//! A few loads run at once, the others queue with their leases. A flight that somebody waits for besides the bulk call does not queue: were
-//! all running loads to wait for one that queues, none would ever end.
+//! A few loads run at once; the others queue with their leases. A flight that another caller waits for does not queue: if all running loads
+//! waited for a queued one, none would ever end.
 
 use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
@@ -28,20 +28,20 @@ use crate::load::{CONCURRENT_LOADS, Load};
 use crate::node::Node;
 use crate::read::batch::{Answer, Batch};
 
-/// How many groups of values land at once. What ends meanwhile lands together next.
+/// How many groups of values land at once. Loads that end meanwhile land together next.
 const LANDINGS: usize = 4;
 
-/// An item, and what was loaded for it.
+/// An item, and the answer of its load.
 type Ended<N> = (usize, Answer<<N as Node>::Value>);
 
 struct Singly<'b, N: Load> {
     cacheme: &'b Cacheme,
     batch: &'b mut Batch<N>,
-    /// What has not begun, in order of the items.
+    /// Loads that have not begun, in order of the items.
     queued: BTreeMap<usize, N>,
     queue: Arc<LoadQueue>,
     running: FuturesUnordered<BoxFuture<'static, Ended<N>>>,
-    /// What waits to land.
+    /// Answers that wait to land.
     ended: Vec<Ended<N>>,
     landing: FuturesUnordered<BoxFuture<'static, ()>>,
     /// How often the batch shows signs of life.
@@ -79,7 +79,7 @@ pub(super) async fn load_singly<N: Load>(
 }
 
 impl<N: Load> Singly<'_, N> {
-    /// Begins what can begin. `false` once all is done.
+    /// Begins loads and landings as far as there is room. `false` once all is done.
     fn goes_on(&mut self) -> bool {
         while self.running.len() < CONCURRENT_LOADS
             && let Some((item, node)) = self.queued.pop_first()
@@ -92,7 +92,7 @@ impl<N: Load> Singly<'_, N> {
         !(self.running.is_empty() && self.landing.is_empty())
     }
 
-    /// Takes note of whatever has happened, if anything has.
+    /// Handles loads and landings that have ended, callers that wait, and the beat. Ready if there was one of these.
     fn poll(&mut self, mut beat: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
         let mut happened = Poll::Pending;
         while let Poll::Ready(Some(ended)) = self.running.poll_next_unpin(cx) {
@@ -104,7 +104,7 @@ impl<N: Load> Singly<'_, N> {
         }
         if let Poll::Ready(wanted) = self.queue.poll_wanted(cx) {
             for item in wanted {
-                // It may have had its turn meanwhile.
+                // It may have begun meanwhile.
                 if let Some(node) = self.queued.remove(&item) {
                     self.begin(item, node);
                 }
