@@ -59,7 +59,7 @@
 //!
 //! `local` (in memory) and `msgpack` are on by default. `redis`, `postgres`, `mysql`, `mongodb` and `sqlite` are storages
 //! (see [`docs::storages`]), `tls` encrypts connections to those that are compiled in; `bincode` and `json` are other serializers,
-//! `compression` goes with any; `metrics` passes all counters to the recorder of that crate (`record_metrics`); `full` is all.
+//! `compression` goes with any; `uuid`, `chrono` and `time` make types of these crates [parts of keys](KeyPart); `metrics` passes all counters to the recorder of that crate (`record_metrics`); `full` is all.
 
 pub mod docs;
 

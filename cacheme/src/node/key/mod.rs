@@ -12,13 +12,10 @@
 //! at least one other character, by which a reader could take the key apart again.
 
 mod form;
+mod parts;
 mod template;
 
-use std::borrow::Cow;
 use std::fmt::{self, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::rc::Rc;
-use std::sync::Arc;
 
 pub use self::form::{KeyForm, Text};
 pub(crate) use self::template::Template;
@@ -212,9 +209,23 @@ impl fmt::Debug for KeyWriter {
 
 /// A type that can be a field of a key.
 ///
-/// Two values that differ must write different text. Implemented for integers, `bool`, `char`, text, IP addresses,
-/// `Option`, lists, tuples, references and smart pointers of such; derive it for your own structs and enums with
-/// `#[derive(KeyPart)]`. Floating point numbers are left out since `NaN`s and zeros compare in ways that keys cannot.
+/// Two values that differ must write different text. Derive it for your own structs and enums with `#[derive(KeyPart)]`. Implemented for:
+///
+/// | types | text |
+/// |---|---|
+/// | integers, `bool`, `char`, text | themselves |
+/// | `Option` | `~` or the value |
+/// | lists, sets and maps in a fixed order (`Vec`, arrays, `VecDeque`, `BTreeSet`, `BTreeMap`) | `(a,b,)` |
+/// | tuples of up to six parts, ranges | `(a,b)` |
+/// | IP addresses, socket addresses | as they are displayed; `(ip,port,flow,scope)` for a socket address of version 6 |
+/// | `Path` | its text; bytes that are not UTF-8 as `%XX` |
+/// | `Duration` | nanoseconds |
+/// | references and smart pointers of these | as their targets |
+/// | `uuid::Uuid` (feature `uuid`) | as it is displayed |
+/// | dates and times of `chrono` (feature `chrono`) and `time` (feature `time`) | instants in UTC, all others as they are displayed |
+///
+/// Floating point numbers are left out since `NaN`s and zeros compare in ways that keys cannot. So are hash maps and sets, which have no
+/// order.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a field of a cache key",
     label = "not a `KeyPart`",
@@ -248,166 +259,6 @@ impl<P: KeyPart + ?Sized> AnyKeyPart for P {
     }
 }
 
-macro_rules! integers {
-    ($($integer:ty)*) => {$(
-        impl KeyPart for $integer {
-            const FORM: KeyForm = KeyForm::NUMBER;
-
-            #[inline]
-            fn write_to(&self, key: &mut KeyWriter) {
-                key.push(itoa::Buffer::new().format(*self).as_bytes());
-            }
-        }
-    )*};
-}
-integers!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
-
-macro_rules! non_zeros {
-    ($($integer:ident)*) => {$(
-        impl KeyPart for std::num::$integer {
-            const FORM: KeyForm = KeyForm::NUMBER;
-
-            #[inline]
-            fn write_to(&self, key: &mut KeyWriter) {
-                self.get().write_to(key);
-            }
-        }
-    )*};
-}
-non_zeros!(NonZeroU8 NonZeroU16 NonZeroU32 NonZeroU64 NonZeroU128 NonZeroUsize);
-non_zeros!(NonZeroI8 NonZeroI16 NonZeroI32 NonZeroI64 NonZeroI128 NonZeroIsize);
-
-impl KeyPart for str {
-    const FORM: KeyForm = KeyForm::ESCAPED;
-
-    fn write_to(&self, key: &mut KeyWriter) {
-        key.text(self);
-    }
-}
-
-impl KeyPart for String {
-    const FORM: KeyForm = KeyForm::ESCAPED;
-
-    fn write_to(&self, key: &mut KeyWriter) {
-        key.text(self);
-    }
-}
-
-impl KeyPart for char {
-    const FORM: KeyForm = KeyForm::ESCAPED;
-
-    fn write_to(&self, key: &mut KeyWriter) {
-        key.text(self.encode_utf8(&mut [0; 4]));
-    }
-}
-
-impl KeyPart for bool {
-    const FORM: KeyForm = KeyForm::one_of(&[Text::Word("true"), Text::Word("false")]);
-
-    fn write_to(&self, key: &mut KeyWriter) {
-        key.literal(if *self { "true" } else { "false" });
-    }
-}
-
-impl KeyPart for () {
-    const FORM: KeyForm = KeyForm::GROUP;
-
-    fn write_to(&self, key: &mut KeyWriter) {
-        key.literal("()");
-    }
-}
-
-macro_rules! displayed {
-    ($($type:ty)*) => {$(
-        impl KeyPart for $type {
-            const FORM: KeyForm = KeyForm::ESCAPED;
-
-            fn write_to(&self, key: &mut KeyWriter) {
-                key.display(self);
-            }
-        }
-    )*};
-}
-displayed!(IpAddr Ipv4Addr Ipv6Addr);
-
-macro_rules! pointers {
-    ($($pointer:ty)*) => {$(
-        impl<P: KeyPart + ?Sized> KeyPart for $pointer {
-            const FORM: KeyForm = P::FORM;
-
-            #[inline]
-            fn write_to(&self, key: &mut KeyWriter) {
-                (**self).write_to(key);
-            }
-        }
-    )*};
-}
-pointers!(&P &mut P Box<P> Rc<P> Arc<P>);
-
-impl<P: KeyPart + ToOwned + ?Sized> KeyPart for Cow<'_, P> {
-    const FORM: KeyForm = P::FORM;
-
-    fn write_to(&self, key: &mut KeyWriter) {
-        (**self).write_to(key);
-    }
-}
-
-impl<P: KeyPart> KeyPart for Option<P> {
-    const FORM: KeyForm = P::FORM.optional();
-
-    fn write_to(&self, key: &mut KeyWriter) {
-        let start = key.len;
-        match self {
-            None => key.literal("~"),
-            Some(part) => {
-                part.write_to(key);
-                if key.as_bytes().get(start) == Some(&b'~') {
-                    key.insert(start, b'~');
-                }
-            }
-        }
-    }
-}
-
-impl<P: KeyPart> KeyPart for [P] {
-    const FORM: KeyForm = KeyForm::GROUP;
-
-    fn write_to(&self, key: &mut KeyWriter) {
-        key.list(self);
-    }
-}
-
-impl<P: KeyPart> KeyPart for Vec<P> {
-    const FORM: KeyForm = KeyForm::GROUP;
-
-    fn write_to(&self, key: &mut KeyWriter) {
-        key.list(self);
-    }
-}
-
-impl<P: KeyPart, const N: usize> KeyPart for [P; N] {
-    const FORM: KeyForm = KeyForm::GROUP;
-
-    fn write_to(&self, key: &mut KeyWriter) {
-        key.list(self);
-    }
-}
-
-macro_rules! tuples {
-    ($(($($part:ident)+))*) => {$(
-        impl<$($part: KeyPart),+> KeyPart for ($($part,)+) {
-            const FORM: KeyForm = KeyForm::GROUP;
-
-            #[allow(non_snake_case, reason = "the type parameters double as names of the parts")]
-            fn write_to(&self, key: &mut KeyWriter) {
-                let ($($part,)+) = self;
-                key.tuple(&[$($part),+]);
-            }
-        }
-    )*};
-}
-tuples!((A)(A B)(A B C)(A B C D)(A B C D E)(A B C D E F));
-
 /// Whether text keeps this byte.
 const fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'@') || byte >= 0x80
@@ -426,6 +277,7 @@ fn escape(byte: u8) -> [u8; 3] {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::net::IpAddr;
 
     use proptest::prelude::*;
 
