@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
-use cacheme_storage::Fence;
 use foldhash::quality::FixedState;
 use slab::Slab;
 use smallvec::SmallVec;
@@ -37,6 +36,8 @@ pub(crate) fn key_hasher() -> FixedState {
 
 #[cfg(cacheme_loom)]
 mod sync {
+    pub(crate) use loom::sync::atomic::AtomicU8;
+
     /// loom's mutex with parking_lot's signature.
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
@@ -53,14 +54,19 @@ mod sync {
 
 #[cfg(not(cacheme_loom))]
 mod sync {
+    pub(crate) use std::sync::atomic::AtomicU8;
+
     pub(crate) use parking_lot::Mutex;
 }
 
+mod fence;
 mod loads;
 pub(crate) mod outcome;
 mod queue;
 mod table;
 
+use self::fence::Fenced;
+pub(crate) use self::fence::FlightFence;
 use self::loads::LoadedBy;
 pub(crate) use self::loads::{Parent, RunningLoad, current, refuse_refresh, wait_for};
 use self::queue::Demand;
@@ -116,11 +122,7 @@ pub(crate) struct Flight<T> {
     /// When its load or `set` [began](crate::sequence).
     began: AtomicU64,
     work: Work,
-    fence: Fence,
-    /// Raised with `fence`, or alone: then the value stays out of local tiers only.
-    local_fence: Fence,
-    /// Raised when another process changed the key and this flight was removed from the table; a newer flight may be running.
-    superseded_remotely: Fence,
+    fence: FlightFence,
     loaded_by: LoadedBy,
     state: Mutex<FlightState<T>>,
     /// Set before the flight ends, if it ends with an outcome.
@@ -164,9 +166,7 @@ impl<T> Flight<T> {
             call,
             began: AtomicU64::new(sequence::now()),
             work,
-            fence: Fence::new(),
-            local_fence: Fence::new(),
-            superseded_remotely: Fence::new(),
+            fence: FlightFence::new(),
             loaded_by: LoadedBy::default(),
             state: Mutex::new(state),
             outcome: OnceLock::new(),
@@ -179,23 +179,8 @@ impl<T> Flight<T> {
     }
 
     /// Raised by a caller that invalidates, sets or refreshes the key: the value of this flight is stored nowhere.
-    pub(crate) fn fence(&self) -> &Fence {
+    pub(crate) fn fence(&self) -> &FlightFence {
         &self.fence
-    }
-
-    /// Local tiers read this fence before they store the value of this flight.
-    pub(crate) fn local_fence(&self) -> &Fence {
-        &self.local_fence
-    }
-
-    fn raise(&self) {
-        self.fence.raise();
-        self.local_fence.raise();
-    }
-
-    /// Whether another process changed the key, so that a newer flight may be running.
-    pub(crate) fn was_superseded_remotely(&self) -> bool {
-        self.superseded_remotely.is_raised()
     }
 
     /// Notes that another process changed the key. Returns whether new callers begin another flight.
@@ -204,17 +189,15 @@ impl<T> Flight<T> {
         if self.state.lock().waits_for.is_some() {
             return false;
         }
-        self.local_fence.raise();
-        // Of two writes at once the one stays that reaches the storage last, which may be ours. New callers wait for it, since
-        // the storage has an older value until then.
-        if self.work == Work::Set {
-            return false;
-        }
-        self.fence.raise();
-        if guarded {
-            self.superseded_remotely.raise();
-        }
-        guarded
+        let to = match self.work {
+            // Of two writes at once the one stays that reaches the storage last, which may be ours. New callers wait for it, since
+            // the storage has an older value until then.
+            Work::Set => Fenced::NotLocal,
+            Work::Load if guarded => Fenced::Superseded,
+            Work::Load => Fenced::Nowhere,
+        };
+        self.fence.raise(to);
+        to == Fenced::Superseded
     }
 
     /// Until when waiters wait for the leader.

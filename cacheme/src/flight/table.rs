@@ -15,7 +15,7 @@ use foldhash::quality::FixedState;
 use tokio::time::Instant;
 
 use super::sync::Mutex;
-use super::{Flight, Work, key_hasher};
+use super::{Fenced, Flight, Work, key_hasher};
 
 /// How many keys of a bulk call are handled under one lock of the table, so that other callers get in between.
 const KEYS_AT_ONCE: usize = 64;
@@ -138,7 +138,7 @@ impl<T> FlightTable<T> {
         let older = take(&mut flights, key);
         flights.insert(Listed(Arc::clone(&flight)), ());
         // Under the lock of the table: nobody can join the older flight once it is fenced.
-        older.iter().for_each(|older| older.raise());
+        older.iter().for_each(|older| older.fence.raise(Fenced::Nowhere));
         let storing = older.and_then(|older| older.storing());
         if work == Work::Load {
             flight.state.lock().waits_for.clone_from(&storing);
@@ -151,7 +151,7 @@ impl<T> FlightTable<T> {
     pub(crate) fn fence(&self, key: &[u8]) -> Option<Arc<Flight<T>>> {
         let mut flights = self.flights.lock();
         let older = take(&mut flights, key);
-        older.iter().for_each(|older| older.raise());
+        older.iter().for_each(|older| older.fence.raise(Fenced::Nowhere));
         shrink(&mut flights);
         older.and_then(|older| older.storing())
     }
@@ -188,7 +188,7 @@ impl<T> FlightTable<T> {
     /// Fences this flight, unless another has taken its place: the patience of its waiters is over.
     pub(crate) fn depose(&self, flight: &Arc<Flight<T>>) {
         if remove(&mut self.flights.lock(), flight) {
-            flight.raise();
+            flight.fence.raise(Fenced::Nowhere);
         }
     }
 
@@ -196,7 +196,7 @@ impl<T> FlightTable<T> {
     /// tier, which may be newer.
     pub(crate) fn keep_from_local(&self, key: &[u8]) {
         if let Some((flight, ())) = self.flights.lock().get_key_value(key) {
-            flight.0.local_fence.raise();
+            flight.0.fence.raise(Fenced::NotLocal);
         }
     }
 

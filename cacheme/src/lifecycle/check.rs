@@ -40,7 +40,12 @@ impl Cacheme {
                 }
             }
         }
-        found.extend(self.unreadable());
+        for node in inventory::iter::<NodeRegistration> {
+            found.extend(self.unreadable(&node.info(), || node.check_serializer()));
+        }
+        for kind in self.inner.kinds.others() {
+            found.extend(self.unreadable(kind.info(), || kind.check_serializer()));
+        }
         if found.is_empty() {
             Ok(())
         } else {
@@ -48,31 +53,24 @@ impl Cacheme {
         }
     }
 
-    /// Nodes with a remote tier whose serializer cannot read values of their type.
-    fn unreadable(&self) -> Vec<Error> {
+    /// The error for nodes with a remote tier whose serializer cannot read values of their type.
+    fn unreadable(
+        &self,
+        info: &NodeInfo,
+        check: impl FnOnce() -> std::result::Result<(), CodecError>,
+    ) -> Option<Error> {
         let is_remote = |tier: &Tier| {
             let known = self.storage(&tier.storage);
             known.is_some_and(|known| known.storage.as_remote().is_some())
         };
-        let mut found: Vec<Error> = Vec::new();
-        let mut look = |info: &NodeInfo, check: &dyn Fn() -> std::result::Result<(), CodecError>| {
-            // It takes time to trace a type.
-            if !info.tiers.iter().any(is_remote) {
-                return;
-            }
-            if let Err(why) = check() {
-                found.push(Error::Policy {
-                    node: info.name.to_string(),
-                    reason: Chain(&why).to_string(),
-                });
-            }
-        };
-        for node in inventory::iter::<NodeRegistration> {
-            look(&node.info(), &|| node.check_serializer());
+        // It takes time to trace a type.
+        if !info.tiers.iter().any(is_remote) {
+            return None;
         }
-        for kind in self.inner.kinds.others() {
-            look(kind.info(), &|| kind.check_serializer());
-        }
-        found
+        let why = check().err()?;
+        Some(Error::Policy {
+            node: info.name.to_string(),
+            reason: Chain(&why).to_string(),
+        })
     }
 }

@@ -114,9 +114,7 @@ impl<N: Node> Loaded<N> {
             store: Store::default(),
         });
     }
-}
 
-impl<N: Node> Loaded<N> {
     /// The value of one node.
     ///
     /// # Errors

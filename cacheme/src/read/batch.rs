@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheme_storage::{Fence, LeaseToken, SmallBox};
+use cacheme_storage::{LeaseToken, SmallBox};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::flight::outcome::Failure;
 use crate::flight::outcome::Outcome;
-use crate::flight::{self, Flight, FullKey, Lead, Parent, RunningLoad};
+use crate::flight::{self, Flight, FlightFence, FullKey, Lead, Parent, RunningLoad};
 use crate::kind::not_stored::NotStored;
 use crate::kind::pieces::MOST;
 use crate::kind::shards::Items;
@@ -413,7 +413,7 @@ impl<N: Node> Batch<N> {
         self.lead(item).flight()
     }
 
-    pub(super) fn fence(&self, item: usize) -> &Fence {
+    pub(super) fn fence(&self, item: usize) -> &FlightFence {
         self.flight(item).fence()
     }
 

@@ -5,10 +5,11 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use cacheme_storage::{Error, Fence, Filled, LeaseToken, RemoteEntry};
+use cacheme_storage::{Error, Filled, LeaseToken, RemoteEntry};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use crate::flight::FlightFence;
 use crate::kind::RemoteTier;
 use crate::kind::not_stored::NotStored;
 use crate::kind::shards::Items;
@@ -98,7 +99,7 @@ pub(super) async fn set<'f>(
     remote: &RemoteTier,
     entries: &[RemoteEntry<'_>],
     places: &[usize],
-    fence: impl Fn(usize) -> &'f Fence,
+    fence: impl Fn(usize) -> &'f FlightFence,
 ) -> cacheme_storage::Result<Written> {
     let is_fenced = |place: &usize| fence(*place).is_raised();
     let (fenced, open): (Items, Items) = places.iter().copied().partition(is_fenced);
@@ -123,7 +124,7 @@ pub(super) async fn set<'f>(
 /// later (its future lay in a `select!`) must not reach the storage after that.
 async fn while_waited_for<T>(
     mut write: Pin<&mut impl Future<Output = T>>,
-    fences: Vec<&Fence>,
+    fences: Vec<&FlightFence>,
     bound: Duration,
 ) -> Option<T> {
     let end = Instant::now() + bound;

@@ -199,9 +199,7 @@ impl<N: Node> Batch<N> {
         if let Some(report) = self.refresh.clone() {
             // Whoever began since another process changed the value may have read what was there before we took the lease.
             let items: Items = landings.iter().map(|landing| landing.item).collect();
-            let parted = items
-                .iter()
-                .filter(|item| self.flight(**item).was_superseded_remotely());
+            let parted = items.iter().filter(|item| self.fence(**item).is_superseded());
             let parted: Vec<&[u8]> = parted.map(|item| self.key(*item)).collect();
             kind.drop_keys(&parted);
             // What is stored by now may be invalidated by another process while we tell of it.
@@ -239,7 +237,7 @@ impl<N: Node> Batch<N> {
                 }
                 let store = |landing: &Landing<N::Value>| {
                     let entry = self.kind.local_entry(&landing.value, ttl, flight.began());
-                    insert(local, item.key(), entry, flight.local_fence())
+                    insert(local, item.key(), entry, flight.fence().local())
                 };
                 self.run(landing, store).and_then(|stored| stored).err()
             });

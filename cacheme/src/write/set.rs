@@ -96,7 +96,7 @@ async fn set<N: Node>(
         match &tier.storage {
             TierStorage::Local(local) => {
                 let entry = kind.local_entry(&value, ttl, lead.flight().began());
-                match insert(&**local, &key, entry, lead.flight().local_fence()) {
+                match insert(&**local, &key, entry, lead.flight().fence().local()) {
                     Ok(()) => count(&tier.counters.fills, 1),
                     Err(reason) => {
                         kind.not_stored(tier, &key, reason);
@@ -152,12 +152,7 @@ async fn set_remote<N: Node>(
         }
         Err(reason) => kind.not_stored(tier, key, reason),
     }
-    remove(tier, remote, std::slice::from_ref(key)).await?;
+    tier.bounded(remote, remote.storage.remove(&[key])).await?;
     tier.owed.settle(key, debt);
     Ok(())
-}
-
-async fn remove(tier: &Tier, remote: &RemoteTier, keys: &[FullKey]) -> cacheme_storage::Result<()> {
-    let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
-    tier.bounded(remote, remote.storage.remove(&keys)).await
 }
