@@ -36,6 +36,8 @@ mod storage;
 )]
 mod url;
 
+/// Writes the asynchronous functions of [`RemoteStorage`] in a storage of your own.
+pub use async_trait::async_trait;
 pub use bytes::Bytes;
 pub use codec::envelope::{
     ENVELOPE_MAGIC, Envelope, EnvelopeError, EnvelopeWriter, LEASE_MAGIC, PayloadTooLarge,

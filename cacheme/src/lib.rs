@@ -86,6 +86,41 @@ pub mod __private {
 }
 
 pub use cacheme_macros::{KeyPart, Node, memoize};
+/// The storages and what a storage of your own needs: the traits, the in-memory engine, serializers and envelopes.
+///
+/// The feature `testing` adds the suite that every storage has to pass (`storage::conformance`).
+///
+/// ```
+/// use cacheme::storage::{Bytes, Capabilities, RemoteEntry, RemoteStorage, Result, async_trait};
+///
+/// /// A server that has nothing and forgets everything.
+/// struct Nothing;
+///
+/// #[async_trait]
+/// impl RemoteStorage for Nothing {
+///     fn location(&self) -> String {
+///         "nothing://".into()
+///     }
+///     fn capabilities(&self) -> Capabilities {
+///         Capabilities::default()
+///     }
+///     async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
+///         Ok(vec![None; keys.len()])
+///     }
+///     async fn set(&self, _: &[RemoteEntry<'_>]) -> Result<()> {
+///         Ok(())
+///     }
+///     async fn remove(&self, _: &[&[u8]]) -> Result<()> {
+///         Ok(())
+///     }
+///     async fn clear(&self, _: &[u8]) -> Result<()> {
+///         Ok(())
+///     }
+/// }
+/// let storage = cacheme::Storage::remote(Nothing);
+/// ```
+#[doc(no_inline)]
+pub use cacheme_storage as storage;
 #[cfg(feature = "bincode")]
 pub use cacheme_storage::Bincode;
 #[cfg(feature = "compression")]
@@ -107,7 +142,7 @@ pub use crate::lifecycle::builder::CachemeBuilder;
 pub use crate::lifecycle::default::record_metrics;
 pub use crate::lifecycle::default::{
     check, default_instance, get, get_all, get_with, invalidate, invalidate_all, nodes, peek, refresh,
-    register_storage, set, set_default, set_prefix, set_with_ttl, stats,
+    register_storage, register_storage_lazy, set, set_default, set_prefix, set_with_ttl, stats,
 };
 pub use crate::load::context::LoadContext;
 pub use crate::load::{Load, Loaded};

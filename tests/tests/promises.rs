@@ -40,6 +40,8 @@ mod not_stored;
 mod original;
 #[path = "promises/reading.rs"]
 mod reading;
+#[path = "promises/registering.rs"]
+mod registering;
 #[path = "promises/runtimes.rs"]
 mod runtimes;
 #[path = "promises/single_loads.rs"]

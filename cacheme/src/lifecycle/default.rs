@@ -135,6 +135,15 @@ pub async fn register_storage(name: impl Into<String>, storage: Storage) -> Resu
     default_instance().register_storage(name, storage).await
 }
 
+/// [`Cacheme::register_storage_lazy`](crate::Cacheme::register_storage_lazy) on the process-wide instance.
+///
+/// # Errors
+///
+/// Those of the method of the same name.
+pub fn register_storage_lazy(name: impl Into<String>, storage: Storage) -> Result<()> {
+    default_instance().register_storage_lazy(name, storage)
+}
+
 /// [`Cacheme::record_metrics`](crate::Cacheme::record_metrics) of the process-wide instance.
 #[cfg(feature = "metrics")]
 pub fn record_metrics() {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use cacheme_storage::Storage;
+use cacheme_storage::{Chain, Storage};
 
+use crate::background;
 use crate::bus::Bus;
 use crate::error::{Error, Result};
 use crate::instance::Cacheme;
@@ -26,6 +27,48 @@ impl Cacheme {
     /// A call that is dropped after its first poll may have registered the storage.
     pub async fn register_storage(&self, name: impl Into<String>, storage: Storage) -> Result<()> {
         let name = name.into();
+        let bus = self.insert_storage(&name, &storage)?;
+        let connected = connect(&storage, bus.as_ref()).await;
+        connected.map_err(|source| Error::Unreached {
+            name,
+            source: Arc::new(source),
+        })
+    }
+
+    /// Registers a storage under a name, and connects to it in the background: a service starts while its Redis is down.
+    ///
+    /// Reads go on without the storage until it is reached, and its bus is listened to from then on. A connection that fails is logged, and
+    /// tried again whenever the storage is needed.
+    ///
+    /// ```
+    /// # #[cfg(feature = "redis")] {
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    /// # runtime.block_on(async {
+    /// let cacheme = cacheme::Cacheme::builder().build()?;
+    /// let redis = cacheme::Storage::open("redis://127.0.0.1:1?timeout=100ms")?;
+    /// cacheme.register_storage_lazy("redis", redis)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SameKey`] if two derived nodes would share entries, and [`Error::StorageRegistered`] for a name that is taken.
+    pub fn register_storage_lazy(&self, name: impl Into<String>, storage: Storage) -> Result<()> {
+        let name = name.into();
+        let bus = self.insert_storage(&name, &storage)?;
+        let connecting = async move {
+            if let Err(error) = connect(&storage, bus.as_ref()).await {
+                tracing::warn!(storage = name, error = %Chain(&error), "storage cannot be reached; going on without it");
+            }
+        };
+        // Without a runtime, the first call that needs the storage connects.
+        let _ = background::spawn(connecting);
+        Ok(())
+    }
+
+    /// Gives a storage its name, and its bus if it has one.
+    fn insert_storage(&self, name: &str, storage: &Storage) -> Result<Option<Arc<Bus>>> {
         if let Some(conflict) = derived().conflicts().next() {
             return Err(conflict.clone());
         }
@@ -33,39 +76,39 @@ impl Cacheme {
         let bus = remote.filter(|_| storage.has_bus());
         let bus = bus.map(|remote| {
             let (prefix, kinds) = (&self.inner.prefix, &self.inner.kinds);
-            Bus::new(&name, Arc::clone(remote), prefix, Arc::downgrade(kinds) as _)
+            Bus::new(name, Arc::clone(remote), prefix, Arc::downgrade(kinds) as _)
         });
-        {
-            let mut storages = self.inner.storages.write();
-            if storages.contains_key(&name) {
-                return Err(Error::StorageRegistered { storage: name });
-            }
-            let registered = Registered {
-                storage: storage.clone(),
-                bus: bus.clone(),
-                stranded: Arc::default(),
-            };
-            storages.insert(name.clone(), registered);
+        let mut storages = self.inner.storages.write();
+        if storages.contains_key(name) {
+            return Err(Error::StorageRegistered { storage: name.into() });
         }
-        let Some(remote) = remote else { return Ok(()) };
-        let bound = storage.timeout() * 10;
-        let connected = tokio::time::timeout(bound, remote.connect())
-            .await
-            .unwrap_or_else(|_| {
-                Err(cacheme_storage::Error::Timeout {
-                    storage: remote.location(),
-                    after: bound,
-                })
-            });
-        connected.map_err(|source| Error::Unreached {
-            name,
-            source: Arc::new(source),
-        })?;
-        if let Some(bus) = bus {
-            bus.ensure();
-            // Trouble with the bus alone is logged: the storage can be used without it.
-            bus.settled(bound).await;
-        }
-        Ok(())
+        let registered = Registered {
+            storage: storage.clone(),
+            bus: bus.clone(),
+            stranded: Arc::default(),
+        };
+        storages.insert(name.into(), registered);
+        Ok(bus)
     }
+}
+
+/// Connects to a storage and its bus, within ten times its `timeout`.
+async fn connect(storage: &Storage, bus: Option<&Arc<Bus>>) -> cacheme_storage::Result<()> {
+    let Some(remote) = storage.as_remote() else {
+        return Ok(());
+    };
+    let bound = storage.timeout() * 10;
+    let connected = tokio::time::timeout(bound, remote.connect()).await;
+    connected.unwrap_or_else(|_| {
+        Err(cacheme_storage::Error::Timeout {
+            storage: remote.location(),
+            after: bound,
+        })
+    })?;
+    if let Some(bus) = bus {
+        bus.ensure();
+        // Trouble with the bus alone is logged: the storage can be used without it.
+        bus.settled(bound).await;
+    }
+    Ok(())
 }
