@@ -104,6 +104,12 @@ pub use cacheme_macros::{KeyPart, Node, memoize};
 ///     fn capabilities(&self) -> Capabilities {
 ///         Capabilities::default()
 ///     }
+///     fn now_ms(&self) -> u64 {
+///         0
+///     }
+///     async fn connect(&self) -> Result<()> {
+///         Ok(())
+///     }
 ///     async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
 ///         Ok(vec![None; keys.len()])
 ///     }
