@@ -51,7 +51,8 @@ impl Cacheme {
                         cacheme.lead(&mut batch).await;
                     });
                     if let Err(leading) = leading {
-                        leading.await;
+                        // Boxed, as there mostly is a runtime.
+                        Box::pin(leading).await;
                     }
                 }
                 None => self.lead(&mut batch).await,

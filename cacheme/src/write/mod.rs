@@ -73,7 +73,8 @@ async fn detached(work: impl Future<Output = Result<()>> + Send + 'static) -> Re
                 Err(_) => Err(Error::ShuttingDown),
             },
         },
-        Err(work) => work.await,
+        // Boxed, so that the future of a change has no room for its work twice.
+        Err(work) => Box::pin(work).await,
     }
 }
 

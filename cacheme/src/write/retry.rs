@@ -54,16 +54,16 @@ impl<N: Node> RetryTask<N> {
         };
         loop {
             tokio::time::sleep(pause).await;
-            let owed = tier.owed.all();
-            if owed.is_empty() {
+            let pending = tier.owed.all();
+            if pending.is_empty() {
                 return;
             }
             // Failures are counted and logged by `bounded`.
-            let removed = self.remove(tier, remote, &owed).await;
+            let removed = self.remove(tier, remote, &pending).await;
             removed
                 .iter()
                 .for_each(|(key, number)| tier.owed.settle(key, Some(*number)));
-            pause = match removed.len() == owed.len() {
+            pause = match removed.len() == pending.len() {
                 true => Duration::ZERO,
                 false => (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
             };
@@ -71,16 +71,16 @@ impl<N: Node> RetryTask<N> {
     }
 
     /// Removes keys and publishes them. Returns those for which both succeeded.
-    async fn remove<'o>(
+    async fn remove<'p>(
         &self,
         tier: &Tier,
         remote: &RemoteTier,
-        owed: &'o [(FullKey, u64)],
-    ) -> Vec<&'o (FullKey, u64)> {
-        let keys: Vec<FullKey> = owed.iter().map(|(key, _)| Arc::clone(key)).collect();
+        pending: &'p [(FullKey, u64)],
+    ) -> Vec<&'p (FullKey, u64)> {
+        let keys: Vec<FullKey> = pending.iter().map(|(key, _)| Arc::clone(key)).collect();
         let failed = tier.remove_all(remote, &keys).await;
         let failed: HashSet<&FullKey> = failed.into_iter().flat_map(|(keys, _)| keys).collect();
-        let mut removed: Vec<_> = owed.iter().filter(|(key, _)| !failed.contains(key)).collect();
+        let mut removed: Vec<_> = pending.iter().filter(|(key, _)| !failed.contains(key)).collect();
         let keys: Vec<FullKey> = removed.iter().map(|(key, _)| Arc::clone(key)).collect();
         removed.truncate(self.kind.publish_removed(&keys).await);
         removed
@@ -99,15 +99,15 @@ pub(crate) async fn remove_from<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: &
     let TierStorage::Remote(remote) = &tier.storage else {
         return Ok(());
     };
-    let debts: Vec<_> = keys.iter().map(|key| tier.owed.number(key)).collect();
+    let numbers: Vec<_> = keys.iter().map(|key| tier.owed.number(key)).collect();
     let failed = tier.remove_all(remote, keys).await;
     for (keys, _) in &failed {
         let keys: Vec<FullKey> = keys.iter().map(|key| Arc::clone(key)).collect();
         retry_removal(kind, at, &keys);
     }
     // A removal that became pending meanwhile has another number.
-    let removed = keys.iter().zip(debts);
-    removed.for_each(|(key, debt)| tier.owed.settle(key, debt));
+    let removed = keys.iter().zip(numbers);
+    removed.for_each(|(key, number)| tier.owed.settle(key, number));
     let count = failed.iter().map(|(keys, _)| keys.len()).sum();
     match failed.into_iter().next() {
         None => Ok(()),

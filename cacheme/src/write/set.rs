@@ -129,7 +129,7 @@ async fn set_remote<N: Node>(
     value: &N::Value,
     ttl: Option<Duration>,
 ) -> cacheme_storage::Result<()> {
-    let debt = tier.owed.number(key);
+    let pending = tier.owed.number(key);
     let now_ms = remote.storage.now_ms();
     let expires_ms = expires_ms(now_ms, ttl);
     let encoded = match ttl {
@@ -147,12 +147,12 @@ async fn set_remote<N: Node>(
     match stored {
         Ok(()) => {
             count(&tier.counters.fills, 1);
-            tier.owed.settle(key, debt);
+            tier.owed.settle(key, pending);
             return Ok(());
         }
         Err(reason) => kind.not_stored(tier, key, reason),
     }
     tier.bounded(remote, remote.storage.remove(&[key])).await?;
-    tier.owed.settle(key, debt);
+    tier.owed.settle(key, pending);
     Ok(())
 }
