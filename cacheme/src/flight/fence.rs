@@ -6,7 +6,7 @@ use cacheme_storage::Fence;
 
 use super::sync::AtomicU8;
 
-/// What a fence keeps the value of a flight from. Each level forbids more than the one before it.
+/// How far the fence of a flight is raised. Each level forbids more than the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Fenced {
@@ -14,7 +14,7 @@ pub(crate) enum Fenced {
     NotLocal = 1,
     /// The value goes into no tier.
     Nowhere,
-    /// As before, and another process changed the key: this flight left the table, and a newer one may be running.
+    /// The value goes into no tier, and the flight left the table: another process changed the key, and a newer flight may be running.
     Superseded,
 }
 

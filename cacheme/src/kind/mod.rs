@@ -23,7 +23,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use self::marks::Marks;
-use crate::bus::{Bus, Changes};
+use crate::bus::Bus;
 use crate::counter::count;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -453,7 +453,7 @@ impl Tier {
     }
 
     /// Whether this is the bus of its storage.
-    fn is_told_on(&self, bus: &Bus) -> bool {
+    pub(crate) fn publishes_on(&self, bus: &Bus) -> bool {
         self.bus()
             .is_some_and(|ours| std::ptr::eq(&raw const **ours, bus))
     }
@@ -550,18 +550,6 @@ impl<N: Node> AnyKind for Kind<N> {
 
     fn check_serializer(&self) -> std::result::Result<(), CodecError> {
         self.codec.as_ref().map_or(Ok(()), Codec::check_type)
-    }
-
-    fn changed(&self, bus: &Bus, changes: &Changes<'_>) {
-        if self.tiers.iter().any(|tier| tier.is_told_on(bus)) {
-            self.receive(changes);
-        }
-    }
-
-    fn lost(&self, bus: &Bus) {
-        if self.bus.is_some_and(|at| self.tiers[at].is_told_on(bus)) {
-            self.drop_all();
-        }
     }
 }
 

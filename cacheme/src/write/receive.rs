@@ -6,7 +6,7 @@
 use crate::bus::{Bus, Changes, LONGEST_KEY, Listener};
 use crate::counter::count;
 use crate::digest::Digest;
-use crate::kind::table::KindTable;
+use crate::kind::table::{KindTable, Receiver};
 use crate::kind::{Kind, drop_nearby};
 use crate::node::Node;
 
@@ -22,9 +22,12 @@ impl Listener for KindTable {
     }
 }
 
-impl<N: Node> Kind<N> {
-    /// Drops keys that another process changed, of this kind or another version of it, and fences their flights.
-    pub(crate) fn receive(&self, changes: &Changes<'_>) {
+impl<N: Node> Receiver for Kind<N> {
+    /// Drops the keys, which may be of another version of this kind, and fences their flights.
+    fn changed(&self, bus: &Bus, changes: &Changes<'_>) {
+        if !self.tiers.iter().any(|tier| tier.publishes_on(bus)) {
+            return;
+        }
         if changes.anything {
             self.drop_all();
         }
@@ -42,6 +45,14 @@ impl<N: Node> Kind<N> {
         );
     }
 
+    fn lost(&self, bus: &Bus) {
+        if self.bus.is_some_and(|at| self.tiers[at].publishes_on(bus)) {
+            self.drop_all();
+        }
+    }
+}
+
+impl<N: Node> Kind<N> {
     /// The full keys of flights under way that these digests name.
     fn long_flights(&self, digests: &[Digest]) -> impl Iterator<Item = Vec<u8>> {
         // Digests take time, so they are not computed under the lock of the table.
@@ -63,7 +74,7 @@ impl<N: Node> Kind<N> {
     }
 
     /// Drops all copies in local tiers, and fences all flights.
-    pub(crate) fn drop_all(&self) {
+    fn drop_all(&self) {
         self.drop_held();
         self.flights.supersede_all_remotely(self.is_guarded());
     }

@@ -42,16 +42,20 @@ pub(crate) struct KindId {
     pub(crate) dynamic: u64,
 }
 
+/// How a kind receives changes of other processes. The layer of changes (`write/receive.rs`) implements it.
+pub(crate) trait Receiver {
+    /// Another process changed entries of the kind, and published it on this bus.
+    fn changed(&self, bus: &Bus, changes: &Changes<'_>);
+    /// Other processes may have changed any entry without a message on this bus.
+    fn lost(&self, bus: &Bus);
+}
+
 /// A [`Kind`](crate::kind::Kind) without its type.
-pub(crate) trait AnyKind: Any + Send + Sync {
+pub(crate) trait AnyKind: Receiver + Any + Send + Sync {
     fn info(&self) -> &NodeInfo;
     fn stats(&self) -> NodeStats;
     /// Whether its serializer can read its values, as far as their type tells.
     fn check_serializer(&self) -> Result<(), CodecError>;
-    /// Another process changed entries of the kind, and published it on this bus.
-    fn changed(&self, bus: &Bus, changes: &Changes<'_>);
-    /// Other processes may have changed anything, if it is this bus that they would tell it on.
-    fn lost(&self, bus: &Bus);
 }
 
 type Slot = OnceLock<(KindId, Arc<dyn AnyKind>)>;
@@ -281,7 +285,9 @@ mod tests {
         fn check_serializer(&self) -> Result<(), CodecError> {
             Ok(())
         }
+    }
 
+    impl Receiver for Named {
         fn changed(&self, _: &Bus, _: &Changes<'_>) {}
 
         fn lost(&self, _: &Bus) {}
