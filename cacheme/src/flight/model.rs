@@ -41,6 +41,16 @@ fn lead(table: &Table) -> Lead<usize> {
     }
 }
 
+/// Runs a step in a thread of its own, beside the model's.
+fn beside<S: Send + Sync + 'static, R: 'static>(
+    table: &Table,
+    shared: &Arc<S>,
+    step: impl FnOnce(&Table, &S) -> R + 'static,
+) -> thread::JoinHandle<R> {
+    let (table, shared) = (Arc::clone(table), Arc::clone(shared));
+    thread::spawn(move || step(&table, &shared))
+}
+
 /// Counts the leaders of flights that were not fenced. Two at once are two loads of one key.
 #[derive(Default)]
 struct Leaders(AtomicUsize);
@@ -104,8 +114,9 @@ fn callers_at_once(ends: &'static [As]) {
         let (table, leaders) = (FlightTable::new(), Arc::new(Leaders::default()));
         let threads: Vec<_> = (1..ends.len())
             .map(|number| {
-                let (table, leaders) = (Arc::clone(&table), Arc::clone(&leaders));
-                thread::spawn(move || call(&table, &leaders, number, ends[number]))
+                beside(&table, &leaders, move |table, leaders| {
+                    call(table, leaders, number, ends[number])
+                })
             })
             .collect();
         let mut got = vec![call(&table, &leaders, 0, ends[0])];
@@ -173,15 +184,12 @@ fn nothing_old_is_stored(finish: fn(Lead<usize>)) {
     loom::model(move || {
         let (table, storage) = (FlightTable::new(), Arc::new(AtomicUsize::new(0)));
         let lead = lead(&table);
-        let leader = {
-            let storage = Arc::clone(&storage);
-            thread::spawn(move || {
-                if lead.begin_storing() {
-                    storage.store(7, SeqCst);
-                }
-                finish(lead);
-            })
-        };
+        let leader = beside(&table, &storage, move |_, storage| {
+            if lead.begin_storing() {
+                storage.store(7, SeqCst);
+            }
+            finish(lead);
+        });
         remove(&storage, table.fence(&key()));
         leader.join().unwrap();
         assert_eq!(storage.load(SeqCst), 0, "a fenced load stored its value");
@@ -214,26 +222,20 @@ fn nobody_joins_after(fence: fn(&Table)) {
         let (table, fenced) = (FlightTable::new(), Arc::new(AtomicBool::new(false)));
         let lead = lead(&table);
         let old = Arc::clone(lead.flight());
-        let invalidator = {
-            let (table, fenced) = (Arc::clone(&table), Arc::clone(&fenced));
-            thread::spawn(move || {
-                fence(&table);
-                fenced.store(true, SeqCst);
-            })
-        };
-        let reader = {
-            let table = Arc::clone(&table);
-            thread::spawn(move || {
-                let late = fenced.load(SeqCst);
-                match join(&table) {
-                    Joined::Lead(lead) => lead.finish(8),
-                    Joined::Wait { flight, .. } => {
-                        assert!(!(late && Arc::ptr_eq(&flight, &old)), "it joined a fenced flight");
-                        block_on(flight.end());
-                    }
+        let invalidator = beside(&table, &fenced, move |table, fenced| {
+            fence(table);
+            fenced.store(true, SeqCst);
+        });
+        let reader = beside(&table, &fenced, move |table, fenced| {
+            let late = fenced.load(SeqCst);
+            match join(table) {
+                Joined::Lead(lead) => lead.finish(8),
+                Joined::Wait { flight, .. } => {
+                    assert!(!(late && Arc::ptr_eq(&flight, &old)), "it joined a fenced flight");
+                    block_on(flight.end());
                 }
-            })
-        };
+            }
+        });
         lead.finish(7);
         invalidator.join().unwrap();
         reader.join().unwrap();
@@ -259,10 +261,7 @@ fn set(table: &Table, storage: &AtomicUsize, number: usize) -> bool {
 fn c1_the_later_of_two_writes_stays() {
     loom::model(|| {
         let (table, storage) = (FlightTable::new(), Arc::new(AtomicUsize::new(0)));
-        let other = {
-            let (table, storage) = (Arc::clone(&table), Arc::clone(&storage));
-            thread::spawn(move || set(&table, &storage, 1))
-        };
+        let other = beside(&table, &storage, |table, storage| set(table, storage, 1));
         let took_over = set(&table, &storage, 2);
         let other_took_over = other.join().unwrap();
         let stored = storage.load(SeqCst);
@@ -283,13 +282,10 @@ fn c1_a_change_waits_for_the_store_that_a_refresh_is_queued_behind() {
         let (table, storage) = (FlightTable::new(), Arc::new(AtomicUsize::new(0)));
         let lead = lead(&table);
         assert!(lead.begin_storing());
-        let leader = {
-            let storage = Arc::clone(&storage);
-            thread::spawn(move || {
-                storage.store(7, SeqCst);
-                lead.finish(7);
-            })
-        };
+        let leader = beside(&table, &storage, move |_, storage| {
+            storage.store(7, SeqCst);
+            lead.finish(7);
+        });
         let (refresh, older) = table.supersede(&key(), Work::Load, tokio::time::Instant::now());
         if older.is_some() {
             // A change in another process means nothing to a load that has not begun.
@@ -313,10 +309,9 @@ fn c1_a_change_waits_for_the_store_that_a_refresh_is_queued_behind() {
 fn c1_a_write_and_a_caller_end_and_leave_nothing() {
     loom::model(|| {
         let (table, storage) = (FlightTable::new(), Arc::new(AtomicUsize::new(0)));
-        let caller = {
-            let table = Arc::clone(&table);
-            thread::spawn(move || call(&table, &Leaders::default(), 1, As::Finishes))
-        };
+        let caller = beside(&table, &storage, |table, _| {
+            call(table, &Leaders::default(), 1, As::Finishes)
+        });
         set(&table, &storage, 2);
         assert!(caller.join().unwrap().is_some());
         assert_eq!((table.len(), storage.load(SeqCst)), (0, 2));
@@ -396,14 +391,8 @@ fn write_during_a_message(write: fn(&Tiers, &Table)) {
     model.preemption_bound = Some(PREEMPTIONS);
     model.check(move || {
         let (table, tiers) = (FlightTable::new(), Tiers::new());
-        let bus = {
-            let (table, tiers) = (Arc::clone(&table), Arc::clone(&tiers));
-            thread::spawn(move || tiers.change_elsewhere(&table))
-        };
-        let reader = {
-            let (table, tiers) = (Arc::clone(&table), Arc::clone(&tiers));
-            thread::spawn(move || tiers.get(&table))
-        };
+        let bus = beside(&table, &tiers, |table, tiers| tiers.change_elsewhere(table));
+        let reader = beside(&table, &tiers, |table, tiers| tiers.get(table));
         write(&tiers, &table);
         assert_ne!(*tiers.local.lock(), Some(OLD), "when it returned");
         bus.join().unwrap();
@@ -452,8 +441,10 @@ fn l3_one_takes_over_from_a_leader_that_is_stuck() {
         let lead = lead(&table);
         let stuck = Arc::clone(lead.flight());
         let other = {
-            let (table, leaders, stuck) = (Arc::clone(&table), Arc::clone(&leaders), Arc::clone(&stuck));
-            thread::spawn(move || depose_and_call(&table, &leaders, &stuck))
+            let stuck = Arc::clone(&stuck);
+            beside(&table, &leaders, move |table, leaders| {
+                depose_and_call(table, leaders, &stuck)
+            })
         };
         // It comes back to life: what it does ends nobody's flight but its own.
         let late = thread::spawn(move || lead.finish(0));
@@ -494,10 +485,7 @@ fn call_for_two(table: &Table, number: usize) -> [usize; 3] {
 fn r1_a_bulk_call_and_others_share_flights_and_all_get_an_answer() {
     loom::model(|| {
         let table = FlightTable::new();
-        let bulk = {
-            let table = Arc::clone(&table);
-            thread::spawn(move || call_for_two(&table, 1))
-        };
+        let bulk = beside(&table, &Arc::new(()), |table, _| call_for_two(table, 1));
         let single = call(&table, &Leaders::default(), 2, As::Finishes);
         let got = bulk.join().unwrap();
         assert!(matches!(single, Some(1 | 2)));
@@ -513,10 +501,7 @@ fn r1_two_bulk_calls_wait_for_each_other_and_both_end() {
     model.preemption_bound = Some(PREEMPTIONS);
     model.check(|| {
         let table = FlightTable::new();
-        let other = {
-            let table = Arc::clone(&table);
-            thread::spawn(move || call_for_two(&table, 1))
-        };
+        let other = beside(&table, &Arc::new(()), |table, _| call_for_two(table, 1));
         let ours = call_for_two(&table, 2);
         let theirs = other.join().unwrap();
         for got in [ours, theirs] {
