@@ -13,17 +13,15 @@ pub(crate) mod shards;
 pub(crate) mod stats;
 pub(crate) mod storages;
 pub(crate) mod table;
+pub(crate) mod tier;
 pub(crate) mod unreached;
 
 use std::any::TypeId;
-use std::borrow::Cow;
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use self::marks::Marks;
-use crate::bus::Bus;
 use crate::counter::count;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -31,21 +29,15 @@ use crate::flight::outcome::Failure;
 use crate::flight::outcome::Outcome;
 use crate::flight::{Flight, FlightTable, Joined};
 use crate::kind::not_stored::NotStored;
-use crate::kind::pending::Owed;
-use crate::kind::pieces::PieceSizes;
-use crate::kind::releases::{Releases, Stranded};
-use crate::kind::stats::{NodeCounters, NodeStats, TierCounters};
+use crate::kind::stats::{NodeCounters, NodeStats};
 use crate::kind::storages::Registered;
 use crate::kind::table::{AnyKind, KindId, Registration};
+use crate::kind::tier::{LocalTier, RemoteTier, Tier, TierBase};
 use crate::log_limiter::LogLimiter;
 use crate::node::Node;
 use crate::node::key::KeyWriter;
 use crate::node::policy::{NodeInfo, Policy};
-use cacheme_storage::{
-    BloomFilter, BoxError, Bytes, Chain, Codec, CodecError, DecodeError, LocalStorage, RemoteStorage,
-    SmallBox,
-};
-use tokio::time::Instant;
+use cacheme_storage::{BloomFilter, BoxError, Bytes, Chain, Codec, CodecError, DecodeError, SmallBox};
 
 /// A flight of a kind, as those have it who wait for it.
 pub(crate) type SharedFlight<N> = Arc<Flight<Outcome<<N as Node>::Value>>>;
@@ -61,7 +53,7 @@ pub(crate) struct Kind<N: Node> {
     weigh: Option<fn(&N::Value) -> u32>,
     pub(crate) tiers: Vec<Tier>,
     /// The tier whose bus changes are told on: the nearest that has one.
-    pub(crate) bus: Option<usize>,
+    pub(crate) bus: Option<Arc<RemoteTier>>,
     pub(crate) codec: Option<Codec<N::Value>>,
     pub(crate) flights: Arc<FlightTable<Outcome<N::Value>>>,
     pub(crate) counters: NodeCounters,
@@ -81,39 +73,6 @@ pub(crate) struct Kind<N: Node> {
     pub(crate) end: Box<str>,
     /// For a kind that can go away: what is given up with it.
     registration: Option<Registration>,
-}
-
-/// A tier with its storage found.
-pub(crate) struct Tier {
-    pub(crate) name: Cow<'static, str>,
-    pub(crate) ttl: Option<Duration>,
-    pub(crate) storage: TierStorage,
-    pub(crate) counters: TierCounters,
-    /// Old values that could not be removed yet.
-    pub(crate) owed: Owed,
-    /// Leases that are to be given back.
-    pub(crate) releases: Releases,
-    /// How much one call carries.
-    pub(crate) pieces: PieceSizes,
-    log: LogLimiter,
-}
-
-pub(crate) enum TierStorage {
-    Local(Arc<dyn LocalStorage>),
-    Remote(RemoteTier),
-}
-
-pub(crate) struct RemoteTier {
-    pub(crate) storage: Arc<dyn RemoteStorage>,
-    pub(crate) timeout: Duration,
-    pub(crate) largest_value: usize,
-    /// The lease time, where both the node and the storage have leases.
-    pub(crate) lease: Option<Duration>,
-    /// Whether leases last as long as the loads that they are for.
-    pub(crate) renews: bool,
-    pub(crate) bus: Option<Arc<Bus>>,
-    /// What kinds on this storage have to give back, and no runtime for.
-    pub(crate) stranded: Arc<Stranded>,
 }
 
 /// How many of the keys that come once pass a doorkeeper that is about to forget. Fewer would cost more bits and gain
@@ -140,44 +99,16 @@ impl<N: Node> Kind<N> {
             weigh,
         } = policy;
         info.validate()?;
-        let mut tiers = Vec::with_capacity(info.tiers.len());
-        for tier in &info.tiers {
+        let tiers = info.tiers.iter().map(|tier| {
             let registered = find(&tier.storage).ok_or_else(|| info.not_registered(&tier.storage))?;
-            let Registered {
-                storage,
-                bus,
-                stranded,
-            } = registered;
-            let storage = if let Some(local) = storage.as_local() {
-                TierStorage::Local(Arc::clone(local))
-            } else {
-                let remote = storage.as_remote().expect("a storage is local or remote");
-                if codec.is_none() {
-                    return Err(info.no_serializer(&tier.storage));
-                }
-                let lease = info.lease.filter(|_| remote.capabilities().leases);
-                TierStorage::Remote(RemoteTier {
-                    storage: Arc::clone(remote),
-                    timeout: storage.timeout(),
-                    largest_value: storage.largest_value(),
-                    lease,
-                    renews: remote.capabilities().renewals,
-                    bus,
-                    stranded,
-                })
-            };
-            tiers.push(Tier {
-                name: tier.storage.clone(),
-                ttl: tier.ttl,
-                storage,
-                counters: TierCounters::default(),
-                owed: Owed::default(),
-                releases: Releases::default(),
-                pieces: PieceSizes::default(),
-                log: LogLimiter::default(),
-            });
-        }
-        let bus = tiers.iter().position(|tier: &Tier| tier.bus().is_some());
+            Tier::new(tier, &info, registered)
+        });
+        let tiers = tiers.collect::<Result<Vec<_>>>()?;
+        let bus = tiers
+            .iter()
+            .filter_map(Tier::remote)
+            .find(|tier| tier.bus.is_some());
+        let bus = bus.cloned();
         let (start, end) = around_key(prefix, &info.version);
         let template = info.template_digest();
         let doorkeeper = info
@@ -243,48 +174,46 @@ impl<N: Node> Kind<N> {
         self.doorkeeper.as_ref().is_none_or(|seen| !seen.insert(key))
     }
 
-    /// The local tiers behind this remote one: what they hold is older than what is found there, and must not be found after it.
-    pub(crate) fn local_behind(&self, at: usize) -> impl Iterator<Item = &dyn LocalStorage> {
-        let behind = match self.tiers[at].storage {
-            TierStorage::Local(_) => &[],
-            TierStorage::Remote(_) => &self.tiers[at + 1..],
+    /// The local tiers, from the nearest on.
+    pub(crate) fn locals(&self) -> impl DoubleEndedIterator<Item = &LocalTier> {
+        self.tiers.iter().filter_map(Tier::local)
+    }
+
+    /// The remote tiers with their places, from the nearest on.
+    pub(crate) fn remotes(&self) -> impl DoubleEndedIterator<Item = (usize, &Arc<RemoteTier>)> {
+        let tiers = self.tiers.iter().enumerate();
+        tiers.filter_map(|(at, tier)| Some((at, tier.remote()?)))
+    }
+
+    /// The local tiers behind this one, if it is remote. Their copies are older than what is found there, and must not be found after it.
+    pub(crate) fn local_behind(&self, at: usize) -> impl Iterator<Item = &LocalTier> {
+        let behind = match &self.tiers[at] {
+            Tier::Local(_) => &[],
+            Tier::Remote(_) => &self.tiers[at + 1..],
         };
-        behind.iter().filter_map(|tier| match &tier.storage {
-            TierStorage::Local(local) => Some(&**local),
-            TierStorage::Remote(_) => None,
-        })
+        behind.iter().filter_map(Tier::local)
     }
 
     /// Whether a value can be copied from a remote tier to a nearer one that has no leases.
     pub(crate) fn copies_unguarded(&self) -> bool {
-        let mut remote = self.tiers.iter().filter_map(|tier| match &tier.storage {
-            TierStorage::Local(_) => None,
-            TierStorage::Remote(remote) => Some(remote),
-        });
-        remote.any(|remote| remote.lease.is_none()) && remote.next().is_some()
+        let mut remotes = self.remotes();
+        remotes.any(|(_, remote)| remote.lease.is_none()) && remotes.next().is_some()
     }
 
     /// Whether leases keep what is out of date from every remote tier.
     pub(crate) fn is_guarded(&self) -> bool {
-        self.tiers.iter().all(|tier| match &tier.storage {
-            TierStorage::Local(_) => true,
-            TierStorage::Remote(remote) => remote.lease.is_some(),
-        })
+        self.remotes().all(|(_, remote)| remote.lease.is_some())
     }
 
     /// How long writing to all tiers may take.
     pub(crate) fn storing_patience(&self) -> Duration {
-        let remote = |tier: &Tier| match &tier.storage {
-            TierStorage::Local(_) => Duration::ZERO,
-            TierStorage::Remote(remote) => remote.timeout * 2,
-        };
-        self.tiers.iter().map(remote).sum()
+        self.remotes().map(|(_, remote)| remote.timeout * 2).sum()
     }
 
     /// The bytes of a value for a remote tier; counted and logged if it has none.
     pub(crate) fn encode(
         &self,
-        tier: &Tier,
+        tier: &RemoteTier,
         key: &[u8],
         value: &N::Value,
         created_ms: u64,
@@ -292,9 +221,9 @@ impl<N: Node> Kind<N> {
     ) -> std::result::Result<Bytes, NotStored> {
         let codec = self.codec.as_ref().expect("a kind with remote tiers has a codec");
         codec
-            .encode_within(tier.largest_value(), value, created_ms, expires_ms)
+            .encode_within(tier.largest_value, value, created_ms, expires_ms)
             .map_err(|why| {
-                self.undecodable(tier, key, &why);
+                self.undecodable(&tier.base, key, &why);
                 NotStored::of_codec(&why)
             })
     }
@@ -303,15 +232,15 @@ impl<N: Node> Kind<N> {
     /// it is not ours to read.
     pub(crate) fn decode(
         &self,
-        tier: &Tier,
+        tier: &RemoteTier,
         key: &[u8],
         bytes: &[u8],
         now_ms: u64,
     ) -> Option<Living<N::Value>> {
-        match self.decode_at(tier.largest_value(), bytes, now_ms) {
+        match self.decode_at(tier.largest_value, bytes, now_ms) {
             Ok(found) => found,
             Err(why) => {
-                self.undecodable(tier, key, &why);
+                self.undecodable(&tier.base, key, &why);
                 None
             }
         }
@@ -417,7 +346,7 @@ impl<N: Node> Kind<N> {
     }
 
     /// Counts a value that a tier did not store, and logs it with its key.
-    pub(crate) fn not_stored(&self, tier: &Tier, key: &[u8], reason: NotStored) {
+    pub(crate) fn not_stored(&self, tier: &TierBase, key: &[u8], reason: NotStored) {
         tier.counters.not_stored.count(reason);
         tracing::debug!(
             node = %self.info.name,
@@ -429,7 +358,7 @@ impl<N: Node> Kind<N> {
     }
 
     /// Counts and logs a value that could not be read or written.
-    pub(crate) fn undecodable(&self, tier: &Tier, key: &[u8], why: &(dyn std::error::Error + 'static)) {
+    pub(crate) fn undecodable(&self, tier: &TierBase, key: &[u8], why: &(dyn std::error::Error + 'static)) {
         count(&tier.counters.undecodable, 1);
         if let Some(trouble) = self.value_log.trouble() {
             tracing::warn!(
@@ -444,88 +373,6 @@ impl<N: Node> Kind<N> {
     }
 }
 
-impl Tier {
-    pub(crate) fn bus(&self) -> Option<&Arc<Bus>> {
-        match &self.storage {
-            TierStorage::Local(_) => None,
-            TierStorage::Remote(remote) => remote.bus.as_ref(),
-        }
-    }
-
-    /// Whether this is the bus of its storage.
-    pub(crate) fn publishes_on(&self, bus: &Bus) -> bool {
-        self.bus()
-            .is_some_and(|ours| std::ptr::eq(&raw const **ours, bus))
-    }
-
-    /// How long a lease lasts there, if there are any.
-    pub(crate) fn lease(&self) -> Option<Duration> {
-        match &self.storage {
-            TierStorage::Local(_) => None,
-            TierStorage::Remote(remote) => remote.lease,
-        }
-    }
-
-    /// How many bytes a value may take there.
-    fn largest_value(&self) -> usize {
-        match &self.storage {
-            TierStorage::Local(_) => usize::MAX,
-            TierStorage::Remote(remote) => remote.largest_value,
-        }
-    }
-
-    /// Bounds an operation of a remote tier by its timeout, and counts and logs how it went.
-    pub(crate) fn bounded<T>(
-        &self,
-        remote: &RemoteTier,
-        operation: impl Future<Output = cacheme_storage::Result<T>>,
-    ) -> impl Future<Output = cacheme_storage::Result<T>> {
-        self.bounded_from(Instant::now(), remote, operation)
-    }
-
-    /// Bounds an operation that begins at `now`, for callers that have looked at the clock.
-    pub(crate) async fn bounded_from<T>(
-        &self,
-        now: Instant,
-        remote: &RemoteTier,
-        operation: impl Future<Output = cacheme_storage::Result<T>>,
-    ) -> cacheme_storage::Result<T> {
-        remote.stranded.resume();
-        if let Some(bus) = &remote.bus {
-            bus.ensure();
-        }
-        let result = tokio::time::timeout_at(now + remote.timeout, operation)
-            .await
-            .unwrap_or_else(|_| {
-                Err(cacheme_storage::Error::Timeout {
-                    storage: remote.storage.location(),
-                    after: remote.timeout,
-                })
-            });
-        match &result {
-            Ok(_) => {
-                if let Some(over) = self.log.works() {
-                    tracing::info!(storage = %self.name, trouble = %over, "storage works again");
-                }
-            }
-            // The value's fault: the storage works.
-            Err(cacheme_storage::Error::TooLarge { .. }) => {}
-            Err(error) => {
-                count(&self.counters.troubles, 1);
-                if let Some(trouble) = self.log.trouble() {
-                    tracing::warn!(
-                        storage = %self.name,
-                        error = %Chain(error),
-                        %trouble,
-                        "storage in trouble; going on without it",
-                    );
-                }
-            }
-        }
-        result
-    }
-}
-
 impl<N: Node> AnyKind for Kind<N> {
     fn info(&self) -> &NodeInfo {
         &self.info
@@ -535,11 +382,7 @@ impl<N: Node> AnyKind for Kind<N> {
         let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         NodeStats {
             name: self.info.name.clone(),
-            tiers: self
-                .tiers
-                .iter()
-                .map(|tier| tier.counters.snapshot(tier.name.clone()))
-                .collect(),
+            tiers: self.tiers.iter().map(Tier::stats).collect(),
             loads: load(&self.counters.loads),
             load_failures: load(&self.counters.load_failures),
             joined: load(&self.counters.joined),
@@ -568,9 +411,7 @@ pub(crate) fn load_error(key: &[u8], source: BoxError) -> Error {
 
 /// Drops keys from the local tiers, back to front.
 pub(crate) fn drop_nearby<N: Node>(kind: &Kind<N>, keys: &[impl AsRef<[u8]>]) {
-    for tier in kind.tiers.iter().rev() {
-        if let TierStorage::Local(local) = &tier.storage {
-            keys.iter().for_each(|key| _ = local.remove(key.as_ref()));
-        }
+    for tier in kind.locals().rev() {
+        keys.iter().for_each(|key| _ = tier.storage.remove(key.as_ref()));
     }
 }

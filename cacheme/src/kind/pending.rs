@@ -1,8 +1,8 @@
-//! Removals that failed and are still owed to a tier.
+//! Removals from a tier that failed and are tried again.
 //!
-//! Until an old value is removed or replaced, this process takes it for absent: a load asks for the lease whatever is
+//! Until an old value is removed or replaced, it counts as absent in this process: a load asks for the lease whatever is
 //! there, and its fill replaces the old value. So C1 holds with a storage in trouble too. Other processes may still read
-//! the old value; that is why the caller was told.
+//! the old value, which is why the change returned an error.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,79 +15,85 @@ use crate::flight::FullKey;
 
 /// The keys of one tier that may have an old value.
 #[derive(Default)]
-pub(crate) struct Owed {
-    /// How many keys there are: looked at on every read of the tier, and zero as good as always.
+pub(crate) struct PendingRemovals {
+    /// How many keys there are: looked at on every read of the tier, and nearly always zero.
     len: AtomicUsize,
-    debts: Mutex<Debts>,
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Debts {
-    keys: HashMap<FullKey, Debt>,
-    made: u64,
-    /// Somebody is at it.
-    paying: bool,
+struct State {
+    keys: HashMap<FullKey, Pending>,
+    /// How many removals became pending so far.
+    added: u64,
+    /// Whether a task tries them again.
+    is_retried: bool,
 }
 
 #[derive(Clone, Copy)]
-struct Debt {
+struct Pending {
     number: u64,
     /// The old value has expired by then.
     until: Instant,
 }
 
-impl Owed {
-    /// Whether what is under `key` is old.
+impl PendingRemovals {
+    /// Whether the value under `key` is old.
     #[inline]
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
-        self.len.load(Ordering::SeqCst) > 0 && self.debts.lock().keys.contains_key(key)
+        self.len.load(Ordering::SeqCst) > 0 && self.state.lock().keys.contains_key(key)
     }
 
-    /// Names the debt for `key`, to be [settled](Self::settle) by a write that begins now.
+    /// The number of the removal of `key`, to be [forgotten](Self::forget) after a write that begins now.
     pub(crate) fn number(&self, key: &[u8]) -> Option<u64> {
         if self.len.load(Ordering::SeqCst) == 0 {
             return None;
         }
-        self.debts.lock().keys.get(key).map(|debt| debt.number)
+        self.state.lock().keys.get(key).map(|pending| pending.number)
     }
 
-    /// The old value is gone, unless another removal failed since the debt was named.
-    pub(crate) fn settle(&self, key: &[u8], number: Option<u64>) {
+    /// Forgets the removal of `key` with this number: the old value is gone. A removal that failed since then has another number.
+    pub(crate) fn forget(&self, key: &[u8], number: Option<u64>) {
         let Some(number) = number else { return };
-        let mut debts = self.debts.lock();
-        if debts.keys.get(key).is_some_and(|debt| debt.number == number) {
-            debts.keys.remove(key);
+        let mut state = self.state.lock();
+        if state
+            .keys
+            .get(key)
+            .is_some_and(|pending| pending.number == number)
+        {
+            state.keys.remove(key);
         }
-        self.len.store(debts.keys.len(), Ordering::SeqCst);
+        self.len.store(state.keys.len(), Ordering::SeqCst);
     }
 
+    /// Adds removals. Returns whether the caller is to begin a task that tries them again.
     pub(crate) fn add(&self, keys: &[FullKey], until: Instant) -> bool {
-        let mut debts = self.debts.lock();
+        let mut state = self.state.lock();
         for key in keys {
-            debts.made += 1;
-            let number = debts.made;
-            debts.keys.insert(Arc::clone(key), Debt { number, until });
+            state.added += 1;
+            let number = state.added;
+            state.keys.insert(Arc::clone(key), Pending { number, until });
         }
-        self.len.store(debts.keys.len(), Ordering::SeqCst);
-        !std::mem::replace(&mut debts.paying, true)
+        self.len.store(state.keys.len(), Ordering::SeqCst);
+        !std::mem::replace(&mut state.is_retried, true)
     }
 
-    /// The keys with their debts, without those whose old values have expired. With none left, nobody is at it
-    /// any more.
+    /// All keys with their numbers, without those whose old values have expired. With none left, the task that asks has ended.
     ///
-    /// All of them: they go by shard and in pieces, so those that a dead shard has are in nobody's way.
+    /// The keys go by shard and in pieces, so those of a dead shard are in nobody's way.
     pub(crate) fn all(&self) -> Vec<(FullKey, u64)> {
-        let mut debts = self.debts.lock();
+        let mut state = self.state.lock();
         let now = Instant::now();
-        debts.keys.retain(|_, debt| debt.until > now);
-        self.len.store(debts.keys.len(), Ordering::SeqCst);
-        debts.paying = !debts.keys.is_empty();
-        let all = debts.keys.iter();
-        all.map(|(key, debt)| (Arc::clone(key), debt.number)).collect()
+        state.keys.retain(|_, pending| pending.until > now);
+        self.len.store(state.keys.len(), Ordering::SeqCst);
+        state.is_retried = !state.keys.is_empty();
+        let all = state.keys.iter();
+        all.map(|(key, pending)| (Arc::clone(key), pending.number))
+            .collect()
     }
 
-    /// Says that nobody is at it any more.
-    pub(crate) fn abandon(&self) {
-        self.debts.lock().paying = false;
+    /// Notes that the task has ended: the next removal that fails begins another.
+    pub(crate) fn task_ended(&self) {
+        self.state.lock().is_retried = false;
     }
 }

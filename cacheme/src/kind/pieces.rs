@@ -13,7 +13,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use crate::kind::{RemoteTier, Tier};
+use crate::kind::tier::RemoteTier;
 
 /// How many keys a piece has at most. A server that works on one at a time, as Redis does, is back for others in a few milliseconds.
 pub(crate) const MOST: usize = 2_000;
@@ -106,26 +106,20 @@ impl<T> PieceResult<T> {
 
 /// A call on its way to a tier.
 pub(crate) struct Call<'t> {
-    pub(crate) tier: &'t Tier,
-    pub(crate) remote: &'t RemoteTier,
+    pub(crate) tier: &'t RemoteTier,
     pub(crate) operation: Operation,
     /// When it begins.
     pub(crate) now: Instant,
 }
 
 impl<'t> Call<'t> {
-    pub(crate) fn new(tier: &'t Tier, remote: &'t RemoteTier, operation: Operation) -> Self {
-        Self::at(Instant::now(), tier, remote, operation)
+    pub(crate) fn new(tier: &'t RemoteTier, operation: Operation) -> Self {
+        Self::at(Instant::now(), tier, operation)
     }
 
     /// A call that begins at `now`, for callers that have looked at the clock.
-    pub(crate) fn at(now: Instant, tier: &'t Tier, remote: &'t RemoteTier, operation: Operation) -> Self {
-        Self {
-            tier,
-            remote,
-            operation,
-            now,
-        }
+    pub(crate) fn at(now: Instant, tier: &'t RemoteTier, operation: Operation) -> Self {
+        Self { tier, operation, now }
     }
 
     /// How many keys a piece has at most, just now.
@@ -140,8 +134,8 @@ impl<'t> Call<'t> {
         keys: usize,
         call: impl Future<Output = cacheme_storage::Result<T>>,
     ) -> cacheme_storage::Result<T> {
-        let done = self.tier.bounded_from(now, self.remote, call).await;
-        let (sizes, limit) = (&self.tier.pieces, self.remote.timeout);
+        let done = self.tier.bounded_from(now, call).await;
+        let (sizes, limit) = (&self.tier.pieces, self.tier.timeout);
         match &done {
             Err(cacheme_storage::Error::Timeout { .. }) => sizes.learn(self.operation, keys, limit, limit),
             // A small call of a storage that takes large ones teaches nothing.

@@ -23,8 +23,7 @@ use tracing::{Instrument as _, Span};
 use crate::flight::FullKey;
 use crate::kind::pieces::{Call, Operation, PieceResult, Stopped, weightless};
 use crate::kind::shards::Shards;
-use crate::kind::{Kind, RemoteTier, Tier, TierStorage};
-use crate::node::Node;
+use crate::kind::tier::RemoteTier;
 
 /// How far the estimate of a server's clock may be off.
 pub(crate) const CLOCK_ERROR: Duration = Duration::from_millis(100);
@@ -125,14 +124,14 @@ struct Left {
 
 impl Release {
     /// Gives back what it can.
-    async fn give(&self, tier: &Tier, remote: &RemoteTier) -> Left {
-        let calls = Call::new(tier, remote, Operation::Release);
-        let shards = Shards::of(&*remote.storage, self.keys.iter().map(|key| &**key));
+    async fn give(&self, tier: &RemoteTier) -> Left {
+        let calls = Call::new(tier, Operation::Release);
+        let shards = Shards::of(&*tier.storage, self.keys.iter().map(|key| &**key));
         let mut stopped = Stopped::new();
         // What goes wrong is counted and told by `bounded`.
         let released = shards.each(&calls, weightless, &mut stopped, |places| async move {
             let keys: Vec<&[u8]> = places.iter().map(|place| &*self.keys[*place]).collect();
-            remote.storage.release(&keys, self.token).await
+            tier.storage.release(&keys, self.token).await
         });
         let mut left = Left::default();
         for (places, released) in released.await {
@@ -220,27 +219,22 @@ impl Releases {
     }
 }
 
-/// Gives back the leases of a tier, in the background, which were to last for `lease`. With `asked`, they were asked for at that moment, and no
+/// Gives back leases in the background, which were to last for `lease`. With `asked`, they were asked for at that moment, and no
 /// answer came.
-pub(crate) fn give_back<N: Node>(
-    kind: &Arc<Kind<N>>,
-    at: usize,
+pub(crate) fn give_back(
+    tier: &Arc<RemoteTier>,
     keys: Vec<FullKey>,
     token: LeaseToken,
     asked: Option<Instant>,
     lease: Duration,
 ) {
-    let tier = &kind.tiers[at];
-    let TierStorage::Remote(remote) = &tier.storage else {
-        return;
-    };
     if keys.is_empty() {
         return;
     }
     let now = Instant::now();
-    // The deadline was reckoned by an estimate of the server's clock, and so were we.
-    let settled = asked.map_or(now, |asked| asked + remote.timeout + CLOCK_ERROR * 2);
-    let over = settled.max(now) + remote.timeout + lease;
+    // The deadline is an estimate of the server's clock, and so is this.
+    let settled = asked.map_or(now, |asked| asked + tier.timeout + CLOCK_ERROR * 2);
+    let over = settled.max(now) + tier.timeout + lease;
     tier.releases.add(Release {
         keys,
         token,
@@ -249,67 +243,59 @@ pub(crate) fn give_back<N: Node>(
         over,
         span: Span::current(),
     });
-    begin(kind, at);
+    begin(tier);
 }
 
-/// Leaves the task to whoever reaches the storage next.
-fn strand<N: Node>(kind: &Arc<Kind<N>>, at: usize, under_way: Vec<Release>) {
-    let tier = &kind.tiers[at];
-    if let TierStorage::Remote(remote) = &tier.storage
-        && tier.releases.strand(under_way)
-    {
-        // Weak: the storage is the kind's.
-        let kind = Arc::downgrade(kind);
-        remote.stranded.add(move || {
-            if let Some(kind) = kind.upgrade() {
-                begin(&kind, at);
+/// Leaves the task to the next caller that reaches the storage.
+fn strand(tier: &Arc<RemoteTier>, under_way: Vec<Release>) {
+    if tier.releases.strand(under_way) {
+        // Weak: the tier has the storage's list of these.
+        let stranded = Arc::downgrade(tier);
+        tier.stranded.add(move || {
+            if let Some(tier) = stranded.upgrade() {
+                begin(&tier);
             }
         });
     }
 }
 
-fn begin<N: Node>(kind: &Arc<Kind<N>>, at: usize) {
+fn begin(tier: &Arc<RemoteTier>) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-        return strand(kind, at, Vec::new());
+        return strand(tier, Vec::new());
     };
-    if kind.tiers[at].releases.begin() {
-        let mut turn = Turn {
-            kind: Arc::clone(kind),
-            at,
+    if tier.releases.begin() {
+        let mut task = ReleaseTask {
+            tier: Arc::clone(tier),
             under_way: Vec::new(),
             is_done: false,
         };
-        runtime.spawn(async move { turn.run().await });
+        runtime.spawn(async move { task.run().await });
     }
 }
 
 /// The task that gives back. Dropped before it is done, it leaves the rest to the next.
-struct Turn<N: Node> {
-    kind: Arc<Kind<N>>,
-    at: usize,
+struct ReleaseTask {
+    tier: Arc<RemoteTier>,
     under_way: Vec<Release>,
     is_done: bool,
 }
 
-impl<N: Node> Turn<N> {
+impl ReleaseTask {
     async fn run(&mut self) {
-        let tier = &self.kind.tiers[self.at];
-        if let TierStorage::Remote(remote) = &tier.storage {
-            run(tier, remote, &mut self.under_way).await;
-        }
+        run(&self.tier, &mut self.under_way).await;
         self.is_done = true;
     }
 }
 
-impl<N: Node> Drop for Turn<N> {
+impl Drop for ReleaseTask {
     fn drop(&mut self) {
         if !self.is_done {
-            strand(&self.kind, self.at, std::mem::take(&mut self.under_way));
+            strand(&self.tier, std::mem::take(&mut self.under_way));
         }
     }
 }
 
-async fn run(tier: &Tier, remote: &RemoteTier, under_way: &mut Vec<Release>) {
+async fn run(tier: &RemoteTier, under_way: &mut Vec<Release>) {
     let mut pause = Duration::ZERO;
     loop {
         // While the storage is in trouble, one finds out for all.
@@ -326,7 +312,7 @@ async fn run(tier: &Tier, remote: &RemoteTier, under_way: &mut Vec<Release>) {
         let began = Instant::now();
         let all = under_way
             .iter()
-            .map(|release| release.give(tier, remote).instrument(release.span.clone()));
+            .map(|release| release.give(tier).instrument(release.span.clone()));
         let left = futures_util::future::join_all(all).await;
         let mut failed = false;
         for (release, left) in std::mem::take(under_way).into_iter().zip(left) {

@@ -5,6 +5,8 @@
 //! with an outcome of its own. A shard gets its pieces (`pieces.rs`) one after the other, until one fails. Where a storage has one shard, and
 //! the keys are no more than a piece has, that is the one call that it was.
 
+use std::pin::pin;
+
 use cacheme_storage::{Bytes, RemoteStorage};
 use futures_util::future::join_all;
 use smallvec::{SmallVec, smallvec};
@@ -12,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::flight::FullKey;
 use crate::kind::pieces::{Call, Operation, PieceResult, Stopped, weightless};
-use crate::kind::{RemoteTier, Tier};
+use crate::kind::tier::RemoteTier;
 
 /// Numbers of items. Most batches are of one, and allocate none.
 pub(crate) type Items = SmallVec<[usize; 2]>;
@@ -72,7 +74,8 @@ impl Shards {
             && stopped.is_empty()
             && calls.fitting(places, &weigh) == places.len()
         {
-            let done = calls.piece(calls.now, places.len(), call(places)).await;
+            let call = pin!(call(places));
+            let done = calls.piece(calls.now, places.len(), call).await;
             let (outcome, fails) = outcome(done);
             stopped.extend(fails.then_some(*number));
             return smallvec![(&places[..], outcome)];
@@ -115,7 +118,8 @@ impl Shard {
         while !rest.is_empty() {
             let (piece, others) = rest.split_at(calls.fitting(rest, &weigh));
             rest = others;
-            let done = calls.piece(now, piece.len(), call(piece)).await;
+            let call = pin!(call(piece));
+            let done = calls.piece(now, piece.len(), call).await;
             let (outcome, fails) = outcome(done);
             ended.push((piece, outcome));
             if fails {
@@ -140,7 +144,7 @@ fn outcome<T>(done: cacheme_storage::Result<T>) -> (PieceResult<T>, bool) {
     }
 }
 
-impl Tier {
+impl RemoteTier {
     /// Reads keys of a remote tier; gives for each what was found, or `None` if its shard could not be reached.
     pub(crate) async fn read_all(
         &self,
@@ -148,7 +152,7 @@ impl Tier {
         keys: &[&[u8]],
         stopped: &mut Stopped,
     ) -> Vec<Option<Option<Bytes>>> {
-        let storage = &*calls.remote.storage;
+        let storage = &*self.storage;
         let shards = Shards::of(storage, keys.iter().copied());
         let read = shards.each(calls, weightless, stopped, |places| async move {
             let keys: SmallVec<[&[u8]; 2]> = places.iter().map(|place| keys[*place]).collect();
@@ -166,15 +170,14 @@ impl Tier {
     /// Removes keys of a remote tier; gives those of each shard that could not be reached, and why.
     pub(crate) async fn remove_all<'k>(
         &self,
-        remote: &RemoteTier,
         keys: &'k [FullKey],
     ) -> Vec<(Vec<&'k FullKey>, cacheme_storage::Error)> {
-        let calls = Call::new(self, remote, Operation::Remove);
-        let shards = Shards::of(&*remote.storage, keys.iter().map(|key| &**key));
+        let calls = Call::new(self, Operation::Remove);
+        let shards = Shards::of(&*self.storage, keys.iter().map(|key| &**key));
         let mut stopped = Stopped::new();
         let removed = shards.each(&calls, weightless, &mut stopped, |places| async move {
             let keys: SmallVec<[&[u8]; 2]> = places.iter().map(|place| &*keys[*place]).collect();
-            remote.storage.remove(&keys).await
+            self.storage.remove(&keys).await
         });
         let mut failed: Vec<(Vec<&FullKey>, _)> = Vec::new();
         for (places, removed) in removed.await {

@@ -20,11 +20,11 @@ use tokio::time::Instant;
 use crate::flight::outcome::Failure;
 use crate::flight::outcome::Outcome;
 use crate::flight::{self, Flight, FlightFence, FullKey, Lead, Parent, RunningLoad};
+use crate::kind::Kind;
 use crate::kind::not_stored::NotStored;
 use crate::kind::pieces::MOST;
 use crate::kind::shards::Items;
 use crate::kind::unreached::Report;
-use crate::kind::{Kind, RemoteTier, TierStorage};
 use crate::load::context::Store;
 use crate::node::Node;
 use crate::random::{jittered, unique_token};
@@ -64,18 +64,18 @@ pub(crate) struct Batch<N: Node> {
     pub(super) pause: Duration,
 }
 
-/// What a look without flights gave for the keys of a batch, in a first tier that is remote and has leases.
+/// The result of a look without flights for the keys of a batch, in a first tier that is remote and has leases.
 #[derive(Debug)]
 pub(crate) enum FirstLook {
-    /// There was none.
+    /// There was no look.
     None,
-    /// They are absent, or do not decode; but for these keys, whose shard is in trouble.
+    /// The keys are absent, or do not decode, except for these, whose shard could not be reached.
     Absent {
         /// Sorted.
-        in_vain: Vec<FullKey>,
+        unreachable: Vec<FullKey>,
     },
-    /// The storage is in trouble.
-    InVain,
+    /// The storage could not be reached.
+    Unavailable,
 }
 
 /// A flight that is led here, with its node.
@@ -177,18 +177,21 @@ impl<N: Node> Batch<N> {
     pub(crate) fn begin_after(&mut self, looked: FirstLook) {
         match looked {
             FirstLook::None => {}
-            FirstLook::Absent { in_vain } => {
+            FirstLook::Absent { unreachable } => {
                 self.looked = true;
-                if !in_vain.is_empty() {
-                    let is_in_vain =
-                        |item: &Item<N>| in_vain.binary_search_by(|key| (**key).cmp(item.key())).is_ok();
+                if !unreachable.is_empty() {
+                    let is_unreachable = |item: &Item<N>| {
+                        unreachable
+                            .binary_search_by(|key| (**key).cmp(item.key()))
+                            .is_ok()
+                    };
                     self.items
                         .iter_mut()
-                        .filter(|item| is_in_vain(item))
+                        .filter(|item| is_unreachable(item))
                         .for_each(|item| item.at = 1);
                 }
             }
-            FirstLook::InVain => self.items.iter_mut().for_each(|item| item.at = 1),
+            FirstLook::Unavailable => self.items.iter_mut().for_each(|item| item.at = 1),
         }
     }
 
@@ -360,18 +363,16 @@ impl<N: Node> Batch<N> {
     /// Resolves when a key that is waited for may have been filled, as far as its storage can tell.
     fn change(&self) -> BoxFuture<'static, ()> {
         let changes = FuturesUnordered::new();
-        for at in 0..self.kind.tiers.len() {
+        for (at, tier) in self.kind.remotes() {
             let waiting = self.open_items(|item| item.at == at && item.waiting.is_some());
             if waiting.is_empty() {
                 continue;
             }
-            let kind = Arc::clone(&self.kind);
+            let tier = Arc::clone(tier);
             let keys: Vec<FullKey> = waiting.iter().map(|item| self.key(*item).into()).collect();
             changes.push(async move {
-                if let TierStorage::Remote(remote) = &kind.tiers[at].storage {
-                    let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
-                    remote.storage.changed(&keys).await;
-                }
+                let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+                tier.storage.changed(&keys).await;
             });
         }
         Box::pin(async move { changes.into_future().map(drop).await })
@@ -383,20 +384,14 @@ impl<N: Node> Batch<N> {
         let kind = Arc::clone(&self.kind);
         for item in &mut self.items {
             let Some(since) = item.waiting else { continue };
-            let TierStorage::Remote(RemoteTier {
-                lease: Some(lease),
-                renews,
-                ..
-            }) = &kind.tiers[item.at].storage
-            else {
-                unreachable!("only leases are waited for")
-            };
-            let load = if *renews {
+            let tier = kind.tiers[item.at].remote().expect("only leases are waited for");
+            let lease = tier.lease.unwrap_or_default();
+            let load = if tier.renews {
                 kind.info.load_timeout
             } else {
                 Duration::ZERO
             };
-            if since.elapsed() > *lease + load + LONGEST_PAUSE * 2 {
+            if since.elapsed() > lease + load + LONGEST_PAUSE * 2 {
                 item.waiting = None;
                 item.refused = Some(NotStored::WaitedTooLong);
                 item.at += 1;

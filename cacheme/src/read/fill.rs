@@ -10,9 +10,9 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::flight::FlightFence;
-use crate::kind::RemoteTier;
 use crate::kind::not_stored::NotStored;
 use crate::kind::shards::Items;
+use crate::kind::tier::RemoteTier;
 
 /// What became of entries, by their places.
 pub(super) type Written = SmallVec<[(usize, Result<(), NotStored>); 1]>;
@@ -74,14 +74,14 @@ impl<'e> Fitting<'e> {
 
 /// Fills the keys of entries that are under our lease.
 pub(super) async fn fill(
-    remote: &RemoteTier,
+    tier: &RemoteTier,
     entries: &[RemoteEntry<'_>],
     places: &[usize],
     token: LeaseToken,
 ) -> cacheme_storage::Result<Written> {
     let mut fitting = Fitting::new(entries, places.iter().copied());
     while !fitting.places.is_empty() {
-        match remote.storage.fill(&fitting.entries(), token).await {
+        match tier.storage.fill(&fitting.entries(), token).await {
             Ok(filled) => {
                 return Ok(fitting.ended(|at| match filled.get(at) {
                     Some(Filled::Stored) => Ok(()),
@@ -96,7 +96,7 @@ pub(super) async fn fill(
 
 /// Sets entries where there are no leases, but those whose flights were fenced meanwhile.
 pub(super) async fn set<'f>(
-    remote: &RemoteTier,
+    tier: &RemoteTier,
     entries: &[RemoteEntry<'_>],
     places: &[usize],
     fence: impl Fn(usize) -> &'f FlightFence,
@@ -108,8 +108,8 @@ pub(super) async fn set<'f>(
     while !fitting.places.is_empty() {
         let fences = fitting.places.iter().map(|place| fence(*place)).collect();
         let entries = fitting.entries();
-        let set = pin!(remote.storage.set(&entries));
-        match while_waited_for(set, fences, remote.timeout).await {
+        let set = pin!(tier.storage.set(&entries));
+        match while_waited_for(set, fences, tier.timeout).await {
             Some(Ok(())) => return Ok(fitting.ended(|_| Ok(()))),
             None => return Ok(fitting.ended(|_| Err(NotStored::Fenced))),
             Some(Err(error)) => fitting.refuse(error)?,

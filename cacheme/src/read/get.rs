@@ -20,7 +20,8 @@ use crate::kind::dynamic::KINDS_AT_ONCE;
 use crate::kind::dynamic::{by_kind, is_one_kind};
 use crate::kind::found::FoundKind;
 use crate::kind::pieces::{Call, Operation, Stopped};
-use crate::kind::{Kind, SharedFlight, TierStorage};
+use crate::kind::tier::Tier;
+use crate::kind::{Kind, SharedFlight};
 use crate::load::Load;
 use crate::node::Node;
 use crate::node::key::KeyWriter;
@@ -105,7 +106,7 @@ impl Cacheme {
 
     async fn get_all_of_kind<N: Load>(&self, nodes: &[N]) -> Result<Vec<N::Value>> {
         let mut values: Vec<Option<N::Value>> = Vec::with_capacity(nodes.len());
-        let mut missed = Missed::default();
+        let mut missed = MissingKeys::default();
         let mut kind = None;
         for (position, node) in nodes.iter().enumerate() {
             let mut key = KeyWriter::new();
@@ -149,14 +150,12 @@ impl Cacheme {
         let key = key.as_bytes();
         // Only the first: what a later tier has is to be put into those before, under a flight, which orders that with
         // invalidations.
-        if let Some(tier) = kind.tiers.first()
-            && let TierStorage::Local(local) = &tier.storage
-        {
-            local.read(key, &mut |value| {
+        if let Some(Tier::Local(tier)) = kind.tiers.first() {
+            tier.storage.read(key, &mut |value| {
                 *hit = kind.held(key, value).cloned();
             });
             if hit.is_some() {
-                tier.counters.hits.add_one();
+                tier.base.counters.hits.add_one();
                 return Ok(None);
             }
         }
@@ -169,8 +168,8 @@ impl Cacheme {
         key: FullKey,
         node: &N,
     ) -> Result<SmallBox<N::Value>> {
-        let mut in_vain = 0;
-        while in_vain < MAX_ABANDONED_LOADS {
+        let mut abandoned = 0;
+        while abandoned < MAX_ABANDONED_LOADS {
             let now = Instant::now();
             let joined = kind.join(&key, now + kind.info.load_timeout);
             let _waits = flight::wait_for(kind.flights.id(), [joined.flight()])?;
@@ -195,7 +194,7 @@ impl Cacheme {
                         return result;
                     }
                 }
-                _ => in_vain += usize::from(ours),
+                _ => abandoned += usize::from(ours),
             }
         }
         Err(Error::ShuttingDown)
@@ -205,15 +204,15 @@ impl Cacheme {
         &self,
         kind: Arc<Kind<N>>,
         nodes: &[N],
-        missed: Missed,
+        missed: MissingKeys,
         values: &mut [Option<N::Value>],
     ) -> Result<()> {
-        let mut in_vain = 0;
+        let mut abandoned = 0;
         // By their numbers among those missed.
         let mut waiting: Vec<usize> = (0..missed.places.len()).collect();
         let (mut looked, mut flights) = kind.look_first(&missed, &mut waiting, values).await;
         while !(waiting.is_empty() && flights.is_empty()) {
-            if in_vain == MAX_ABANDONED_LOADS {
+            if abandoned == MAX_ABANDONED_LOADS {
                 return Err(Error::ShuttingDown);
             }
             let now = Instant::now();
@@ -253,13 +252,13 @@ impl Cacheme {
             others.for_each(|(_, flight, _)| flight.want());
             // The first in order is the one whose error is told.
             flights.sort_unstable_by_key(|(number, ..)| *number);
-            let mut abandoned = false;
+            let mut lost_ours = false;
             for (number, flight, ours) in flights.drain(..) {
                 if !ours {
                     flight.want();
                 }
                 let Some(End::Done(outcome)) = wait(&kind, flight).await else {
-                    abandoned |= ours;
+                    lost_ours |= ours;
                     waiting.push(number);
                     continue;
                 };
@@ -269,7 +268,7 @@ impl Cacheme {
                     None => waiting.push(number),
                 }
             }
-            in_vain += usize::from(abandoned);
+            abandoned += usize::from(lost_ours);
             looked = FirstLook::None;
         }
         Ok(())
@@ -305,31 +304,29 @@ impl Cacheme {
 }
 
 impl<N: Node> Kind<N> {
-    /// Looks for the keys of a bulk call in the first tier, if that is a remote one: what is found there goes into `values`, by
-    /// the positions that ask for it, and no longer waits. Nor does what is in flight already: it is not looked for, but
-    /// joined.
+    /// Looks for the keys of a bulk call in the first tier, if that is remote and has leases.
     ///
-    /// Nobody need be fenced off who only hands out what a storage has now. What is absent goes on to a flight, which asks for
-    /// its lease, and so finds what was filled since: without leases that would be loaded twice.
+    /// Values that are found go into `values`, at the positions that ask for them, and their keys no longer wait. Keys in flight are
+    /// not looked for: their flights are joined.
+    ///
+    /// Returning a value straight from a storage needs no fence. A missing key still gets a flight, which asks for its lease and finds a
+    /// value that was stored meanwhile; without leases that value would be loaded twice.
     async fn look_first(
         &self,
-        missed: &Missed,
+        missed: &MissingKeys,
         waiting: &mut Vec<usize>,
         values: &mut [Option<N::Value>],
-    ) -> (FirstLook, Vec<Awaited<N>>) {
+    ) -> (FirstLook, Vec<JoinedFlight<N>>) {
         let nothing = (FirstLook::None, Vec::new());
-        let Some(tier) = self.tiers.first() else {
-            return nothing;
-        };
-        let TierStorage::Remote(remote) = &tier.storage else {
+        let Some(Tier::Remote(tier)) = self.tiers.first() else {
             return nothing;
         };
         // For one key, asking for the lease is a look as well.
-        let is_old = |number: &usize| tier.owed.contains(missed.key(*number));
-        if remote.lease.is_none() || waiting.len() < 2 || waiting.iter().any(is_old) {
+        let is_old = |number: &usize| tier.pending.contains(missed.key(*number));
+        if tier.lease.is_none() || waiting.len() < 2 || waiting.iter().any(is_old) {
             return nothing;
         }
-        // What lies behind is to be dropped when something newer is found: that takes a flight.
+        // Older copies behind this tier are dropped when a newer value is found: that takes a flight.
         if self.local_behind(0).next().is_some() {
             return nothing;
         }
@@ -342,47 +339,47 @@ impl<N: Node> Kind<N> {
             return (FirstLook::None, joined);
         }
         let keys: Vec<&[u8]> = waiting.iter().map(|number| missed.key(*number)).collect();
-        let calls = Call::new(tier, remote, Operation::Get);
+        let calls = Call::new(tier, Operation::Get);
         let found = tier.read_all(&calls, &keys, &mut Stopped::new()).await;
-        let troubled = found.iter().filter(|found| found.is_none()).count();
-        count(&tier.counters.misses, troubled);
-        if troubled == keys.len() {
-            return (FirstLook::InVain, joined);
+        let unreachable = found.iter().filter(|found| found.is_none()).count();
+        count(&tier.base.counters.misses, unreachable);
+        if unreachable == keys.len() {
+            return (FirstLook::Unavailable, joined);
         }
-        let now_ms = remote.storage.now_ms();
+        let now_ms = tier.storage.now_ms();
         let mut found = found.into_iter();
-        let (before, mut in_vain) = (waiting.len(), Vec::with_capacity(troubled));
+        let (before, mut unreachable) = (waiting.len(), Vec::with_capacity(unreachable));
         waiting.retain(|&number| {
             let Some(found) = found.next().flatten() else {
-                in_vain.push(FullKey::from(missed.key(number)));
+                unreachable.push(FullKey::from(missed.key(number)));
                 return true;
             };
-            // What does not decode is found again with its lease, and counted then.
-            let found = found.map(|bytes| self.decode_at(remote.largest_value, &bytes, now_ms));
+            // A value that does not decode is found again with its lease, and counted then.
+            let found = found.map(|bytes| self.decode_at(tier.largest_value, &bytes, now_ms));
             let Some(Ok(Some((value, _)))) = found else {
                 return true;
             };
             values[missed.position(number)] = Some(value.into_inner());
             false
         });
-        tier.counters.hits.add(before - waiting.len());
-        in_vain.sort_unstable();
-        (FirstLook::Absent { in_vain }, joined)
+        tier.base.counters.hits.add(before - waiting.len());
+        unreachable.sort_unstable();
+        (FirstLook::Absent { unreachable }, joined)
     }
 }
 
 /// By its number among those missed, a flight that is waited for, and whether we lead it.
-type Awaited<N> = (usize, SharedFlight<N>, bool);
+type JoinedFlight<N> = (usize, SharedFlight<N>, bool);
 
 /// The keys that a bulk call did not find in the first tier, one behind the other.
 #[derive(Default)]
-struct Missed {
+struct MissingKeys {
     keys: Vec<u8>,
     /// Where each key ends, and the position that asks for it.
     places: Vec<(usize, usize)>,
 }
 
-impl Missed {
+impl MissingKeys {
     /// Adds the key of a position, of so many in all.
     fn add(&mut self, key: &[u8], position: usize, of: usize) {
         if self.places.is_empty() {

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheme_storage::{LocalStorage, RemoteEntry, SmallBox};
+use cacheme_storage::{RemoteEntry, SmallBox};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -18,7 +18,7 @@ use crate::kind::not_stored::NotStored;
 use crate::kind::pieces::{Call, PieceResult, Stopped};
 use crate::kind::shards::Items;
 use crate::kind::shards::Shards;
-use crate::kind::{Tier, TierStorage};
+use crate::kind::tier::{LocalTier, RemoteTier, Tier, TierBase};
 use crate::node::Node;
 use crate::node::policy::{expires_ms, shortened};
 use crate::read::batch::{Answer, Batch};
@@ -58,7 +58,7 @@ pub(super) enum Origin {
 
 impl<V> Landing<V> {
     /// The ttl for a tier, `None` for ever; `Some(0)` when its life is over.
-    pub(super) fn ttl(&self, tier: &Tier) -> Option<Duration> {
+    pub(super) fn ttl(&self, tier: &TierBase) -> Option<Duration> {
         let ttl = tier.ttl.map(|ttl| shortened(ttl, self.spread));
         let life = self.life.into_iter().chain(ttl).min()?;
         Some(life.saturating_sub(self.since.elapsed()))
@@ -157,12 +157,8 @@ impl<N: Node> Batch<N> {
 
     /// How many values go into the tiers before `before` at once.
     fn piece_size(&self, before: usize) -> usize {
-        let sizes = self.kind.tiers[..before].iter().filter_map(|tier| {
-            let TierStorage::Remote(remote) = &tier.storage else {
-                return None;
-            };
-            Some(tier.pieces.of(remote.writes()))
-        });
+        let tiers = self.kind.tiers[..before].iter().filter_map(Tier::remote);
+        let sizes = tiers.map(|tier| tier.pieces.of(tier.writes()));
         sizes.min().unwrap_or(usize::MAX)
     }
 
@@ -176,25 +172,21 @@ impl<N: Node> Batch<N> {
         }
         let kind = Arc::clone(&self.kind);
         for at in (0..before).rev() {
-            let tier = &kind.tiers[at];
-            if let TierStorage::Remote(remote) = &tier.storage {
-                let now = self.alive(remote.timeout * 3);
+            if let Tier::Remote(tier) = &kind.tiers[at] {
+                let now = self.alive(tier.timeout * 3);
                 // A leader that was left lying between two tiers may have been fenced, and given up on, meanwhile.
                 for landing in &mut landings {
                     if landing.refused.is_none() && self.fence(landing.item).is_raised() {
                         landing.refused = Some(NotStored::Fenced);
                     }
                 }
-                let calls = Call::at(now, tier, remote, remote.writes());
-                self.store_remote(&mut landings, at, &calls, &mut stopped[at])
-                    .await;
+                // Boxed, so that a chain of local tiers does not carry its space.
+                Box::pin(self.store_remote(&mut landings, at, tier, now, &mut stopped[at])).await;
             }
         }
         // Last, also those that lie behind a remote one: they take only what that accepted.
-        for tier in kind.tiers[..before].iter().rev() {
-            if let TierStorage::Local(local) = &tier.storage {
-                self.store_local(&mut landings, tier, &**local);
-            }
+        for tier in kind.tiers[..before].iter().rev().filter_map(Tier::local) {
+            self.store_local(&mut landings, tier);
         }
         if let Some(report) = self.refresh.clone() {
             // Whoever began since another process changed the value may have read what was there before we took the lease.
@@ -226,30 +218,30 @@ impl<N: Node> Batch<N> {
         }
     }
 
-    fn store_local(&self, landings: &mut [Landing<N::Value>], tier: &Tier, local: &dyn LocalStorage) {
+    fn store_local(&self, landings: &mut [Landing<N::Value>], tier: &LocalTier) {
         for landing in landings {
             let item = &self.items[landing.item];
             let flight = self.flight(landing.item);
-            let ttl = landing.ttl(tier);
+            let ttl = landing.ttl(&tier.base);
             let refused = landing.refused.or_else(|| {
                 if ttl == Some(Duration::ZERO) {
                     return Some(NotStored::LifeOver);
                 }
                 let store = |landing: &Landing<N::Value>| {
                     let entry = self.kind.local_entry(&landing.value, ttl, flight.began());
-                    insert(local, item.key(), entry, flight.fence().local())
+                    insert(&*tier.storage, item.key(), entry, flight.fence().local())
                 };
                 self.run(landing, store).and_then(|stored| stored).err()
             });
             let Some(reason) = refused else {
-                count(&tier.counters.fills, 1);
+                count(&tier.base.counters.fills, 1);
                 continue;
             };
-            self.kind.not_stored(tier, item.key(), reason);
+            self.kind.not_stored(&tier.base, item.key(), reason);
             if self.refresh.is_some() || landing.from == Origin::Remote {
                 // A refresh that could not store its value must not leave the older one, even if somebody fenced it who is
                 // not done yet.
-                self.drop_older(landing, local);
+                self.drop_older(landing, tier);
             }
         }
     }
@@ -258,18 +250,19 @@ impl<N: Node> Batch<N> {
         &mut self,
         landings: &mut [Landing<N::Value>],
         at: usize,
-        calls: &Call<'_>,
+        tier: &Arc<RemoteTier>,
+        now: Instant,
         stopped: &mut Stopped,
     ) {
-        let (tier, remote) = (calls.tier, calls.remote);
+        let calls = Call::at(now, tier, tier.writes());
         let mut chosen = Vec::with_capacity(landings.len());
         let mut entries = Vec::with_capacity(landings.len());
-        let now_ms = remote.storage.now_ms();
+        let now_ms = tier.storage.now_ms();
         for (number, landing) in landings.iter_mut().enumerate() {
             let item = &self.items[landing.item];
-            let ttl = landing.ttl(tier);
+            let ttl = landing.ttl(&tier.base);
             // Without a lease where there could be one, the storage was in trouble when the lease was asked for.
-            let barred = remote.lease.is_some() && item.leases[at] != Held::Yes;
+            let barred = tier.lease.is_some() && item.leases[at] != Held::Yes;
             let encoded = match landing.refused {
                 Some(reason) => Err(reason),
                 None if landing.from == Origin::Local => Err(NotStored::FoundLocally),
@@ -286,29 +279,29 @@ impl<N: Node> Batch<N> {
             };
             match encoded {
                 Ok(value) => {
-                    chosen.push((number, tier.owed.number(item.key())));
+                    chosen.push((number, tier.pending.number(item.key())));
                     entries.push(RemoteEntry {
                         key: item.key(),
                         value,
                         ttl,
                     });
                 }
-                Err(reason) => self.kind.not_stored(tier, item.key(), reason),
+                Err(reason) => self.kind.not_stored(&tier.base, item.key(), reason),
             }
         }
         let mut replaced = vec![false; landings.len()];
         let written = {
             let (this, landings, entries, chosen) = (&*self, &*landings, &entries, &chosen);
             let fence = move |place: usize| this.fence(landings[chosen[place].0].item);
-            let shards = Shards::of(&*remote.storage, entries.iter().map(|entry| entry.key));
+            let shards = Shards::of(&*tier.storage, entries.iter().map(|entry| entry.key));
             let written = shards.each(
-                calls,
+                &calls,
                 |place| entries[place].key.len() + entries[place].value.len(),
                 stopped,
                 |places| async move {
-                    match remote.lease {
-                        Some(_) => fill(remote, entries, places, this.token).await,
-                        None => set(remote, entries, places, fence).await,
+                    match tier.lease {
+                        Some(_) => fill(tier, entries, places, this.token).await,
+                        None => set(tier, entries, places, fence).await,
                     }
                 },
             );
@@ -331,7 +324,7 @@ impl<N: Node> Batch<N> {
             results
         };
         for (place, written) in written {
-            let (number, debt) = chosen[place];
+            let (number, removal) = chosen[place];
             let item = &mut self.items[landings[number].item];
             if let Ok(()) | Err(NotStored::LeaseLost) = written {
                 item.leases[at] = Held::No;
@@ -339,11 +332,11 @@ impl<N: Node> Batch<N> {
             }
             match written {
                 Ok(()) => {
-                    count(&tier.counters.fills, 1);
-                    tier.owed.settle(item.key(), debt);
+                    count(&tier.base.counters.fills, 1);
+                    tier.pending.forget(item.key(), removal);
                 }
                 Err(reason) => {
-                    self.kind.not_stored(tier, item.key(), reason);
+                    self.kind.not_stored(&tier.base, item.key(), reason);
                     if reason == NotStored::LeaseLost {
                         landings[number].refused = Some(reason);
                     }
@@ -359,7 +352,7 @@ impl<N: Node> Batch<N> {
             let old: Vec<FullKey> = old.map(|(landing, _)| self.key(landing.item).into()).collect();
             if !old.is_empty() {
                 // Boxed: mostly there is none.
-                if let Err(error) = Box::pin(remove_from(&self.kind, at, &old)).await {
+                if let Err(error) = Box::pin(remove_from(&self.kind, tier, &old)).await {
                     report.lock().note(error);
                 }
             }
@@ -368,12 +361,12 @@ impl<N: Node> Batch<N> {
 
     /// Drops what is in a local tier. Who waited for a fenced flight and got what is in a remote tier by now must not find
     /// something older here afterwards, nor must the flight that took its place bring it.
-    fn drop_older(&self, landing: &Landing<N::Value>, local: &dyn LocalStorage) {
+    fn drop_older(&self, landing: &Landing<N::Value>, tier: &LocalTier) {
         let key = self.key(landing.item);
         if landing.from == Origin::Remote && self.fence(landing.item).is_raised() {
             self.kind.flights.keep_from_local(key);
         }
-        local.remove(key);
+        tier.storage.remove(key);
     }
 
     /// Lands what was found in a tier.
@@ -381,8 +374,8 @@ impl<N: Node> Batch<N> {
         if found.is_empty() {
             return;
         }
-        for local in self.kind.local_behind(at) {
-            found.iter().for_each(|landing| self.drop_older(landing, local));
+        for tier in self.kind.local_behind(at) {
+            found.iter().for_each(|landing| self.drop_older(landing, tier));
         }
         if at > 0 {
             // Boxed, so that a hit in the first tier does not carry its space.

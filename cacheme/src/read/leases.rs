@@ -17,7 +17,7 @@ use crate::kind::pieces::{Call, Operation, PieceResult, Stopped, weightless};
 use crate::kind::releases::{CLOCK_ERROR, give_back};
 use crate::kind::shards::Items;
 use crate::kind::shards::Shards;
-use crate::kind::{RemoteTier, Tier, TierStorage};
+use crate::kind::tier::RemoteTier;
 use crate::node::Node;
 use crate::read::batch::Batch;
 
@@ -49,15 +49,14 @@ impl<N: Node> Batch<N> {
         &mut self,
         items: &[usize],
         at: usize,
-        tier: &Tier,
-        remote: &RemoteTier,
+        tier: &RemoteTier,
         (now, lease): (Instant, Duration),
         steal: bool,
     ) -> SmallVec<[Option<Acquired>; 1]> {
         if items.is_empty() {
             return SmallVec::new();
         }
-        let calls = Call::at(now, tier, remote, Operation::Acquire);
+        let calls = Call::at(now, tier, Operation::Acquire);
         if items.len() > calls.size() {
             // Boxed: mostly it is one piece.
             return Box::pin(self.ask_in_pieces(items, at, calls, lease, steal)).await;
@@ -106,7 +105,7 @@ impl<N: Node> Batch<N> {
             self.extend();
             self.patience = Some(now + patience);
         }
-        let lease = self.kind.tiers.iter().filter_map(Tier::lease).min();
+        let lease = self.kind.remotes().filter_map(|(_, tier)| tier.lease).min();
         if let (Some(lease), Some(runs_out)) = (lease, self.runs_out)
             && runs_out < now + lease / 2 + self.round
         {
@@ -126,23 +125,23 @@ impl<N: Node> Batch<N> {
         steal: bool,
         stopped: &mut Stopped,
     ) -> SmallVec<[Option<Acquired>; 1]> {
-        let remote = calls.remote;
+        let tier = calls.tier;
         // Noted before, since we may be dropped before the answer is there.
         self.asked = Some(calls.now);
         items
             .iter()
             .for_each(|item| self.items[*item].leases[at] = Held::Asked);
-        let bound = u64::try_from((remote.timeout + CLOCK_ERROR).as_millis()).unwrap_or(u64::MAX);
-        let deadline = remote.storage.now_ms().saturating_add(bound);
+        let bound = u64::try_from((tier.timeout + CLOCK_ERROR).as_millis()).unwrap_or(u64::MAX);
+        let deadline = tier.storage.now_ms().saturating_add(bound);
         let mut request = Acquire::new(self.token, lease).with_deadline(deadline);
         if steal {
             request = request.stealing();
         }
-        let shards = Shards::of(&*remote.storage, items.iter().map(|item| self.key(*item)));
+        let shards = Shards::of(&*tier.storage, items.iter().map(|item| self.key(*item)));
         let (this, request) = (&*self, &request);
         let asked = shards.each(calls, weightless, stopped, |places| async move {
             let keys: SmallVec<[&[u8]; 2]> = places.iter().map(|place| this.key(items[*place])).collect();
-            remote.storage.acquire(&keys, request).await
+            tier.storage.acquire(&keys, request).await
         });
         // What goes wrong is counted and told by `bounded`.
         let asked = asked.await;
@@ -164,7 +163,7 @@ impl<N: Node> Batch<N> {
                 answers[place] = Some(acquired);
             }
         }
-        if granted < lease && remote.renews {
+        if granted < lease && tier.renews {
             self.renew_early(items, at, lease, granted);
         }
         // Part of it may have been granted before it failed, or may be still.
@@ -185,8 +184,11 @@ impl<N: Node> Batch<N> {
 
     /// Gives leases back in the background. With `asked`, they were asked for at that moment, and no answer came.
     fn give_back(&self, at: usize, keys: Vec<FullKey>, asked: Option<Instant>) {
-        let lease = self.kind.tiers[at].lease().unwrap_or_default();
-        give_back(&self.kind, at, keys, self.token, asked, self.lasting(lease));
+        let Some(tier) = self.kind.tiers[at].remote() else {
+            return;
+        };
+        let lease = self.lasting(tier.lease.unwrap_or_default());
+        give_back(tier, keys, self.token, asked, lease);
     }
 
     /// Lets the leases that `items` were granted last for `lease`, though they were granted for less. On a task of its own: a load
@@ -196,18 +198,15 @@ impl<N: Node> Batch<N> {
             .iter()
             .filter(|item| self.items[**item].leases[at] == Held::Yes);
         let keys: SmallVec<[FullKey; 1]> = held.map(|item| self.key(*item).into()).collect();
-        let (kind, token) = (Arc::clone(&self.kind), self.token);
+        let (tier, token) = (self.kind.tiers[at].remote().cloned(), self.token);
         let end = Instant::now() + granted;
         // Without a runtime there is nobody to do it: the lease ends sooner.
         let renewing = background::spawn(async move {
-            let tier = &kind.tiers[at];
-            let TierStorage::Remote(remote) = &tier.storage else {
-                return;
-            };
+            let Some(tier) = tier else { return };
             while Instant::now() < end {
                 tokio::time::sleep(EARLY.min(granted / 4)).await;
                 let keys: SmallVec<[&[u8]; 1]> = keys.iter().map(|key| &**key).collect();
-                let renewed = tier.bounded(remote, remote.storage.renew(&keys, token, lease));
+                let renewed = tier.bounded(tier.storage.renew(&keys, token, lease));
                 // Boxed: mostly the load has ended before.
                 if Box::pin(renewed).await.is_ok() {
                     return;
@@ -272,46 +271,36 @@ impl<N: Node> Batch<N> {
 
     /// How often leases of `items` are to be renewed, if they hold any that can be.
     fn renewal(&self, items: &[usize]) -> Option<Duration> {
-        let leases = (0..self.kind.tiers.len()).filter_map(|at| self.renewed(items, at));
+        let leases = self
+            .kind
+            .remotes()
+            .filter_map(|(at, tier)| self.renewed(items, at, tier));
         leases.map(|lease| lease / 3 + self.round).min()
     }
 
     /// The time of the leases of one tier, if it renews them and `items` hold any.
-    fn renewed(&self, items: &[usize], at: usize) -> Option<Duration> {
-        match &self.kind.tiers[at].storage {
-            TierStorage::Remote(RemoteTier {
-                lease: Some(lease),
-                renews: true,
-                ..
-            }) => {
-                let held = |item: &usize| self.items[*item].leases[at] == Held::Yes;
-                items.iter().any(held).then_some(*lease)
-            }
-            _ => None,
-        }
+    fn renewed(&self, items: &[usize], at: usize, tier: &RemoteTier) -> Option<Duration> {
+        let held = |item: &usize| self.items[*item].leases[at] == Held::Yes;
+        tier.lease.filter(|_| tier.renews && items.iter().any(held))
     }
 
     fn renew(&self, items: &[usize]) -> impl Future<Output = ()> + use<N> {
-        let renewals = (0..self.kind.tiers.len()).filter_map(|at| {
-            let lease = self.renewed(items, at)?;
+        let renewals = self.kind.remotes().filter_map(|(at, tier)| {
+            let lease = self.renewed(items, at, tier)?;
             let held = items
                 .iter()
                 .filter(|item| self.items[**item].leases[at] == Held::Yes);
             let keys: Vec<FullKey> = held.map(|item| self.key(*item).into()).collect();
-            let (kind, token, time) = (Arc::clone(&self.kind), self.token, self.lasting(lease));
+            let (tier, token, time) = (Arc::clone(tier), self.token, self.lasting(lease));
             Some(async move {
-                let tier = &kind.tiers[at];
-                let TierStorage::Remote(remote) = &tier.storage else {
-                    return;
-                };
-                let keys = &keys;
-                let shards = Shards::of(&*remote.storage, keys.iter().map(|key| &**key));
+                let (tier, keys) = (&tier, &keys);
+                let shards = Shards::of(&*tier.storage, keys.iter().map(|key| &**key));
                 // What goes wrong is counted and told by `bounded`; the lease may end, as that of a load that went away does.
-                let calls = Call::new(tier, remote, Operation::Renew);
+                let calls = Call::new(tier, Operation::Renew);
                 let mut stopped = Stopped::new();
                 let renewals = shards.each(&calls, weightless, &mut stopped, |places| async move {
                     let keys: Vec<&[u8]> = places.iter().map(|place| &*keys[*place]).collect();
-                    remote.storage.renew(&keys, token, time).await
+                    tier.storage.renew(&keys, token, time).await
                 });
                 renewals.await;
             })
@@ -330,23 +319,20 @@ impl<N: Node> Batch<N> {
 
     async fn release_held(&mut self, items: &[usize]) {
         let kind = Arc::clone(&self.kind);
-        for (at, tier) in kind.tiers.iter().enumerate() {
-            let TierStorage::Remote(remote) = &tier.storage else {
-                continue;
-            };
+        for (at, tier) in kind.remotes() {
             let is_held = |item: &&usize| self.items[**item].leases[at] != Held::No;
             let held: Items = items.iter().filter(is_held).copied().collect();
             if held.is_empty() {
                 continue;
             }
             let unreached = {
-                let shards = Shards::of(&*remote.storage, held.iter().map(|item| self.key(*item)));
+                let shards = Shards::of(&*tier.storage, held.iter().map(|item| self.key(*item)));
                 let (this, held) = (&*self, &held);
-                let calls = Call::new(tier, remote, Operation::Release);
+                let calls = Call::new(tier, Operation::Release);
                 let mut stopped = Stopped::new();
                 let released = shards.each(&calls, weightless, &mut stopped, |places| async move {
                     let keys: Vec<&[u8]> = places.iter().map(|place| this.key(held[*place])).collect();
-                    remote.storage.release(&keys, this.token).await
+                    tier.storage.release(&keys, this.token).await
                 });
                 let released = released.await.into_iter();
                 let failed = released.filter(|(_, released)| !matches!(released, PieceResult::Done(())));

@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use cacheme_storage::{Acquired, LocalStorage, SmallBox};
+use cacheme_storage::{Acquired, SmallBox};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::counter::count;
 use crate::kind::pieces::{Call, Operation, Stopped};
 use crate::kind::shards::Items;
-use crate::kind::{RemoteTier, Tier, TierStorage};
+use crate::kind::tier::{LocalTier, RemoteTier, Tier};
 use crate::node::Node;
 use crate::read::batch::Batch;
 use crate::read::land::{Found, Landing, Origin};
@@ -29,11 +29,11 @@ impl<N: Node> Batch<N> {
             if items.is_empty() {
                 continue;
             }
-            let found = match &tier.storage {
-                TierStorage::Local(local) => self.read_local(&items, tier, &**local),
-                TierStorage::Remote(remote) => {
-                    let now = self.alive(remote.timeout * 3);
-                    self.read_remote(&items, at, tier, remote, now).await
+            let found = match tier {
+                Tier::Local(tier) => self.read_local(&items, tier),
+                Tier::Remote(tier) => {
+                    let now = self.alive(tier.timeout * 3);
+                    self.read_remote(&items, at, tier, now).await
                 }
             };
             for item in items {
@@ -53,31 +53,29 @@ impl<N: Node> Batch<N> {
         let end = kind.tiers.len();
         let items = self.open_items(|item| item.at < end);
         items.iter().for_each(|item| self.flight(*item).begin());
-        for (at, tier) in kind.tiers.iter().enumerate().rev() {
-            if let TierStorage::Remote(remote) = &tier.storage {
-                let now = self.alive(remote.timeout * 3);
-                if let Some(lease) = remote.lease {
-                    self.ask(&items, at, tier, remote, (now, lease), true).await;
-                }
-                count(&tier.counters.misses, items.len());
+        for (at, tier) in kind.remotes().rev() {
+            let now = self.alive(tier.timeout * 3);
+            if let Some(lease) = tier.lease {
+                self.ask(&items, at, tier, (now, lease), true).await;
             }
+            count(&tier.base.counters.misses, items.len());
         }
         for item in items {
             self.items[item].at = end;
         }
     }
 
-    fn read_local(&self, items: &[usize], tier: &Tier, local: &dyn LocalStorage) -> Found<N::Value> {
+    fn read_local(&self, items: &[usize], tier: &LocalTier) -> Found<N::Value> {
         let mut found = Found::new();
         for &item in items {
             let since = Instant::now();
-            let entry = local.entry(self.key(item));
+            let entry = tier.storage.entry(self.key(item));
             let held = entry
                 .as_ref()
                 .and_then(|entry| self.kind.held(self.key(item), &entry.value));
             match (held, &entry) {
                 (Some(value), Some(entry)) => {
-                    tier.counters.hits.add_one();
+                    tier.base.counters.hits.add_one();
                     found.push(Landing {
                         item,
                         value: SmallBox::new(value.clone()),
@@ -89,7 +87,7 @@ impl<N: Node> Batch<N> {
                         from: Origin::Local,
                     });
                 }
-                _ => count(&tier.counters.misses, 1),
+                _ => count(&tier.base.counters.misses, 1),
             }
         }
         found
@@ -99,36 +97,35 @@ impl<N: Node> Batch<N> {
         &mut self,
         items: &[usize],
         at: usize,
-        tier: &Tier,
-        remote: &RemoteTier,
+        tier: &RemoteTier,
         mut now: Instant,
     ) -> Found<N::Value> {
         let mut missing = Items::from_slice(items);
         // For one key, asking for the lease is asking for the value; for many, plain reads are cheaper by far.
         let looks = !std::mem::take(&mut self.looked) && items.len() > 1;
         // What we could not remove from here is old: not to be read, but to be replaced.
-        let is_old = |item: &usize| tier.owed.contains(self.key(*item));
+        let is_old = |item: &usize| tier.pending.contains(self.key(*item));
         let mut replaced = Items::new();
         if missing.iter().any(is_old) {
             (replaced, missing) = missing.into_iter().partition(is_old);
         }
-        if !missing.is_empty() && (remote.lease.is_none() || looks) {
+        if !missing.is_empty() && (tier.lease.is_none() || looks) {
             // Boxed, so that the reader of one key does not carry its space.
-            let rest = Box::pin(self.read_plainly(missing, at, tier, remote, now)).await;
+            let rest = Box::pin(self.read_plainly(missing, at, tier, now)).await;
             now = Instant::now();
             let Some((absent, mut undecodable)) = rest else {
-                count(&tier.counters.misses, items.len());
+                count(&tier.base.counters.misses, items.len());
                 return Found::new();
             };
             missing = absent;
             replaced.append(&mut undecodable);
         }
         let mut found = Found::new();
-        if let Some(lease) = remote.lease
+        if let Some(lease) = tier.lease
             && !(missing.is_empty() && replaced.is_empty())
         {
-            let answers = self.ask(&missing, at, tier, remote, (now, lease), false).await;
-            let times = Times::now(remote);
+            let answers = self.ask(&missing, at, tier, (now, lease), false).await;
+            let times = Times::now(tier);
             let mut answers = answers.into_iter();
             for item in std::mem::take(&mut missing) {
                 let since = self.items[item].waiting.take();
@@ -145,13 +142,13 @@ impl<N: Node> Batch<N> {
                     _ => missing.push(item),
                 }
             }
-            tier.counters.hits.add(found.len());
+            tier.base.counters.hits.add(found.len());
             if !replaced.is_empty() {
                 let now = Instant::now();
-                Box::pin(self.ask(&replaced, at, tier, remote, (now, lease), true)).await;
+                Box::pin(self.ask(&replaced, at, tier, (now, lease), true)).await;
             }
         }
-        count(&tier.counters.misses, missing.len() + replaced.len());
+        count(&tier.base.counters.misses, missing.len() + replaced.len());
         found
     }
 
@@ -161,11 +158,10 @@ impl<N: Node> Batch<N> {
         &mut self,
         items: Items,
         at: usize,
-        tier: &Tier,
-        remote: &RemoteTier,
+        tier: &RemoteTier,
         now: Instant,
     ) -> Option<(Items, Items)> {
-        let mut calls = Call::at(now, tier, remote, Operation::Get);
+        let mut calls = Call::at(now, tier, Operation::Get);
         let mut stopped = Stopped::new();
         let (mut absent, mut undecodable, mut troubled) = (Items::new(), Items::new(), 0);
         let mut rest = &items[..];
@@ -177,7 +173,7 @@ impl<N: Node> Batch<N> {
                 tier.read_all(&calls, &keys, &mut stopped).await
             };
             let mut found = Found::with_capacity(piece.len());
-            let times = Times::now(remote);
+            let times = Times::now(tier);
             for (&item, bytes) in piece.iter().zip(values) {
                 match bytes.map(|bytes| bytes.map(|bytes| self.decode(item, tier, &bytes, times))) {
                     Some(Some(Some(landing))) => found.push(landing),
@@ -186,7 +182,7 @@ impl<N: Node> Batch<N> {
                     None => troubled += 1,
                 }
             }
-            tier.counters.hits.add(found.len());
+            tier.base.counters.hits.add(found.len());
             // Those who wait for these need not wait for the leases of the others.
             self.found(found, at).await;
             if !rest.is_empty() {
@@ -197,11 +193,17 @@ impl<N: Node> Batch<N> {
         if troubled == items.len() {
             return None;
         }
-        count(&tier.counters.misses, troubled);
+        count(&tier.base.counters.misses, troubled);
         Some((absent, undecodable))
     }
 
-    fn decode(&self, item: usize, tier: &Tier, bytes: &[u8], times: Times) -> Option<Landing<N::Value>> {
+    fn decode(
+        &self,
+        item: usize,
+        tier: &RemoteTier,
+        bytes: &[u8],
+        times: Times,
+    ) -> Option<Landing<N::Value>> {
         let key = self.key(item);
         let (value, life) = self.kind.decode(tier, key, bytes, times.server_ms)?;
         Some(Landing {
@@ -225,10 +227,10 @@ struct Times {
 }
 
 impl Times {
-    fn now(remote: &RemoteTier) -> Self {
+    fn now(tier: &RemoteTier) -> Self {
         Self {
             answered: Instant::now(),
-            server_ms: remote.storage.now_ms(),
+            server_ms: tier.storage.now_ms(),
         }
     }
 }

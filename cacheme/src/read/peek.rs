@@ -3,7 +3,8 @@
 use crate::counter::count;
 use crate::error::Result;
 use crate::instance::Cacheme;
-use crate::kind::TierStorage;
+use crate::kind::Kind;
+use crate::kind::tier::{RemoteTier, Tier};
 use crate::node::Node;
 
 impl Cacheme {
@@ -20,29 +21,35 @@ impl Cacheme {
         let key = kind.full_key(node);
         let key = key.as_bytes();
         for (at, tier) in kind.tiers.iter().enumerate() {
-            let value = match &tier.storage {
-                TierStorage::Local(local) => {
-                    let value = local.get(key);
-                    value.as_ref().and_then(|value| kind.held(key, value)).cloned()
+            let (value, base) = match tier {
+                Tier::Local(tier) => {
+                    let value = tier.storage.get(key);
+                    let value = value.as_ref().and_then(|value| kind.held(key, value));
+                    (value.cloned(), &tier.base)
                 }
-                TierStorage::Remote(_) if tier.owed.contains(key) => None,
-                TierStorage::Remote(remote) => {
-                    let bytes = tier.bounded(remote, remote.storage.get(&[key])).await;
-                    let bytes = bytes.ok().and_then(|values| values.into_iter().next().flatten());
-                    bytes
-                        .and_then(|bytes| kind.decode(tier, key, &bytes, remote.storage.now_ms()))
-                        .map(|(value, _)| value.into_inner())
-                }
+                Tier::Remote(tier) => (kind.peek_remote(tier, key).await, &tier.base),
             };
             match value {
                 Some(value) => {
-                    tier.counters.hits.add_one();
-                    kind.local_behind(at).for_each(|local| _ = local.remove(key));
+                    base.counters.hits.add_one();
+                    let behind = kind.local_behind(at);
+                    behind.for_each(|tier| _ = tier.storage.remove(key));
                     return Ok(Some(value));
                 }
-                None => count(&tier.counters.misses, 1),
+                None => count(&base.counters.misses, 1),
             }
         }
         Ok(None)
+    }
+}
+
+impl<N: Node> Kind<N> {
+    async fn peek_remote(&self, tier: &RemoteTier, key: &[u8]) -> Option<N::Value> {
+        if tier.pending.contains(key) {
+            return None;
+        }
+        let bytes = tier.get(key).await.ok()??;
+        let (value, _) = self.decode(tier, key, &bytes, tier.storage.now_ms())?;
+        Some(value.into_inner())
     }
 }

@@ -10,11 +10,11 @@ use crate::error::Result;
 use crate::flight::outcome::Outcome;
 use crate::flight::{Flight, FullKey};
 use crate::instance::Cacheme;
+use crate::kind::Kind;
 use crate::kind::drop_nearby;
 use crate::kind::dynamic::KINDS_AT_ONCE;
 use crate::kind::dynamic::by_kind;
 use crate::kind::unreached::Unreached;
-use crate::kind::{Kind, Tier, TierStorage};
 use crate::node::Node;
 
 impl Cacheme {
@@ -49,7 +49,6 @@ impl Cacheme {
     pub async fn invalidate_all<N: Node>(&self, nodes: &[N]) -> Result<()> {
         let mut unreached = Unreached::default();
         let mut invalidations = Vec::new();
-        let is_local = |tier: &Tier| matches!(tier.storage, TierStorage::Local(_));
         for positions in by_kind(nodes) {
             let kind = match self.kind_of(&nodes[positions[0]]) {
                 Ok(kind) => kind.into_arc(),
@@ -62,7 +61,7 @@ impl Cacheme {
             let mut keys: Vec<FullKey> = keys.map(|node| kind.full_key(node).as_bytes().into()).collect();
             keys.sort_unstable();
             keys.dedup();
-            if kind.tiers.iter().all(is_local) {
+            if kind.remotes().next().is_none() {
                 // There is nothing to wait for, so it needs no task.
                 fence_and_drop(&kind, &keys);
             } else {
@@ -111,10 +110,8 @@ async fn invalidate<N: Node>(kind: Arc<Kind<N>>, keys: Vec<FullKey>) -> Unreache
 
 /// Removes `keys` from the remote tiers, back to front.
 async fn remove_everywhere<N: Node>(kind: &Arc<Kind<N>>, keys: &[FullKey], unreached: &mut Unreached) {
-    for (at, tier) in kind.tiers.iter().enumerate().rev() {
-        if let TierStorage::Remote(_) = &tier.storage
-            && let Err(error) = remove_from(kind, at, keys).await
-        {
+    for (_, tier) in kind.remotes().rev() {
+        if let Err(error) = remove_from(kind, tier, keys).await {
             unreached.note(error);
         }
     }

@@ -25,7 +25,7 @@ impl Listener for KindTable {
 impl<N: Node> Receiver for Kind<N> {
     /// Drops the keys, which may be of another version of this kind, and fences their flights.
     fn changed(&self, bus: &Bus, changes: &Changes<'_>) {
-        if !self.tiers.iter().any(|tier| tier.publishes_on(bus)) {
+        if !self.remotes().any(|(_, tier)| tier.publishes_on(bus)) {
             return;
         }
         if changes.anything {
@@ -46,7 +46,7 @@ impl<N: Node> Receiver for Kind<N> {
     }
 
     fn lost(&self, bus: &Bus) {
-        if self.bus.is_some_and(|at| self.tiers[at].publishes_on(bus)) {
+        if self.bus.as_ref().is_some_and(|tier| tier.publishes_on(bus)) {
             self.drop_all();
         }
     }

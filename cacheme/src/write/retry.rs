@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::flight::FullKey;
-use crate::kind::{Kind, RemoteTier, Tier, TierStorage};
+use crate::kind::Kind;
+use crate::kind::tier::RemoteTier;
 use crate::node::Node;
 
 /// The pause after a failure, before the next try. It doubles with each failure.
@@ -22,16 +23,16 @@ const LONGEST_RETRY: Duration = Duration::from_secs(86_400);
 /// Counts `keys` as absent in a tier from now on, and tries in the background to remove them.
 ///
 /// That ends when a try succeeds, or when the old values have expired.
-pub(crate) fn retry_removal<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: &[FullKey]) {
-    let tier = &kind.tiers[at];
-    let longest = tier.ttl.map_or(LONGEST_RETRY, |ttl| ttl.min(LONGEST_RETRY));
-    let begins = tier.owed.add(keys, Instant::now() + longest);
+pub(crate) fn retry_removal<N: Node>(kind: &Arc<Kind<N>>, tier: &Arc<RemoteTier>, keys: &[FullKey]) {
+    let ttl = tier.base.ttl;
+    let longest = ttl.map_or(LONGEST_RETRY, |ttl| ttl.min(LONGEST_RETRY));
+    let begins = tier.pending.add(keys, Instant::now() + longest);
     if !begins {
         return;
     }
     let task = RetryTask {
         kind: Arc::clone(kind),
-        at,
+        tier: Arc::clone(tier),
     };
     // Without a runtime there is no task; the keys count as absent all the same.
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -42,27 +43,23 @@ pub(crate) fn retry_removal<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: &[Ful
 /// Tries pending removals of one tier again. Dropped at its end, or with its runtime, it lets the next failure begin another.
 struct RetryTask<N: Node> {
     kind: Arc<Kind<N>>,
-    at: usize,
+    tier: Arc<RemoteTier>,
 }
 
 impl<N: Node> RetryTask<N> {
     async fn run(&self) {
         let mut pause = FIRST_PAUSE;
-        let tier = &self.kind.tiers[self.at];
-        let TierStorage::Remote(remote) = &tier.storage else {
-            return;
-        };
         loop {
             tokio::time::sleep(pause).await;
-            let pending = tier.owed.all();
+            let pending = self.tier.pending.all();
             if pending.is_empty() {
                 return;
             }
             // Failures are counted and logged by `bounded`.
-            let removed = self.remove(tier, remote, &pending).await;
+            let removed = self.remove(&pending).await;
             removed
                 .iter()
-                .for_each(|(key, number)| tier.owed.settle(key, Some(*number)));
+                .for_each(|(key, number)| self.tier.pending.forget(key, Some(*number)));
             pause = match removed.len() == pending.len() {
                 true => Duration::ZERO,
                 false => (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
@@ -71,14 +68,9 @@ impl<N: Node> RetryTask<N> {
     }
 
     /// Removes keys and publishes them. Returns those for which both succeeded.
-    async fn remove<'p>(
-        &self,
-        tier: &Tier,
-        remote: &RemoteTier,
-        pending: &'p [(FullKey, u64)],
-    ) -> Vec<&'p (FullKey, u64)> {
+    async fn remove<'p>(&self, pending: &'p [(FullKey, u64)]) -> Vec<&'p (FullKey, u64)> {
         let keys: Vec<FullKey> = pending.iter().map(|(key, _)| Arc::clone(key)).collect();
-        let failed = tier.remove_all(remote, &keys).await;
+        let failed = self.tier.remove_all(&keys).await;
         let failed: HashSet<&FullKey> = failed.into_iter().flat_map(|(keys, _)| keys).collect();
         let mut removed: Vec<_> = pending.iter().filter(|(key, _)| !failed.contains(key)).collect();
         let keys: Vec<FullKey> = removed.iter().map(|(key, _)| Arc::clone(key)).collect();
@@ -89,25 +81,25 @@ impl<N: Node> RetryTask<N> {
 
 impl<N: Node> Drop for RetryTask<N> {
     fn drop(&mut self) {
-        self.kind.tiers[self.at].owed.abandon();
+        self.tier.pending.task_ended();
     }
 }
 
 /// Removes `keys` from one tier. A removal that fails becomes pending.
-pub(crate) async fn remove_from<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: &[FullKey]) -> Result<()> {
-    let tier = &kind.tiers[at];
-    let TierStorage::Remote(remote) = &tier.storage else {
-        return Ok(());
-    };
-    let numbers: Vec<_> = keys.iter().map(|key| tier.owed.number(key)).collect();
-    let failed = tier.remove_all(remote, keys).await;
+pub(crate) async fn remove_from<N: Node>(
+    kind: &Arc<Kind<N>>,
+    tier: &Arc<RemoteTier>,
+    keys: &[FullKey],
+) -> Result<()> {
+    let numbers: Vec<_> = keys.iter().map(|key| tier.pending.number(key)).collect();
+    let failed = tier.remove_all(keys).await;
     for (keys, _) in &failed {
         let keys: Vec<FullKey> = keys.iter().map(|key| Arc::clone(key)).collect();
-        retry_removal(kind, at, &keys);
+        retry_removal(kind, tier, &keys);
     }
     // A removal that became pending meanwhile has another number.
     let removed = keys.iter().zip(numbers);
-    removed.for_each(|(key, number)| tier.owed.settle(key, number));
+    removed.for_each(|(key, number)| tier.pending.forget(key, number));
     let count = failed.iter().map(|(keys, _)| keys.len()).sum();
     match failed.into_iter().next() {
         None => Ok(()),
@@ -116,9 +108,9 @@ pub(crate) async fn remove_from<N: Node>(kind: &Arc<Kind<N>>, at: usize, keys: &
 }
 
 /// The error for keys whose old values a storage may still have.
-pub(crate) fn not_invalidated(tier: &Tier, keys: usize, source: cacheme_storage::Error) -> Error {
+pub(crate) fn not_invalidated(tier: &RemoteTier, keys: usize, source: cacheme_storage::Error) -> Error {
     Error::NotInvalidated {
-        name: tier.name.to_string(),
+        name: tier.base.name.to_string(),
         keys,
         source: Arc::new(source),
     }

@@ -12,10 +12,11 @@ use crate::counter::count;
 use crate::error::{Error, Result};
 use crate::flight::{FullKey, Work};
 use crate::instance::Cacheme;
+use crate::kind::Kind;
 use crate::kind::copies::insert;
 use crate::kind::not_stored::NotStored;
+use crate::kind::tier::{RemoteTier, Tier, TierBase};
 use crate::kind::unreached::Unreached;
-use crate::kind::{Kind, RemoteTier, Tier, TierStorage};
 use crate::node::Node;
 use crate::node::policy::{expires_ms, shortened};
 
@@ -90,24 +91,26 @@ async fn set<N: Node>(
     let (since, spread) = (Instant::now(), kind.info.spread());
     let life = kind.life(&value, said);
     let mut unreached = Unreached::default();
-    for (at, tier) in kind.tiers.iter().enumerate().rev() {
+    let ttl = |tier: &TierBase| {
         let ttl = life.into_iter().chain(tier.ttl).min();
-        let ttl = ttl.map(|ttl| shortened(ttl, spread).saturating_sub(since.elapsed()));
-        match &tier.storage {
-            TierStorage::Local(local) => {
-                let entry = kind.local_entry(&value, ttl, lead.flight().began());
-                match insert(&**local, &key, entry, lead.flight().fence().local()) {
-                    Ok(()) => count(&tier.counters.fills, 1),
+        ttl.map(|ttl| shortened(ttl, spread).saturating_sub(since.elapsed()))
+    };
+    for tier in kind.tiers.iter().rev() {
+        match tier {
+            Tier::Local(tier) => {
+                let entry = kind.local_entry(&value, ttl(&tier.base), lead.flight().began());
+                match insert(&*tier.storage, &key, entry, lead.flight().fence().local()) {
+                    Ok(()) => count(&tier.base.counters.fills, 1),
                     Err(reason) => {
-                        kind.not_stored(tier, &key, reason);
+                        kind.not_stored(&tier.base, &key, reason);
                         // The copy that is there is older than this value, whichever change raised the fence.
-                        local.remove(&key);
+                        tier.storage.remove(&key);
                     }
                 }
             }
-            TierStorage::Remote(remote) => {
-                if let Err(error) = set_remote(&kind, tier, remote, &key, &value, ttl).await {
-                    retry_removal(&kind, at, std::slice::from_ref(&key));
+            Tier::Remote(tier) => {
+                if let Err(error) = set_remote(&kind, tier, &key, &value, ttl(&tier.base)).await {
+                    retry_removal(&kind, tier, std::slice::from_ref(&key));
                     unreached.note(not_invalidated(tier, 1, error));
                 }
             }
@@ -123,14 +126,13 @@ async fn set<N: Node>(
 /// Stores `value` in one tier. Where that cannot be done it removes the old one.
 async fn set_remote<N: Node>(
     kind: &Kind<N>,
-    tier: &Tier,
-    remote: &RemoteTier,
+    tier: &RemoteTier,
     key: &FullKey,
     value: &N::Value,
     ttl: Option<Duration>,
 ) -> cacheme_storage::Result<()> {
-    let pending = tier.owed.number(key);
-    let now_ms = remote.storage.now_ms();
+    let pending = tier.pending.number(key);
+    let now_ms = tier.storage.now_ms();
     let expires_ms = expires_ms(now_ms, ttl);
     let encoded = match ttl {
         Some(Duration::ZERO) => Err(NotStored::LifeOver),
@@ -139,20 +141,20 @@ async fn set_remote<N: Node>(
     let stored = match encoded {
         Ok(value) => {
             let entry = RemoteEntry { key, value, ttl };
-            let set = tier.bounded(remote, remote.storage.set(&[entry])).await;
+            let set = tier.set(entry).await;
             set.map_err(|error| NotStored::of_storage(&error))
         }
         Err(reason) => Err(reason),
     };
     match stored {
         Ok(()) => {
-            count(&tier.counters.fills, 1);
-            tier.owed.settle(key, pending);
+            count(&tier.base.counters.fills, 1);
+            tier.pending.forget(key, pending);
             return Ok(());
         }
-        Err(reason) => kind.not_stored(tier, key, reason),
+        Err(reason) => kind.not_stored(&tier.base, key, reason),
     }
-    tier.bounded(remote, remote.storage.remove(&[key])).await?;
-    tier.owed.settle(key, pending);
+    tier.remove(key).await?;
+    tier.pending.forget(key, pending);
     Ok(())
 }

@@ -1,0 +1,204 @@
+//! The tiers of a kind, with the storages found: each owns what belongs to it.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cacheme_storage::{Bytes, Chain, LocalStorage, RemoteEntry, RemoteStorage};
+use tokio::time::Instant;
+
+use crate::bus::Bus;
+use crate::counter::count;
+use crate::error::Error;
+use crate::kind::pending::PendingRemovals;
+use crate::kind::pieces::PieceSizes;
+use crate::kind::releases::{Releases, Stranded};
+use crate::kind::stats::{TierCounters, TierStats};
+use crate::kind::storages::Registered;
+use crate::log_limiter::LogLimiter;
+use crate::node::policy::{self, NodeInfo};
+
+/// One step of a chain.
+pub(crate) enum Tier {
+    Local(LocalTier),
+    /// Shared with tasks in the background.
+    Remote(Arc<RemoteTier>),
+}
+
+/// What every tier has.
+pub(crate) struct TierBase {
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) counters: TierCounters,
+}
+
+/// A tier in this process.
+pub(crate) struct LocalTier {
+    pub(crate) storage: Arc<dyn LocalStorage>,
+    pub(crate) base: TierBase,
+}
+
+/// A tier in a storage that other processes may share.
+pub(crate) struct RemoteTier {
+    pub(crate) base: TierBase,
+    pub(crate) storage: Arc<dyn RemoteStorage>,
+    pub(crate) timeout: Duration,
+    pub(crate) largest_value: usize,
+    /// The lease time, where both the node and the storage have leases.
+    pub(crate) lease: Option<Duration>,
+    /// Whether leases last as long as the loads that they are for.
+    pub(crate) renews: bool,
+    pub(crate) bus: Option<Arc<Bus>>,
+    /// Old values that could not be removed yet.
+    pub(crate) pending: PendingRemovals,
+    /// Leases that are to be given back.
+    pub(crate) releases: Releases,
+    /// What kinds on this storage have to give back, and no runtime for.
+    pub(crate) stranded: Arc<Stranded>,
+    /// How much one call carries.
+    pub(crate) pieces: PieceSizes,
+    log: LogLimiter,
+}
+
+impl Tier {
+    /// A tier of this node, over the storage that is registered under its name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSerializer`] for a remote storage, where the node has none.
+    pub(crate) fn new(tier: &policy::Tier, node: &NodeInfo, registered: Registered) -> Result<Self, Error> {
+        let Registered {
+            storage,
+            bus,
+            stranded,
+        } = registered;
+        let base = TierBase {
+            name: tier.storage.clone(),
+            ttl: tier.ttl,
+            counters: TierCounters::default(),
+        };
+        if let Some(local) = storage.as_local() {
+            return Ok(Self::Local(LocalTier {
+                storage: Arc::clone(local),
+                base,
+            }));
+        }
+        let remote = storage.as_remote().expect("a storage is local or remote");
+        if !node.serializable {
+            return Err(node.no_serializer(&tier.storage));
+        }
+        let capabilities = remote.capabilities();
+        Ok(Self::Remote(Arc::new(RemoteTier {
+            base,
+            storage: Arc::clone(remote),
+            timeout: storage.timeout(),
+            largest_value: storage.largest_value(),
+            lease: node.lease.filter(|_| capabilities.leases),
+            renews: capabilities.renewals,
+            bus,
+            pending: PendingRemovals::default(),
+            releases: Releases::default(),
+            stranded,
+            pieces: PieceSizes::default(),
+            log: LogLimiter::default(),
+        })))
+    }
+
+    pub(crate) fn local(&self) -> Option<&LocalTier> {
+        match self {
+            Self::Local(local) => Some(local),
+            Self::Remote(_) => None,
+        }
+    }
+
+    pub(crate) fn remote(&self) -> Option<&Arc<RemoteTier>> {
+        match self {
+            Self::Local(_) => None,
+            Self::Remote(remote) => Some(remote),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> TierStats {
+        let base = match self {
+            Self::Local(local) => &local.base,
+            Self::Remote(remote) => &remote.base,
+        };
+        base.counters.snapshot(base.name.clone())
+    }
+}
+
+impl RemoteTier {
+    /// Whether changes of this tier are published on this bus.
+    pub(crate) fn publishes_on(&self, bus: &Bus) -> bool {
+        let ours = self.bus.as_ref();
+        ours.is_some_and(|ours| std::ptr::eq(&raw const **ours, bus))
+    }
+
+    /// Reads one key.
+    pub(crate) async fn get(&self, key: &[u8]) -> cacheme_storage::Result<Option<Bytes>> {
+        let found = self.bounded(self.storage.get(&[key])).await?;
+        Ok(found.into_iter().next().flatten())
+    }
+
+    /// Writes one entry.
+    pub(crate) async fn set(&self, entry: RemoteEntry<'_>) -> cacheme_storage::Result<()> {
+        self.bounded(self.storage.set(&[entry])).await
+    }
+
+    /// Removes one key.
+    pub(crate) async fn remove(&self, key: &[u8]) -> cacheme_storage::Result<()> {
+        self.bounded(self.storage.remove(&[key])).await
+    }
+
+    /// Bounds an operation by the time limit of the storage, and counts and logs how it went.
+    pub(crate) fn bounded<T>(
+        &self,
+        operation: impl Future<Output = cacheme_storage::Result<T>>,
+    ) -> impl Future<Output = cacheme_storage::Result<T>> {
+        self.bounded_from(Instant::now(), operation)
+    }
+
+    /// Bounds an operation that begins at `now`, for callers that have looked at the clock.
+    ///
+    /// The future holds the operation twice, as an argument and while it runs: a large one is passed as a pinned reference.
+    pub(crate) async fn bounded_from<T>(
+        &self,
+        now: Instant,
+        operation: impl Future<Output = cacheme_storage::Result<T>>,
+    ) -> cacheme_storage::Result<T> {
+        self.stranded.resume();
+        if let Some(bus) = &self.bus {
+            bus.ensure();
+        }
+        let result = tokio::time::timeout_at(now + self.timeout, operation)
+            .await
+            .unwrap_or_else(|_| {
+                Err(cacheme_storage::Error::Timeout {
+                    storage: self.storage.location(),
+                    after: self.timeout,
+                })
+            });
+        match &result {
+            Ok(_) => {
+                if let Some(over) = self.log.works() {
+                    tracing::info!(storage = %self.base.name, trouble = %over, "storage works again");
+                }
+            }
+            // The value's fault: the storage works.
+            Err(cacheme_storage::Error::TooLarge { .. }) => {}
+            Err(error) => {
+                count(&self.base.counters.troubles, 1);
+                if let Some(trouble) = self.log.trouble() {
+                    tracing::warn!(
+                        storage = %self.base.name,
+                        error = %Chain(error),
+                        %trouble,
+                        "storage in trouble; going on without it",
+                    );
+                }
+            }
+        }
+        result
+    }
+}
