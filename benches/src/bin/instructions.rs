@@ -49,6 +49,7 @@ struct LocalNode {
     key = "remote:{id}:info",
     value = UserInfo,
     tier(storage = "redis", ttl = "1h"),
+    serializer = cacheme::Bincode,
     load = load_remote
 )]
 struct RemoteNode {

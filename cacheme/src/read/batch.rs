@@ -24,12 +24,14 @@ use crate::kind::Kind;
 use crate::kind::not_stored::NotStored;
 use crate::kind::pieces::MOST;
 use crate::kind::shards::Items;
+use crate::kind::tier::Tier;
 use crate::kind::unreached::Report;
 use crate::load::context::Store;
 use crate::node::Node;
 use crate::random::{jittered, unique_token};
+use crate::read::item::{Item, Open, Stage};
 use crate::read::land::Found;
-use crate::read::leases::{Early, Held};
+use crate::read::leases::Early;
 
 /// First and longest pause between two looks at a key that another process loads.
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
@@ -81,27 +83,6 @@ pub(crate) enum FirstLook {
 /// A flight that is led here, with its node.
 pub(crate) type Led<N> = (Lead<Outcome<<N as Node>::Value>>, N);
 
-pub(super) struct Item<N: Node> {
-    /// `None` once the flight has ended.
-    pub(super) lead: Option<Lead<Outcome<N::Value>>>,
-    /// `None` once it was taken to be loaded.
-    pub(super) node: Option<N>,
-    /// Its full key, where the flight has ended and there are leases to be given up.
-    pub(super) name: Option<FullKey>,
-    /// The tier it is at; past the last one it is ready to be loaded.
-    pub(super) at: usize,
-    /// By tier, what we have of its lease.
-    pub(super) leases: SmallVec<[Held; 8]>,
-    /// Since when it has waited for another process.
-    pub(super) waiting: Option<Instant>,
-    /// Why what comes of it is handed out and stored nowhere, if so.
-    pub(super) refused: Option<NotStored>,
-    /// It is about to end, together with others.
-    pub(super) ends: bool,
-    /// What came of it, where the batch keeps that.
-    pub(super) outcome: Option<Outcome<N::Value>>,
-}
-
 /// A flight after a pass through the tiers: its value, or the flight that is to be waited for.
 pub(crate) enum Lookup<V> {
     Found(SmallBox<V>),
@@ -114,31 +95,11 @@ pub(crate) struct Answer<V> {
     pub(crate) store: Store,
 }
 
-impl<N: Node> Item<N> {
-    pub(super) fn key(&self) -> &[u8] {
-        match (&self.lead, &self.name) {
-            (Some(lead), _) => lead.flight().key(),
-            (None, Some(name)) => name,
-            (None, None) => unreachable!("whoever asks for the key has a flight or a lease"),
-        }
-    }
-}
-
 impl<N: Node> Batch<N> {
     /// A batch for flights that began at `begun`, which keeps their outcomes.
     pub(crate) fn new(kind: Arc<Kind<N>>, flights: impl IntoIterator<Item = Led<N>>, begun: Instant) -> Self {
         let tiers = kind.tiers.len();
-        let item = |(lead, node)| Item {
-            lead: Some(lead),
-            node: Some(node),
-            name: None,
-            at: 0,
-            leases: SmallVec::from_elem(Held::No, tiers),
-            waiting: None,
-            refused: None,
-            ends: false,
-            outcome: None,
-        };
+        let item = |(lead, node)| Item::new(lead, node, tiers);
         let items = flights.into_iter().map(item).collect();
         Self {
             kind,
@@ -179,30 +140,27 @@ impl<N: Node> Batch<N> {
             FirstLook::None => {}
             FirstLook::Absent { unreachable } => {
                 self.looked = true;
+                let is_unreachable =
+                    |key: &[u8]| unreachable.binary_search_by(|other| (**other).cmp(key)).is_ok();
                 if !unreachable.is_empty() {
-                    let is_unreachable = |item: &Item<N>| {
-                        unreachable
-                            .binary_search_by(|key| (**key).cmp(item.key()))
-                            .is_ok()
-                    };
-                    self.items
-                        .iter_mut()
-                        .filter(|item| is_unreachable(item))
-                        .for_each(|item| item.at = 1);
+                    self.pass_by_first_tier(is_unreachable);
                 }
             }
-            FirstLook::Unavailable => self.items.iter_mut().for_each(|item| item.at = 1),
+            FirstLook::Unavailable => self.pass_by_first_tier(|_| true),
         }
+    }
+
+    fn pass_by_first_tier(&mut self, which: impl Fn(&[u8]) -> bool) {
+        let tiers = self.kind.tiers.len();
+        let open = self.items.iter_mut().filter_map(Item::open_mut);
+        open.filter(|open| which(open.lead.flight().key()))
+            .for_each(|open| open.stage.move_to(1, tiers));
     }
 
     /// The nodes of items that [`advance`](Self::advance) gave, once.
     pub(crate) fn take_nodes(&mut self, items: &[usize]) -> SmallVec<[N; 1]> {
-        let take = |item: &usize| self.items[*item].node.take();
-        items
-            .iter()
-            .map(take)
-            .map(|node| node.expect("a flight is loaded once"))
-            .collect()
+        let take = |item: &usize| self.items[*item].open_mut()?.stage.take_node();
+        items.iter().filter_map(take).collect()
     }
 
     /// Begins a load for `items`, within the load that the batch was begun in.
@@ -218,16 +176,15 @@ impl<N: Node> Batch<N> {
 
     /// The full key of an item.
     pub(crate) fn key(&self, item: usize) -> &[u8] {
-        self.items[item].key()
+        let key = self.items[item].key();
+        key.expect("a flight is open, or has leases")
     }
 
-    /// What was found for an item, once; else its flight, which has not ended. Before anything is loaded.
+    /// The value that was found for an item, once; else its flight, which has not ended. Before anything is loaded.
     pub(crate) fn take(&mut self, item: usize) -> Lookup<N::Value> {
-        let item = &mut self.items[item];
-        match (item.outcome.take(), &item.lead) {
-            (Some(Ok(value)), _) => Lookup::Found(value),
-            (None, Some(lead)) => Lookup::Pending(Arc::clone(lead.flight())),
-            _ => unreachable!("what ends before a load has a value, which is taken once"),
+        match self.items[item].take_found() {
+            Some(value) => Lookup::Found(value),
+            None => Lookup::Pending(Arc::clone(self.lead(item).flight())),
         }
     }
 
@@ -237,7 +194,7 @@ impl<N: Node> Batch<N> {
 
     /// Whether a flight has not ended yet.
     pub(crate) fn is_open(&self) -> bool {
-        self.items.iter().any(|item| item.lead.is_some())
+        self.items.iter().any(|item| item.open().is_some())
     }
 
     /// The same before a step of our own that others wait for as well. `step` bounds what is done next, which begins at the
@@ -264,46 +221,28 @@ impl<N: Node> Batch<N> {
     /// Ends what is still open of `items` with a panic: a value's own code went wrong while it was stored.
     pub(crate) fn panicked(&mut self, items: &[usize], panic: &(dyn std::any::Any + Send)) {
         for &item in items {
-            if self.items[item].lead.is_some() {
-                self.finish(item, Err(Failure::panicked(panic)));
-            }
+            self.finish(item, Err(Failure::panicked(panic)));
         }
     }
 
     /// A batch of its own for the flights that wait for other processes, so that they need not wait for our loads too.
     pub(crate) fn split_waiting(&mut self) -> Option<Self> {
-        let end = self.kind.tiers.len();
-        self.split(|item| item.at < end)
+        self.split(|stage| stage.tier().is_some())
     }
 
     /// A batch of its own for the flights that are ready to be loaded.
     pub(crate) fn split_ready(&mut self) -> Option<Self> {
-        let end = self.kind.tiers.len();
-        self.split(|item| item.at == end)
+        self.split(Stage::is_ready)
     }
 
-    fn split(&mut self, which: impl Fn(&Item<N>) -> bool) -> Option<Self> {
+    fn split(&mut self, which: impl Fn(&Stage<N>) -> bool) -> Option<Self> {
         let chosen = self.open_items(which);
         (!chosen.is_empty()).then(|| self.split_off(&chosen))
     }
 
     /// A batch of its own for open flights, in their order.
     pub(crate) fn split_off(&mut self, items: &[usize]) -> Self {
-        let end = self.kind.tiers.len();
-        let items = items.iter().map(|item| {
-            let item = &mut self.items[*item];
-            Item {
-                lead: item.lead.take(),
-                node: item.node.take(),
-                name: None,
-                at: item.at,
-                leases: std::mem::replace(&mut item.leases, SmallVec::from_elem(Held::No, end)),
-                waiting: item.waiting,
-                refused: item.refused,
-                ends: false,
-                outcome: None,
-            }
-        });
+        let items = items.iter().filter_map(|item| self.items[*item].split_off());
         let items = items.collect();
         Self {
             kind: Arc::clone(&self.kind),
@@ -331,8 +270,8 @@ impl<N: Node> Batch<N> {
     fn extend_until(&self, patience: Instant) {
         self.items
             .iter()
-            .filter_map(|item| item.lead.as_ref())
-            .for_each(|lead| lead.extend(patience));
+            .filter_map(Item::open)
+            .for_each(|open| open.lead.extend(patience));
     }
 
     /// Goes on through the tiers until something must be loaded: gives those items, or `None` when all flights have
@@ -341,8 +280,7 @@ impl<N: Node> Batch<N> {
         // Kept over several looks, so that what happens meanwhile is not missed.
         let mut change: Option<BoxFuture<'static, ()>> = None;
         loop {
-            let end = self.kind.tiers.len();
-            let ready = self.open_items(|item| item.at == end);
+            let ready = self.open_items(Stage::is_ready);
             if !ready.is_empty() {
                 return Some(ready);
             }
@@ -364,7 +302,7 @@ impl<N: Node> Batch<N> {
     fn change(&self) -> BoxFuture<'static, ()> {
         let changes = FuturesUnordered::new();
         for (at, tier) in self.kind.remotes() {
-            let waiting = self.open_items(|item| item.at == at && item.waiting.is_some());
+            let waiting = self.open_items(|stage| stage.waits_at(at));
             if waiting.is_empty() {
                 continue;
             }
@@ -382,9 +320,13 @@ impl<N: Node> Batch<N> {
     /// stores nothing.
     fn give_up_waiting(&mut self) {
         let kind = Arc::clone(&self.kind);
-        for item in &mut self.items {
-            let Some(since) = item.waiting else { continue };
-            let tier = kind.tiers[item.at].remote().expect("only leases are waited for");
+        for open in self.items.iter_mut().filter_map(Item::open_mut) {
+            let Stage::Waiting { tier: at, since, .. } = open.stage else {
+                continue;
+            };
+            let Tier::Remote(tier) = &kind.tiers[at] else {
+                continue;
+            };
             let lease = tier.lease.unwrap_or_default();
             let load = if tier.renews {
                 kind.info.load_timeout
@@ -392,16 +334,18 @@ impl<N: Node> Batch<N> {
                 Duration::ZERO
             };
             if since.elapsed() > lease + load + LONGEST_PAUSE * 2 {
-                item.waiting = None;
-                item.refused = Some(NotStored::WaitedTooLong);
-                item.at += 1;
+                open.refused = Some(NotStored::WaitedTooLong);
+                open.stage.move_to(at + 1, kind.tiers.len());
             }
         }
     }
 
     fn lead(&self, item: usize) -> &Lead<Outcome<N::Value>> {
-        let lead = self.items[item].lead.as_ref();
-        lead.expect("what lands is in flight")
+        &self.open(item).lead
+    }
+
+    pub(super) fn open(&self, item: usize) -> &Open<N> {
+        self.items[item].open().expect("the flight has not ended")
     }
 
     pub(crate) fn flight(&self, item: usize) -> &Flight<Outcome<N::Value>> {
@@ -413,31 +357,19 @@ impl<N: Node> Batch<N> {
     }
 
     pub(super) fn finish(&mut self, item: usize, outcome: Outcome<N::Value>) {
-        let item = &mut self.items[item];
-        if item.leases.iter().any(|held| *held != Held::No) {
-            item.name = Some(item.key().into());
-        }
-        let lead = item.lead.take().expect("a flight ends once");
-        if self.keeps {
-            item.outcome = Some(lead.finish_and_keep(outcome));
-        } else {
-            lead.finish(outcome);
-        }
+        self.items[item].end(outcome, self.keeps);
     }
 
     /// Lets nobody join the flights of `landings` any more.
     pub(super) fn close(&mut self, landings: &Found<N::Value>) {
-        let (mut first, mut end) = (self.items.len(), 0);
-        for landing in landings {
-            self.items[landing.item].ends = true;
-            (first, end) = (first.min(landing.item), end.max(landing.item + 1));
-        }
+        let mut numbers: Items = landings.iter().map(|landing| landing.item).collect();
+        numbers.sort_unstable();
         // Of a piece of a large batch these are few.
-        let among = self.items.get_mut(first..end).unwrap_or_default();
-        let ending = among.iter_mut().filter_map(|item| {
-            let ends = std::mem::take(&mut item.ends);
-            item.lead.as_mut().filter(|_| ends)
-        });
+        let first = numbers.first().copied().unwrap_or_default();
+        let end = numbers.last().map_or(first, |last| last + 1);
+        let among = (first..end).zip(&mut self.items[first..end]);
+        let ending = among.filter(|(number, _)| numbers.binary_search(number).is_ok());
+        let ending = ending.filter_map(|(_, item)| Some(&mut item.open_mut()?.lead));
         self.kind.flights.close(ending);
     }
 
@@ -452,10 +384,10 @@ impl<N: Node> Batch<N> {
         }
     }
 
-    pub(super) fn open_items(&self, which: impl Fn(&Item<N>) -> bool) -> Items {
+    pub(super) fn open_items(&self, which: impl Fn(&Stage<N>) -> bool) -> Items {
         let mut open = Items::new();
         for (number, item) in self.items.iter().enumerate() {
-            if item.lead.is_some() && which(item) {
+            if item.open().is_some_and(|open| which(&open.stage)) {
                 open.push(number);
             }
         }

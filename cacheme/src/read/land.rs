@@ -101,7 +101,8 @@ impl<N: Node> Batch<N> {
                     } else {
                         (!stays).then_some(NotStored::Doorkeeper)
                     };
-                    self.items[item].refused = self.items[item].refused.or(refused);
+                    let open = self.items[item].open_mut().expect("a load ends once");
+                    open.refused = open.refused.or(refused);
                     let mut landing = Landing {
                         item,
                         value,
@@ -165,10 +166,9 @@ impl<N: Node> Batch<N> {
     /// Stores values at once, but in shards that are stopped, by tier.
     async fn store_piece(&mut self, mut landings: Found<N::Value>, before: usize, stopped: &mut [Stopped]) {
         for landing in &mut landings {
-            let item = &self.items[landing.item];
-            let lead = item.lead.as_ref().expect("what lands is in flight");
-            let fenced = || (!lead.begin_storing()).then_some(NotStored::Fenced);
-            landing.refused = landing.refused.or(item.refused).or_else(fenced);
+            let open = self.open(landing.item);
+            let fenced = || (!open.lead.begin_storing()).then_some(NotStored::Fenced);
+            landing.refused = landing.refused.or(open.refused).or_else(fenced);
         }
         let kind = Arc::clone(&self.kind);
         for at in (0..before).rev() {
@@ -220,8 +220,8 @@ impl<N: Node> Batch<N> {
 
     fn store_local(&self, landings: &mut [Landing<N::Value>], tier: &LocalTier) {
         for landing in landings {
-            let item = &self.items[landing.item];
             let flight = self.flight(landing.item);
+            let key = flight.key();
             let ttl = landing.ttl(&tier.base);
             let refused = landing.refused.or_else(|| {
                 if ttl == Some(Duration::ZERO) {
@@ -229,7 +229,7 @@ impl<N: Node> Batch<N> {
                 }
                 let store = |landing: &Landing<N::Value>| {
                     let entry = self.kind.local_entry(&landing.value, ttl, flight.began());
-                    insert(&*tier.storage, item.key(), entry, flight.fence().local())
+                    insert(&*tier.storage, key, entry, flight.fence().local())
                 };
                 self.run(landing, store).and_then(|stored| stored).err()
             });
@@ -237,7 +237,7 @@ impl<N: Node> Batch<N> {
                 count(&tier.base.counters.fills, 1);
                 continue;
             };
-            self.kind.not_stored(&tier.base, item.key(), reason);
+            self.kind.not_stored(&tier.base, key, reason);
             if self.refresh.is_some() || landing.from == Origin::Remote {
                 // A refresh that could not store its value must not leave the older one, even if somebody fenced it who is
                 // not done yet.
@@ -259,7 +259,7 @@ impl<N: Node> Batch<N> {
         let mut entries = Vec::with_capacity(landings.len());
         let now_ms = tier.storage.now_ms();
         for (number, landing) in landings.iter_mut().enumerate() {
-            let item = &self.items[landing.item];
+            let (item, key) = (&self.items[landing.item], self.key(landing.item));
             let ttl = landing.ttl(&tier.base);
             // Without a lease where there could be one, the storage was in trouble when the lease was asked for.
             let barred = tier.lease.is_some() && item.leases[at] != Held::Yes;
@@ -271,22 +271,17 @@ impl<N: Node> Batch<N> {
                 None => {
                     let expires_ms = expires_ms(now_ms, ttl);
                     let encode = |landing: &Landing<N::Value>| {
-                        self.kind
-                            .encode(tier, item.key(), &landing.value, now_ms, expires_ms)
+                        self.kind.encode(tier, key, &landing.value, now_ms, expires_ms)
                     };
                     self.run(landing, encode).and_then(|encoded| encoded)
                 }
             };
             match encoded {
                 Ok(value) => {
-                    chosen.push((number, tier.pending.number(item.key())));
-                    entries.push(RemoteEntry {
-                        key: item.key(),
-                        value,
-                        ttl,
-                    });
+                    chosen.push((number, tier.pending.number(key)));
+                    entries.push(RemoteEntry { key, value, ttl });
                 }
-                Err(reason) => self.kind.not_stored(&tier.base, item.key(), reason),
+                Err(reason) => self.kind.not_stored(&tier.base, key, reason),
             }
         }
         let mut replaced = vec![false; landings.len()];
@@ -325,18 +320,19 @@ impl<N: Node> Batch<N> {
         };
         for (place, written) in written {
             let (number, removal) = chosen[place];
-            let item = &mut self.items[landings[number].item];
+            let item = landings[number].item;
             if let Ok(()) | Err(NotStored::LeaseLost) = written {
-                item.leases[at] = Held::No;
+                self.items[item].leases[at] = Held::No;
                 replaced[number] = true;
             }
+            let key = self.key(item);
             match written {
                 Ok(()) => {
                     count(&tier.base.counters.fills, 1);
-                    tier.pending.forget(item.key(), removal);
+                    tier.pending.forget(key, removal);
                 }
                 Err(reason) => {
-                    self.kind.not_stored(&tier.base, item.key(), reason);
+                    self.kind.not_stored(&tier.base, key, reason);
                     if reason == NotStored::LeaseLost {
                         landings[number].refused = Some(reason);
                     }

@@ -20,6 +20,7 @@ use crate::kind::shards::Shards;
 use crate::kind::tier::RemoteTier;
 use crate::node::Node;
 use crate::read::batch::Batch;
+use crate::read::item::Item;
 
 /// What a flight has of the lease of one tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -357,7 +358,7 @@ impl<N: Node> Drop for Batch<N> {
         for at in 0..self.kind.tiers.len() {
             for (state, asked) in [(Held::Yes, None), (Held::Asked, self.asked)] {
                 let held = self.items.iter().filter(|item| item.leases[at] == state);
-                let held = held.map(|item| item.key().into()).collect();
+                let held = held.filter_map(Item::key).map(FullKey::from).collect();
                 self.give_back(at, held, asked);
             }
         }

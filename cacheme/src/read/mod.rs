@@ -67,6 +67,7 @@ pub(crate) mod drive;
 mod fill;
 pub(crate) mod get;
 pub(crate) mod get_with;
+mod item;
 mod land;
 mod leases;
 mod pass;

@@ -14,6 +14,7 @@ use crate::kind::shards::Items;
 use crate::kind::tier::{LocalTier, RemoteTier, Tier};
 use crate::node::Node;
 use crate::read::batch::Batch;
+use crate::read::item::Stage;
 use crate::read::land::{Found, Landing, Origin};
 
 impl<N: Node> Batch<N> {
@@ -25,7 +26,7 @@ impl<N: Node> Batch<N> {
         }
         let kind = Arc::clone(&self.kind);
         for (at, tier) in kind.tiers.iter().enumerate() {
-            let items = self.open_items(|item| item.at == at);
+            let items = self.open_items(|stage| stage.tier() == Some(at));
             if items.is_empty() {
                 continue;
             }
@@ -37,9 +38,10 @@ impl<N: Node> Batch<N> {
                 }
             };
             for item in items {
-                let item = &mut self.items[item];
-                if item.waiting.is_none() {
-                    item.at = at + 1;
+                if let Some(open) = self.items[item].open_mut()
+                    && !open.stage.waits_at(at)
+                {
+                    open.stage.move_to(at + 1, kind.tiers.len());
                 }
             }
             self.found(found, at).await;
@@ -51,7 +53,7 @@ impl<N: Node> Batch<N> {
     async fn take_leases(&mut self) {
         let kind = Arc::clone(&self.kind);
         let end = kind.tiers.len();
-        let items = self.open_items(|item| item.at < end);
+        let items = self.open_items(|stage| stage.tier().is_some());
         items.iter().for_each(|item| self.flight(*item).begin());
         for (at, tier) in kind.remotes().rev() {
             let now = self.alive(tier.timeout * 3);
@@ -61,7 +63,9 @@ impl<N: Node> Batch<N> {
             count(&tier.base.counters.misses, items.len());
         }
         for item in items {
-            self.items[item].at = end;
+            if let Some(open) = self.items[item].open_mut() {
+                open.stage.move_to(end, end);
+            }
         }
     }
 
@@ -128,7 +132,8 @@ impl<N: Node> Batch<N> {
             let times = Times::now(tier);
             let mut answers = answers.into_iter();
             for item in std::mem::take(&mut missing) {
-                let since = self.items[item].waiting.take();
+                let stage = self.items[item].open_mut().map(|open| &mut open.stage);
+                let since = stage.and_then(Stage::end_wait);
                 match answers.next().flatten() {
                     Some(Acquired::Value(value)) => match self.decode(item, tier, &value.bytes, times) {
                         Some(landing) => found.push(landing),
@@ -136,7 +141,9 @@ impl<N: Node> Batch<N> {
                         None => replaced.push(item),
                     },
                     Some(Acquired::Busy { .. }) => {
-                        self.items[item].waiting = since.or(Some(times.answered));
+                        if let Some(open) = self.items[item].open_mut() {
+                            open.stage.wait(since.unwrap_or(times.answered));
+                        }
                     }
                     // Loaded with the lease, or without where there is none to be had.
                     _ => missing.push(item),
