@@ -228,9 +228,12 @@ impl<N: Node> Batch<N> {
     }
 
     /// The same for a load that is bounded, and so may be waited for as long as somebody drives it.
-    pub(crate) async fn driving<F: Future>(&self, items: &[usize], load: Pin<&mut F>) -> F::Output {
+    pub(crate) fn driving<'l, F: Future>(
+        &'l self,
+        items: &'l [usize],
+        load: Pin<&'l mut F>,
+    ) -> impl Future<Output = F::Output> + use<'l, N, F> {
         self.beating(items, self.pulse_of(items), load, || self.extend())
-            .await
     }
 
     /// How often a batch that is driven shows signs of life, and renews its leases.
