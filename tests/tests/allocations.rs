@@ -282,7 +282,7 @@ async fn a_hit_in_a_remote_storage_allocates_little_for_the_call_and_next_to_not
         allocated
     };
     let (twenty, sixty) = (of(20), of(60));
-    assert!(one <= 9, "{one} for a key");
+    assert!(one <= 10, "{one} for a key");
     assert!(twenty <= 23, "{twenty} for twenty keys");
     assert!(sixty <= twenty + 1, "{sixty} for sixty keys, {twenty} for twenty");
 }
