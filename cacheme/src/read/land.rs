@@ -181,7 +181,8 @@ impl<N: Node> Batch<N> {
                     }
                 }
                 // Boxed, so that a chain of local tiers does not carry its space.
-                Box::pin(self.store_remote(&mut landings, at, tier, now, &mut stopped[at])).await;
+                let calls = Call::at(now, tier, tier.writes());
+                Box::pin(self.store_remote(&mut landings, at, tier, &calls, &mut stopped[at])).await;
             }
         }
         // Last, also those that lie behind a remote one: they take only what that accepted.
@@ -251,10 +252,9 @@ impl<N: Node> Batch<N> {
         landings: &mut [Landing<N::Value>],
         at: usize,
         tier: &Arc<RemoteTier>,
-        now: Instant,
+        calls: &Call<'_>,
         stopped: &mut Stopped,
     ) {
-        let calls = Call::at(now, tier, tier.writes());
         let mut chosen = Vec::with_capacity(landings.len());
         let mut entries = Vec::with_capacity(landings.len());
         let now_ms = tier.storage.now_ms();
@@ -290,13 +290,14 @@ impl<N: Node> Batch<N> {
             let fence = move |place: usize| this.fence(landings[chosen[place].0].item);
             let shards = Shards::of(&*tier.storage, entries.iter().map(|entry| entry.key));
             let written = shards.each(
-                &calls,
+                calls,
                 |place| entries[place].key.len() + entries[place].value.len(),
                 stopped,
                 |places| async move {
                     match tier.lease {
                         Some(_) => fill(tier, entries, places, this.token).await,
-                        None => set(tier, entries, places, fence).await,
+                        // Boxed, so that a fill does not carry its space.
+                        None => Box::pin(set(tier, entries, places, fence)).await,
                     }
                 },
             );

@@ -24,9 +24,9 @@
 //!
 //! | state | where | held in |
 //! |---|---|---|
-//! | LOOKING at tier *n* | `pass.rs` | `Item::at` = *n*; leases of the tiers before are in `Item::leases` |
-//! | WAITING at tier *n*, whose lease another process has | `batch.rs` (`advance`) | `Item::waiting` |
-//! | LOADING | `drive/`, `get_with.rs` | `Item::at` is past the last tier |
+//! | LOOKING at tier *n* | `pass.rs` | `Stage::Looking` in `item.rs`; leases of the tiers before are in `Item::leases` |
+//! | WAITING at tier *n*, whose lease another process has | `batch.rs` (`advance`) | `Stage::Waiting` |
+//! | LOADING | `drive/`, `get_with.rs` | `Stage::Ready`, then `Stage::Loading` |
 //! | STORING | `land.rs`, `fill.rs` | `storing` in the state of the [`Flight`](crate::flight::Flight) |
 //! | DONE with a value or a failure | `flight/mod.rs` | the outcome of the flight |
 //! | ABANDONED | `flight/mod.rs` | the flight has ended without an outcome |
@@ -55,7 +55,7 @@
 //! | `invalidate`, `set` or `refresh` here | leaves the TABLE, is stored nowhere; the change does not wait | leaves the TABLE; tiers not written yet get nothing; the change waits for the end, then removes | `c1_nobody_joins_a_fenced_flight`, `c1_nothing_old_is_stored_after_an_invalidation`, `c1_a_fence_that_is_raised_while_a_flight_ends_sees_the_end` |
 //! | a change in another process, or a lost connection to the bus | is stored nowhere; leaves the TABLE if every remote tier has leases, else new callers still join | the same: tiers not written yet get nothing | `c3_nobody_joins_a_load_that_another_process_overtook` |
 //! | an older flight of the key hands out what a remote tier has now | not stored in local tiers | the same | none |
-//! | a waiter's patience is over | leaves the TABLE, is stored nowhere; the waiter leads a new flight. The leader extends the patience while it is polled | the same, for tiers not written yet | `l3_one_takes_over_from_a_leader_that_is_stuck` |
+//! | the time limit of a waiter is over | leaves the TABLE, is stored nowhere; the waiter leads a new flight. The leader extends the time limit while it is polled | the same, for tiers not written yet | `l3_one_takes_over_from_a_leader_that_is_stuck` |
 //! | the leader is dropped or panics | ABANDONED: waiters try again and one of them leads; leases are given back in the background | the same; what a tier took stays | `l1_a_waiter_takes_over_from_a_cancelled_leader`, `l2_a_leader_that_panics_leaves_nobody_behind` |
 //!
 //! The model has no tiers and no leases of a chain: the first table is tested by the promises R2, R3, C1 and C2 in `tests/`.
