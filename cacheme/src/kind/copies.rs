@@ -27,7 +27,7 @@ impl<N: Node> Clone for Stored<N> {
 impl<N: Node> Kind<N> {
     /// A copy of the value, on its way into a local tier; what brought it [began](crate::sequence) then.
     pub(crate) fn local_entry(&self, value: &N::Value, ttl: Option<Duration>, began: u64) -> LocalEntry {
-        let weight = self.weigh.map_or(1, |weigh| weigh(value));
+        let weight = self.values.weight(value);
         let value = value.clone();
         LocalEntry::new(LocalValue::new(Stored::<N> { value, began }), ttl).with_weight(weight)
     }

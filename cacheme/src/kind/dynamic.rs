@@ -17,14 +17,13 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 
-use cacheme_storage::Codec;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::kind::table::held::HeldKinds;
 use crate::node::Node;
 use crate::node::key::{KeyPart, KeyWriter};
-use crate::node::policy::{NodeInfo, Policy};
+use crate::node::policy::Policy;
 
 /// How many kinds a call over several works on at once.
 pub(crate) const KINDS_AT_ONCE: usize = 16;
@@ -66,10 +65,7 @@ struct Handle<V> {
 /// What a name stands for, as long as anybody uses it.
 struct Definition<V> {
     id: u64,
-    info: NodeInfo,
-    codec: Option<Codec<V>>,
-    is_absent: Option<fn(&V) -> bool>,
-    weigh: Option<fn(&V) -> u32>,
+    policy: Policy<V>,
 }
 
 /// A node of a [`DynamicKind`].
@@ -85,8 +81,8 @@ impl<V> Drop for Definition<V> {
     /// Takes the lock of the names: no definition may be dropped under it.
     fn drop(&mut self) {
         let mut names = NAMES.lock();
-        let name = &*self.info.name;
-        // Somebody may have taken the name since nobody had us any more.
+        let name = &*self.policy.info.name;
+        // Another kind may have taken the name since the last handle went away.
         if names.get(name).is_some_and(|taken| taken.strong_count() == 0) {
             names.remove(name);
         }
@@ -100,13 +96,8 @@ impl<V: Clone + Send + Sync + 'static> DynamicKind<V> {
     ///
     /// [`Error::Policy`] if there is a kind of that name with another policy or value type, also one whose last handle is gone while
     /// something is under way for it.
-    pub fn new(policy: Policy<V>) -> Result<Self> {
-        let Policy {
-            mut info,
-            codec,
-            is_absent,
-            weigh,
-        } = policy;
+    pub fn new(mut policy: Policy<V>) -> Result<Self> {
+        let info = &mut policy.info;
         let mut name = KeyWriter::new();
         name.part(&*info.name);
         info.key = format!("{}:{{key}}", name.as_str()).into();
@@ -115,16 +106,13 @@ impl<V: Clone + Send + Sync + 'static> DynamicKind<V> {
         let taken = names.get(&*info.name).and_then(Weak::upgrade);
         let definition = if let Some(taken) = taken {
             drop(names);
-            same(taken, &info, codec.as_ref())?
+            same(taken, &policy)?
         } else {
             static NEXT: AtomicU64 = AtomicU64::new(1);
-            let name = info.name.to_string();
+            let name = policy.info.name.to_string();
             let definition = Arc::new(Definition {
                 id: NEXT.fetch_add(1, Ordering::Relaxed),
-                info,
-                codec,
-                is_absent,
-                weigh,
+                policy,
             });
             let taken: Weak<Definition<V>> = Arc::downgrade(&definition);
             names.insert(name, taken);
@@ -154,15 +142,15 @@ impl<V: Clone + Send + Sync + 'static> DynamicKind<V> {
 /// What a name is taken by, if it says the same.
 fn same<V: Send + Sync + 'static>(
     taken: Arc<dyn Any + Send + Sync>,
-    info: &NodeInfo,
-    codec: Option<&Codec<V>>,
+    policy: &Policy<V>,
 ) -> Result<Arc<Definition<V>>> {
-    let serializer = |codec: Option<&Codec<V>>| codec.map(|codec| codec.serializer().to_owned());
+    let is_same = |known: &Policy<V>| {
+        known.info == policy.info && known.values.serializer() == policy.values.serializer()
+    };
     let taken = taken.downcast::<Definition<V>>().ok();
-    let same =
-        taken.filter(|taken| taken.info == *info && serializer(taken.codec.as_ref()) == serializer(codec));
+    let same = taken.filter(|taken| is_same(&taken.policy));
     same.ok_or_else(|| Error::Policy {
-        node: info.name.to_string(),
+        node: policy.info.name.to_string(),
         reason: "is known already with another policy or value type".into(),
     })
 }
@@ -196,7 +184,7 @@ impl<V> Clone for DynamicKind<V> {
 impl<V> fmt::Debug for DynamicKind<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("DynamicKind")
-            .field(&self.handle.definition.info)
+            .field(&self.handle.definition.policy.info)
             .finish()
     }
 }
@@ -213,7 +201,7 @@ impl<V> Clone for DynamicNode<V> {
 impl<V> fmt::Debug for DynamicNode<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DynamicNode")
-            .field("kind", &self.kind.handle.definition.info.name)
+            .field("kind", &self.kind.handle.definition.policy.info.name)
             .field("key", &self.key)
             .finish()
     }
@@ -223,16 +211,15 @@ impl<V: Clone + Send + Sync + 'static> Node for DynamicNode<V> {
     type Value = V;
 
     fn policy(&self) -> Policy<V> {
+        let policy = &self.kind.handle.definition.policy;
         Policy {
-            info: self.kind.handle.definition.info.clone(),
-            codec: self.kind.handle.definition.codec.clone(),
-            is_absent: self.kind.handle.definition.is_absent,
-            weigh: self.kind.handle.definition.weigh,
+            info: policy.info.clone(),
+            values: policy.values.clone(),
         }
     }
 
     fn write_key(&self, key: &mut KeyWriter) {
-        key.part(&*self.kind.handle.definition.info.name);
+        key.part(&*self.kind.handle.definition.policy.info.name);
         key.literal(":");
         key.literal(&self.key);
     }

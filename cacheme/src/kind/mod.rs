@@ -36,10 +36,10 @@ use crate::kind::tier::{LocalTier, RemoteTier, Tier, TierBase};
 use crate::log_limiter::LogLimiter;
 use crate::node::Node;
 use crate::node::key::KeyWriter;
-use crate::node::policy::{NodeInfo, Policy};
-use cacheme_storage::{BloomFilter, BoxError, Bytes, Chain, Codec, CodecError, DecodeError, SmallBox};
+use crate::node::policy::{NodeInfo, Policy, ValuePolicy};
+use cacheme_storage::{BloomFilter, BoxError, Bytes, Chain, CodecError, DecodeError, SmallBox};
 
-/// A flight of a kind, as those have it who wait for it.
+/// A flight of a kind, as its waiters hold it.
 pub(crate) type SharedFlight<N> = Arc<Flight<Outcome<<N as Node>::Value>>>;
 
 /// A value with the life it has left; `None` is for ever.
@@ -47,14 +47,11 @@ pub(crate) type Living<V> = (SmallBox<V>, Option<Duration>);
 
 pub(crate) struct Kind<N: Node> {
     pub(crate) info: NodeInfo,
-    /// Tells values that stand for "there is none", where these have a ttl of their own.
-    is_absent: Option<fn(&N::Value) -> bool>,
-    /// What values weigh in local storages that ask.
-    weigh: Option<fn(&N::Value) -> u32>,
+    /// How values are encoded and weighed.
+    values: ValuePolicy<N::Value>,
     pub(crate) tiers: Vec<Tier>,
-    /// The tier whose bus changes are told on: the nearest that has one.
+    /// The tier on whose bus changes are published: the nearest that has one.
     pub(crate) bus: Option<Arc<RemoteTier>>,
-    pub(crate) codec: Option<Codec<N::Value>>,
     pub(crate) flights: Arc<FlightTable<Outcome<N::Value>>>,
     pub(crate) counters: NodeCounters,
     /// The keys that were loaded lately, where values are stored only when their keys come back.
@@ -92,12 +89,7 @@ impl<N: Node> Kind<N> {
         prefix: &str,
         find: impl Fn(&str) -> Option<Registered>,
     ) -> Result<Self> {
-        let Policy {
-            info,
-            codec,
-            is_absent,
-            weigh,
-        } = policy;
+        let Policy { info, values } = policy;
         info.validate()?;
         let tiers = info.tiers.iter().map(|tier| {
             let registered = find(&tier.storage).ok_or_else(|| info.not_registered(&tier.storage))?;
@@ -117,16 +109,14 @@ impl<N: Node> Kind<N> {
         Ok(Self {
             info,
             doorkeeper,
-            is_absent,
-            weigh,
+            values,
             tiers,
             bus,
-            codec,
             flights: FlightTable::new(),
             counters: NodeCounters::default(),
             value_log: LogLimiter::default(),
             load_log: LogLimiter::default(),
-            // Copies that an earlier kind of this name and type left behind were not told of changes since.
+            // Copies that an earlier kind of this name and type left behind have missed the changes since.
             marks: Marks::new(),
             template,
             start,
@@ -148,7 +138,7 @@ impl<N: Node> Kind<N> {
         key
     }
 
-    /// The same in a place of the caller's, which saves a hit that the key is moved.
+    /// Writes `prefix:key:version` into the caller's buffer, so that a hit need not move the key.
     #[inline]
     pub(crate) fn write_full_key(&self, node: &N, key: &mut KeyWriter) {
         key.literal(&self.start);
@@ -156,7 +146,7 @@ impl<N: Node> Kind<N> {
         key.literal(&self.end);
     }
 
-    /// A full key of this kind without prefix and version, as other processes are told of it.
+    /// A full key of this kind without prefix and version, as it is published to other processes.
     pub(crate) fn key_within<'k>(&self, full: &'k [u8]) -> &'k [u8] {
         &full[self.start.len()..full.len() - self.end.len()]
     }
@@ -164,8 +154,7 @@ impl<N: Node> Kind<N> {
     /// How long `value` may live whatever the tiers say: as its loader says, and no longer than the node's `negative_ttl` if
     /// it stands for "there is none".
     pub(crate) fn life(&self, value: &N::Value, said: Option<Duration>) -> Option<Duration> {
-        let absent = self.is_absent.is_some_and(|is_absent| is_absent(value));
-        let negative = self.info.negative_ttl.filter(|_| absent);
+        let negative = self.info.negative_ttl.filter(|_| self.values.is_absent(value));
         said.into_iter().chain(negative).min()
     }
 
@@ -219,7 +208,7 @@ impl<N: Node> Kind<N> {
         created_ms: u64,
         expires_ms: Option<u64>,
     ) -> std::result::Result<Bytes, NotStored> {
-        let codec = self.codec.as_ref().expect("a kind with remote tiers has a codec");
+        let codec = self.values.codec();
         codec
             .encode_within(tier.largest_value, value, created_ms, expires_ms)
             .map_err(|why| {
@@ -246,15 +235,14 @@ impl<N: Node> Kind<N> {
         }
     }
 
-    /// The same, `Ok(None)` for a value that has expired, and nothing counted.
+    /// The value in `bytes` and the life it has left; `Ok(None)` for a value that has expired. It counts nothing.
     pub(crate) fn decode_at(
         &self,
         largest: usize,
         bytes: &[u8],
         now_ms: u64,
     ) -> std::result::Result<Option<Living<N::Value>>, DecodeError> {
-        let codec = self.codec.as_ref().expect("a kind with remote tiers has a codec");
-        let decoded = codec.decode_boxed(largest, bytes)?;
+        let decoded = self.values.codec().decode_boxed(largest, bytes)?;
         let left = match decoded.expires_ms {
             None => None,
             Some(expires) => match expires.checked_sub(now_ms) {
@@ -265,7 +253,7 @@ impl<N: Node> Kind<N> {
         Ok(Some((decoded.value, left)))
     }
 
-    /// Joins the flight for `key`, to wait for it, or begins it; counts who joins.
+    /// Joins the flight for `key`, to wait for it, or begins it; counts a caller that joins.
     pub(crate) fn join(&self, key: &[u8], patience: tokio::time::Instant) -> Joined<Outcome<N::Value>> {
         let joined = self.flights.join(key, patience);
         if let Joined::Wait { flight, .. } = &joined {
@@ -275,7 +263,7 @@ impl<N: Node> Kind<N> {
         joined
     }
 
-    /// The same for the keys of a bulk call, in their order.
+    /// Joins or begins the flights for the keys of a bulk call, in their order; counts those that it joins.
     pub(crate) fn join_all<'k>(
         &self,
         keys: impl ExactSizeIterator<Item = &'k [u8]>,
@@ -392,7 +380,7 @@ impl<N: Node> AnyKind for Kind<N> {
     }
 
     fn check_serializer(&self) -> std::result::Result<(), CodecError> {
-        self.codec.as_ref().map_or(Ok(()), Codec::check_type)
+        self.values.check_serializer()
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::node::key::{KeyForm, Template};
-use cacheme_storage::{Codec, Serializer};
+use cacheme_storage::{Codec, CodecError, Serializer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -28,9 +28,17 @@ use serde::de::DeserializeOwned;
 /// ```
 pub struct Policy<V> {
     pub(crate) info: NodeInfo,
-    pub(crate) codec: Option<Codec<V>>,
-    pub(crate) is_absent: Option<fn(&V) -> bool>,
-    pub(crate) weigh: Option<fn(&V) -> u32>,
+    pub(crate) values: ValuePolicy<V>,
+}
+
+/// The part of a policy that knows the type of the values.
+#[derive(Clone)]
+pub(crate) struct ValuePolicy<V> {
+    codec: Option<Codec<V>>,
+    /// Whether a value stands for "there is none", where such values have a ttl of their own.
+    is_absent: Option<fn(&V) -> bool>,
+    /// The weight of a value in local storages whose capacity is a weight.
+    weigh: Option<fn(&V) -> u32>,
 }
 
 /// A type with a value that stands for "there is none", such as `Option`.
@@ -124,12 +132,12 @@ impl<V> Policy<V> {
             serializable: false,
             forms: Vec::new(),
         };
-        Self {
-            info,
+        let values = ValuePolicy {
             codec: None,
             is_absent: None,
             weigh: None,
-        }
+        };
+        Self { info, values }
     }
 
     /// Sets the version, by default `v1`. Another version is another full key: all values are loaded anew.
@@ -192,7 +200,7 @@ impl<V> Policy<V> {
         V: MaybeAbsent,
     {
         self.info.negative_ttl = Some(ttl);
-        self.is_absent = Some(V::is_absent);
+        self.values.is_absent = Some(V::is_absent);
         self
     }
 
@@ -229,7 +237,7 @@ impl<V> Policy<V> {
     /// ```
     #[must_use]
     pub fn weigh(mut self, weigh: fn(&V) -> u32) -> Self {
-        self.weigh = Some(weigh);
+        self.values.weigh = Some(weigh);
         self
     }
 
@@ -241,7 +249,7 @@ impl<V> Policy<V> {
         self
     }
 
-    /// The policy without its codec.
+    /// The description of the policy, without the parts that know the type of the values.
     #[must_use]
     pub fn info(&self) -> &NodeInfo {
         &self.info
@@ -254,7 +262,7 @@ impl<V: Serialize + DeserializeOwned + 'static> Policy<V> {
     pub fn serializer(mut self, serializer: impl Serializer) -> Self {
         let identity = self.info.normalised_key();
         self.info.serializable = true;
-        self.codec = Some(Codec::new(serializer, identity));
+        self.values.codec = Some(Codec::new(serializer, identity));
         self
     }
 }
@@ -263,8 +271,37 @@ impl<V> fmt::Debug for Policy<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Policy")
             .field("info", &self.info)
-            .field("serializer", &self.codec.is_some())
+            .field("serializer", &self.values.codec.is_some())
             .finish()
+    }
+}
+
+impl<V> ValuePolicy<V> {
+    /// The codec of a kind that has remote tiers.
+    pub(crate) fn codec(&self) -> &Codec<V> {
+        self.codec
+            .as_ref()
+            .expect("a kind without a serializer has no remote tiers")
+    }
+
+    /// The name of the serializer.
+    pub(crate) fn serializer(&self) -> Option<&str> {
+        self.codec.as_ref().map(Codec::serializer)
+    }
+
+    /// Whether the serializer can read the values, as far as their type shows.
+    pub(crate) fn check_serializer(&self) -> std::result::Result<(), CodecError> {
+        self.codec.as_ref().map_or(Ok(()), Codec::check_type)
+    }
+
+    /// Whether `value` stands for "there is none", where such values have a ttl of their own.
+    pub(crate) fn is_absent(&self, value: &V) -> bool {
+        self.is_absent.is_some_and(|is_absent| is_absent(value))
+    }
+
+    /// The weight of `value` in local storages whose capacity is a weight.
+    pub(crate) fn weight(&self, value: &V) -> u32 {
+        self.weigh.map_or(1, |weigh| weigh(value))
     }
 }
 

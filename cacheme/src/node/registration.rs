@@ -28,10 +28,7 @@ impl NodeRegistration {
         Self {
             id: TypeId::of::<N>,
             info: || N::derived_policy().info,
-            check_serializer: || {
-                let codec = N::derived_policy().codec;
-                codec.map_or(Ok(()), |codec| codec.check_type())
-            },
+            check_serializer: || N::derived_policy().values.check_serializer(),
         }
     }
 
