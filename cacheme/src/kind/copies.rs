@@ -11,7 +11,7 @@ use crate::node::Node;
 /// A value as local tiers keep it: typed by its node, so that no other kind takes it for its own.
 struct Stored<N: Node> {
     value: N::Value,
-    /// When what brought it [began](crate::sequence).
+    /// When the flight or the change that brought it [began](crate::sequence).
     began: u64,
 }
 
@@ -25,14 +25,14 @@ impl<N: Node> Clone for Stored<N> {
 }
 
 impl<N: Node> Kind<N> {
-    /// A copy of the value, on its way into a local tier; what brought it [began](crate::sequence) then.
+    /// A copy of the value, on its way into a local tier. `began` is when its flight or change [began](crate::sequence).
     pub(crate) fn local_entry(&self, value: &N::Value, ttl: Option<Duration>, began: u64) -> LocalEntry {
         let weight = self.values.weight(value);
         let value = value.clone();
         LocalEntry::new(LocalValue::new(Stored::<N> { value, began }), ttl).with_weight(weight)
     }
 
-    /// What a local tier holds, if it is a value of this kind that counts.
+    /// The value in an entry of a local tier, if it is of this kind and no mark makes it absent.
     #[inline]
     pub(crate) fn held<'v>(&self, key: &[u8], value: &'v LocalValue) -> Option<&'v N::Value> {
         let stored = value.downcast_ref::<Stored<N>>()?;

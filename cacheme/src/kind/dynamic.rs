@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A load, or a removal that is tried again, has the `Kind` that it works for. A kind that is made anew meanwhile has the same definition, and
-//! finds that very `Kind` in the instance: flights can be fenced, and what is owed is known. Once nobody has the `Kind` any more, the
-//! instance forgets it. Once nobody has the definition any more, its name is free. A handle keeps no instance, and an instance that
+//! finds that very `Kind` in the instance: flights can be fenced, and pending removals are known. Once the last reference to the `Kind` is gone, the
+//! instance forgets it. Once the last reference to the definition is gone, its name is free. A handle keeps no instance, and an instance that
 //! is dropped takes its kinds out of all handles.
 
 use std::any::Any;
@@ -56,13 +56,13 @@ pub struct DynamicKind<V> {
     handle: Arc<Handle<V>>,
 }
 
-/// What all clones of a handle, and its nodes, share.
+/// The part that all clones of a handle, and its nodes, share.
 struct Handle<V> {
     definition: Arc<Definition<V>>,
     kinds: Arc<HeldKinds>,
 }
 
-/// What a name stands for, as long as anybody uses it.
+/// The policy that a name stands for, as long as the name is in use.
 struct Definition<V> {
     id: u64,
     policy: Policy<V>,
@@ -139,7 +139,7 @@ impl<V: Clone + Send + Sync + 'static> DynamicKind<V> {
     }
 }
 
-/// What a name is taken by, if it says the same.
+/// The definition that has taken a name, if its policy is the same.
 fn same<V: Send + Sync + 'static>(
     taken: Arc<dyn Any + Send + Sync>,
     policy: &Policy<V>,
@@ -167,7 +167,7 @@ impl<V> DynamicKind<V> {
 }
 
 impl<V: Send + Sync + 'static> DynamicKind<V> {
-    /// What keeps the name taken.
+    /// The definition, which keeps the name taken.
     pub(crate) fn definition(&self) -> Arc<dyn Any + Send + Sync> {
         Arc::<Definition<V>>::clone(&self.handle.definition)
     }

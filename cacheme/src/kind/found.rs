@@ -22,7 +22,7 @@ impl<'c, N: Node> FoundKind<'c, N> {
         Self::Kept(kind, typed(kind))
     }
 
-    /// The kind, for whoever goes on with it.
+    /// The kind as a shared reference, for a call that goes on with it.
     pub(crate) fn into_arc(self) -> Arc<Kind<N>> {
         let kind = match &self {
             Self::Kept(kind, _) => kind,

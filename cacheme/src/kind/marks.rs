@@ -1,4 +1,4 @@
-//! Which copies in local tiers count as absent, though nobody searched for them.
+//! Marks: copies in local tiers that count as absent, though no storage was searched for them.
 //!
 //! A copy is old where its flight [began](crate::sequence) no later than a mark that concerns it: that of its whole kind, or that of
 //! its key where another process named that by its digest.
@@ -12,12 +12,12 @@ use crate::bus::LONGEST_KEY;
 use crate::digest::Digest;
 use crate::sequence;
 
-/// How many long keys are told apart. With more of them the whole kind is marked, and the count begins anew.
+/// How many long keys have marks of their own. With more of them the whole kind is marked, and the count begins anew.
 const MOST_LONG_KEYS: usize = 4_096;
 
 /// The marks of one kind.
 pub(crate) struct Marks {
-    /// The latest mark. What began later is looked at no further.
+    /// The latest mark. A copy whose flight began later needs no further check.
     newest: AtomicU64,
     /// The mark of the whole kind.
     kind: AtomicU64,
@@ -44,7 +44,7 @@ impl Marks {
 
     #[cold]
     fn pass_each(&self, began: u64, key: &[u8]) -> bool {
-        // Whoever saw the newest mark sees the others as they were then.
+        // A thread that has seen the newest mark sees the others as they were then.
         fence(Ordering::Acquire);
         if began <= self.kind.load(Ordering::Relaxed) {
             return false;

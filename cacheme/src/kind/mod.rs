@@ -68,12 +68,12 @@ pub(crate) struct Kind<N: Node> {
     pub(crate) start: Box<str>,
     /// `:version`, with which every full key ends.
     pub(crate) end: Box<str>,
-    /// For a kind that can go away: what is given up with it.
+    /// For a kind that can go away: the registration that ends with it.
     registration: Option<Registration>,
 }
 
 /// How many of the keys that come once pass a doorkeeper that is about to forget. Fewer would cost more bits and gain
-/// nothing: what passes costs what every value costs without a doorkeeper.
+/// nothing: a key that passes costs no more than every key does without a doorkeeper.
 const DOORKEEPER_FALSE_POSITIVES: f64 = 0.01;
 
 impl<N: Node> Kind<N> {
@@ -174,7 +174,7 @@ impl<N: Node> Kind<N> {
         tiers.filter_map(|(at, tier)| Some((at, tier.remote()?)))
     }
 
-    /// The local tiers behind this one, if it is remote. Their copies are older than what is found there, and must not be found after it.
+    /// The local tiers behind this one, if it is remote. Their copies are older than the value found there, and must not be found after it.
     pub(crate) fn local_behind(&self, at: usize) -> impl Iterator<Item = &LocalTier> {
         let behind = match &self.tiers[at] {
             Tier::Local(_) => &[],
@@ -189,7 +189,7 @@ impl<N: Node> Kind<N> {
         remotes.any(|(_, remote)| remote.lease.is_none()) && remotes.next().is_some()
     }
 
-    /// Whether leases keep what is out of date from every remote tier.
+    /// Whether leases keep values that are out of date from every remote tier.
     pub(crate) fn is_guarded(&self) -> bool {
         self.remotes().all(|(_, remote)| remote.lease.is_some())
     }
@@ -384,7 +384,7 @@ impl<N: Node> AnyKind for Kind<N> {
     }
 }
 
-/// What stands before and after the key in a full key: `prefix:key:version`.
+/// The parts of a full key before and after the key: `prefix:key:version`.
 pub(crate) fn around_key(prefix: &str, version: &str) -> (Box<str>, Box<str>) {
     (format!("{prefix}:").into(), format!(":{version}").into())
 }

@@ -10,13 +10,13 @@ use cacheme_storage::CodecError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum NotStored {
-    /// A change of the key came first: an `invalidate`, `set` or `refresh` here, or one by another process that told of it.
+    /// A change of the key came first: an `invalidate`, `set` or `refresh` here, or one that another process published.
     Fenced,
     /// The lease was taken away before the value arrived, by a change in another process or by its end.
     LeaseLost,
     /// The storage had given no lease: it was in trouble when it was asked, or takes no writes.
     NoLease,
-    /// The value was loaded after another process had been waited for in vain, and that one may store something newer.
+    /// The value was loaded after this process had waited too long for another one, which may store a newer value.
     WaitedTooLong,
     /// The loader said [`do_not_store`](crate::LoadContext::do_not_store).
     DoNotStore,
@@ -24,7 +24,7 @@ pub enum NotStored {
     Doorkeeper,
     /// The value's life was over before it could be stored.
     LifeOver,
-    /// The serializer cannot write the value, or not so that it reads back the same.
+    /// The serializer cannot write the value, or what it writes does not read back as the same value.
     NotSerializable,
     /// The value is nested deeper than [128 levels](crate::docs::storages#serializers).
     TooDeep,
@@ -36,7 +36,7 @@ pub enum NotStored {
     NoRoom,
     /// The value was found in a local tier, which fills local tiers only.
     FoundLocally,
-    /// The value's own code panicked: its `Clone`, its `Serialize`, or what the policy asks of it.
+    /// The value's own code panicked: its `Clone`, its `Serialize`, or a function of the policy.
     Panicked,
 }
 
@@ -79,7 +79,7 @@ impl NotStored {
         }
     }
 
-    /// What an error of the serializer means for the value.
+    /// The reason that an error of the serializer stands for.
     pub(crate) fn of_codec(error: &CodecError) -> Self {
         match error {
             CodecError::TooDeep { .. } => Self::TooDeep,
@@ -89,7 +89,7 @@ impl NotStored {
         }
     }
 
-    /// What an error of a remote storage means for the value.
+    /// The reason that an error of a remote storage stands for.
     pub(crate) fn of_storage(error: &cacheme_storage::Error) -> Self {
         match error {
             cacheme_storage::Error::TooLarge { .. } => Self::TooLarge,
@@ -109,13 +109,13 @@ impl fmt::Display for NotStored {
 pub struct NotStoredCounts([u64; NotStored::ALL.len()]);
 
 impl NotStoredCounts {
-    /// How many were not stored for this reason.
+    /// The number of values that were not stored for this reason.
     #[must_use]
     pub const fn get(&self, reason: NotStored) -> u64 {
         self.0[reason as usize]
     }
 
-    /// How many were not stored for whatever reason.
+    /// The number of values that were not stored, for all reasons together.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.iter().sum()

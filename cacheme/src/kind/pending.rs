@@ -80,7 +80,7 @@ impl PendingRemovals {
 
     /// All keys with their numbers, without those whose old values have expired. With none left, the task that asks has ended.
     ///
-    /// The keys go by shard and in pieces, so those of a dead shard are in nobody's way.
+    /// The keys go by shard and in pieces, so those of a dead shard do not hold up the others.
     pub(crate) fn all(&self) -> Vec<(FullKey, u64)> {
         let mut state = self.state.lock();
         let now = Instant::now();

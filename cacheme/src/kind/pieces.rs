@@ -1,8 +1,8 @@
 //! How much one call to a storage carries.
 //!
-//! A call has the time limit of its storage, whatever it is asked for. Were a call of any size made as one, no large one would end in time,
+//! A call has the time limit of its storage, whatever its size. If calls of any size were made as one, no large one would end in time,
 //! and nothing of it would be kept. So a call of more than [`MOST`] keys, or of more than [`BYTES`] of values, goes in pieces with a time limit each.
-//! What a piece brought is kept. A piece that fails is the last one: a storage that is dead costs one time limit and not one for each piece.
+//! The result of each piece is kept. A piece that fails is the last one: a storage that is dead costs one time limit and not one for each piece.
 //!
 //! A storage that is slow takes smaller pieces. Each tier keeps the size for each operation: half of what took too long, and twice as many
 //! keys once there is time for them.
@@ -20,7 +20,7 @@ pub(crate) const MOST: usize = 2_000;
 /// How many bytes of values a piece has at most, unless it is a single value.
 pub(crate) const BYTES: usize = 4 << 20;
 
-/// What a storage is asked for.
+/// An operation of a remote storage.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Operation {
     Get,
@@ -34,7 +34,7 @@ pub(crate) enum Operation {
 }
 
 impl RemoteTier {
-    /// By which operation values that were found or loaded come there.
+    /// The operation that stores values that were found or loaded.
     pub(crate) fn writes(&self) -> Operation {
         match self.lease {
             Some(_) => Operation::Fill,
@@ -60,7 +60,7 @@ impl PieceSizes {
 
     /// Learns from a call of `keys` that took so long, where `limit` was the longest that it could take.
     ///
-    /// What took more than three quarters of the limit is halved. Twice as many keys must have taken less than that. A call that found no end in
+    /// The size is halved after a call of more than three quarters of the limit. Twice as many keys must have taken less than that. A call that found no end in
     /// time speaks for all operations: they find the size that suits them by growing.
     fn learn(&self, operation: Operation, keys: usize, took: Duration, limit: Duration) {
         let size = self.of(operation);
@@ -84,7 +84,7 @@ impl PieceSizes {
     }
 }
 
-/// The shards that a call failed on: they get no further piece of what the call is for.
+/// The shards that a call failed on: they get no further piece of it.
 pub(crate) type Stopped = SmallVec<[usize; 1]>;
 
 /// How the call of a piece ended.

@@ -1,12 +1,12 @@
 //! Leases that are given back: at once, and then again until that has worked or the leases have ended by themselves.
 //!
 //! A lease that no load owns keeps other processes waiting. One comes to be when a load fails or is given up, and when the
-//! answer to a request was lost: the server may carry that request out later, until its deadline. So what was asked for and not
-//! answered is given back twice, once at once and once after the deadline. A server that cannot be reached is tried with a
+//! answer to a request was lost: the server may carry that request out later, until its deadline. So leases that were
+//! requested without an answer are given back twice, once at once and once after the deadline. A server that cannot be reached is tried with a
 //! single release, at growing pauses.
 //!
-//! A task gives back, and ends with its runtime, which may be dropped with the very loads that the leases were for. What is left
-//! then is *stranded*: whichever call of the instance reaches that storage next, for any node, begins the task anew on its own
+//! A task gives back, and ends with its runtime, which may be dropped with the very loads that the leases were for. Releases that
+//! are left then are *stranded*: whichever call of the instance reaches that storage next, for any node, begins the task anew on its own
 //! runtime. **Limit:** where no such call comes, or the process ends, the leases last until their time is over.
 
 use std::collections::VecDeque;
@@ -40,7 +40,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct Releases {
     queue: Mutex<Queue>,
-    /// Told when one comes.
+    /// Notified when one is added.
     added: Notify,
 }
 
@@ -50,7 +50,7 @@ struct Queue {
     task: Task,
 }
 
-/// Whether a task gives back.
+/// The state of the task that gives leases back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Task {
     /// There is nothing to give back.
@@ -71,7 +71,7 @@ pub(crate) struct Stranded {
 }
 
 impl Stranded {
-    /// Begins them anew, where there is a runtime. Called by whoever is about to reach the storage.
+    /// Begins the tasks anew, where there is a runtime. Every call does so before it reaches the storage.
     #[inline]
     pub(crate) fn resume(&self) {
         if self.any.load(Ordering::Relaxed) {
@@ -105,30 +105,30 @@ struct Release {
     token: LeaseToken,
     /// When it is tried next.
     due: Instant,
-    /// From then on the server grants nothing more of what was asked for.
+    /// From then on the server grants no lease of the request any more.
     settled: Instant,
     /// The leases have ended by themselves.
     over: Instant,
-    /// Whose leases they are.
+    /// The span of the caller that the leases were for.
     span: Span,
 }
 
-/// What is left of a release.
+/// The keys that are left of a release.
 #[derive(Default)]
 struct Left {
     /// In shards that could not be reached.
     unreached: Vec<FullKey>,
-    /// Given back before the storage had settled, and so to be given back again.
+    /// Given back before the request was settled, and so to be given back again.
     given: Vec<FullKey>,
 }
 
 impl Release {
-    /// Gives back what it can.
+    /// Gives the leases back, in every shard that can be reached.
     async fn give(&self, tier: &RemoteTier) -> Left {
         let calls = Call::new(tier, Operation::Release);
         let shards = Shards::of(&*tier.storage, self.keys.iter().map(|key| &**key));
         let mut stopped = Stopped::new();
-        // What goes wrong is counted and told by `bounded`.
+        // `bounded` counts and logs errors.
         let released = shards.each(&calls, weightless, &mut stopped, |places| async move {
             let keys: Vec<&[u8]> = places.iter().map(|place| &*self.keys[*place]).collect();
             tier.storage.release(&keys, self.token).await
@@ -158,7 +158,7 @@ impl Release {
     }
 }
 
-/// What is to be done next.
+/// The next step of the task.
 enum Next {
     /// Everything is given back.
     Nothing,
@@ -219,8 +219,7 @@ impl Releases {
     }
 }
 
-/// Gives back leases in the background, which were to last for `lease`. With `asked`, they were asked for at that moment, and no
-/// answer came.
+/// Gives back leases of the duration `lease` in the background. With `asked`, they were requested at that moment and no answer came.
 pub(crate) fn give_back(
     tier: &Arc<RemoteTier>,
     keys: Vec<FullKey>,

@@ -1,9 +1,9 @@
 //! Calls over many keys, by the shards of a storage, and for each shard in pieces.
 //!
-//! The servers of a cluster fail one by one. Were the keys of all of them in one call, those of a server that cannot be reached would
-//! take the others with them. So the keys of each shard make calls of their own: side by side, each bounded by itself, each
-//! with an outcome of its own. A shard gets its pieces (`pieces.rs`) one after the other, until one fails. Where a storage has one shard, and
-//! the keys are no more than a piece has, that is the one call that it was.
+//! The servers of a cluster fail one by one. If the keys of all servers went in one call, one server that cannot be reached would fail
+//! the keys of the others too. So the keys of each shard make calls of their own: side by side, each bounded by itself, each
+//! with an outcome of its own. A shard gets its pieces (`pieces.rs`) one after the other, until one fails. Keys of one shard
+//! that fit into one piece are one call.
 
 use std::pin::pin;
 
@@ -134,7 +134,7 @@ impl Shard {
     }
 }
 
-/// What became of a call, and whether its shard fails.
+/// The result of a call, and whether its shard fails.
 fn outcome<T>(done: cacheme_storage::Result<T>) -> (PieceResult<T>, bool) {
     match done {
         Ok(done) => (PieceResult::Done(done), false),
@@ -145,7 +145,7 @@ fn outcome<T>(done: cacheme_storage::Result<T>) -> (PieceResult<T>, bool) {
 }
 
 impl RemoteTier {
-    /// Reads keys of a remote tier; gives for each what was found, or `None` if its shard could not be reached.
+    /// Reads keys of a remote tier. Gives the value of each if there is one, and `None` for a key whose shard could not be reached.
     pub(crate) async fn read_all(
         &self,
         calls: &Call<'_>,

@@ -1,4 +1,4 @@
-//! What is counted by node and tier.
+//! The counters of nodes and tiers.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::counter::StripedCounter;
 use crate::kind::not_stored::{NotStoredCounters, NotStoredCounts};
 
-/// What one kind of node has done in one instance since it was first used.
+/// The counts of one kind of node in one instance since it was first used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NodeStats {
@@ -27,7 +27,7 @@ pub struct NodeStats {
     pub in_flight: usize,
 }
 
-/// What one tier of a node has done.
+/// The counts of one tier of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TierStats {

@@ -11,8 +11,8 @@ use crate::kind::releases::Stranded;
 #[derive(Clone)]
 pub(crate) struct Registered {
     pub(crate) storage: Storage,
-    /// Where other processes are told of changes, if the storage has a bus.
+    /// The bus that publishes changes to other processes, if the storage has one.
     pub(crate) bus: Option<Arc<Bus>>,
-    /// What its kinds have to give back, and no runtime for.
+    /// Leases that its kinds have to give back without a runtime.
     pub(crate) stranded: Arc<Stranded>,
 }

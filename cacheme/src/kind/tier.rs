@@ -26,7 +26,7 @@ pub(crate) enum Tier {
     Remote(Arc<RemoteTier>),
 }
 
-/// What every tier has.
+/// The part that every tier has.
 pub(crate) struct TierBase {
     pub(crate) name: Cow<'static, str>,
     pub(crate) ttl: Option<Duration>,
@@ -54,7 +54,7 @@ pub(crate) struct RemoteTier {
     pub(crate) pending: PendingRemovals,
     /// Leases that are to be given back.
     pub(crate) releases: Releases,
-    /// What kinds on this storage have to give back, and no runtime for.
+    /// Leases that kinds on this storage have to give back without a runtime.
     pub(crate) stranded: Arc<Stranded>,
     /// How much one call carries.
     pub(crate) pieces: PieceSizes,

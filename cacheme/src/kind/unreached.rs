@@ -4,10 +4,10 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 
-/// What went wrong in a change that goes on in the background, for its caller.
+/// The errors of a change that goes on in the background, for its caller.
 pub(crate) type Report = Arc<Mutex<Unreached>>;
 
-/// What went wrong in one change, each storage named once.
+/// The errors of one change, each storage named once.
 #[derive(Default)]
 pub(crate) struct Unreached(Vec<Error>);
 
@@ -19,7 +19,7 @@ impl Unreached {
         }
     }
 
-    /// Takes note of what went wrong for other keys.
+    /// Takes note of the errors of other keys.
     pub(crate) fn add(&mut self, others: Self) {
         for error in others.0 {
             match (self.of_storage(&error), &error) {

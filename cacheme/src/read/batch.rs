@@ -55,9 +55,9 @@ pub(crate) struct Batch<N: Node> {
     pub(super) runs_out: Option<Instant>,
     /// How long calls that go in pieces take to come round to all of its keys. Its leases last for longer by that.
     pub(super) round: Duration,
-    /// Until when those who wait were told to be patient.
+    /// The patience that its waiters were last given: until then they do not take over.
     pub(super) patience: Option<Instant>,
-    /// What lets its leases last that were granted for less than was asked for.
+    /// The tasks that renew leases which were granted for less time than requested.
     pub(super) early: SmallVec<[Arc<Early>; 1]>,
     /// For a `refresh`, which takes leases away from all that have them and reads nothing: where it had to leave an older value.
     pub(super) refresh: Option<Report>,
@@ -89,7 +89,7 @@ pub(crate) enum Lookup<V> {
     Pending(Arc<Flight<Outcome<V>>>),
 }
 
-/// What a load brought for one node.
+/// The result of a load for one node.
 pub(crate) struct Answer<V> {
     pub(crate) result: Outcome<V>,
     pub(crate) store: Store,
@@ -119,7 +119,7 @@ impl<N: Node> Batch<N> {
         }
     }
 
-    /// A batch that reads nothing, and whose values take the place of whatever is there. Outcomes go to those who have the
+    /// A batch that reads nothing, and whose values take the place of whatever is there. Outcomes go to the waiters of the
     /// flights; before these end, the report names the storages that had to be left with an older value.
     pub(crate) fn refreshing(
         kind: Arc<Kind<N>>,
@@ -197,8 +197,7 @@ impl<N: Node> Batch<N> {
         self.items.iter().any(|item| item.open().is_some())
     }
 
-    /// The same before a step of our own that others wait for as well. `step` bounds what is done next, which begins at the
-    /// moment that this gives.
+    /// Extends the patience of waiters before a step that takes `step` at most. Returns the moment at which the step begins.
     pub(super) fn alive(&mut self, step: Duration) -> Instant {
         let patience = self.kind.info.load_timeout;
         match self.begun.take().filter(|_| step <= patience) {
@@ -218,7 +217,7 @@ impl<N: Node> Batch<N> {
         }
     }
 
-    /// Ends what is still open of `items` with a panic: a value's own code went wrong while it was stored.
+    /// Ends the open flights of `items` with a panic of a value's own code.
     pub(crate) fn panicked(&mut self, items: &[usize], panic: &(dyn std::any::Any + Send)) {
         for &item in items {
             self.finish(item, Err(Failure::panicked(panic)));
@@ -262,7 +261,7 @@ impl<N: Node> Batch<N> {
         }
     }
 
-    /// Says that we are alive: those who wait are patient for the node's `load_timeout` from now on.
+    /// Extends the patience of all waiters: it lasts for the node's `load_timeout` from now on.
     pub(crate) fn extend(&self) {
         self.extend_until(Instant::now() + self.kind.info.load_timeout);
     }
@@ -298,7 +297,7 @@ impl<N: Node> Batch<N> {
         }
     }
 
-    /// Resolves when a key that is waited for may have been filled, as far as its storage can tell.
+    /// Resolves when a key that a flight waits for may have been filled, as far as its storage knows.
     fn change(&self) -> BoxFuture<'static, ()> {
         let changes = FuturesUnordered::new();
         for (at, tier) in self.kind.remotes() {
@@ -316,8 +315,9 @@ impl<N: Node> Batch<N> {
         Box::pin(async move { changes.into_future().map(drop).await })
     }
 
-    /// Who has waited for another process for the time of a lease, or of a load where leases are renewed, waits no longer, and
-    /// stores nothing.
+    /// Moves on flights that have waited too long for another process. Their values are stored nowhere.
+    ///
+    /// Too long is the time of a lease, and of a load as well where leases are renewed.
     fn give_up_waiting(&mut self) {
         let kind = Arc::clone(&self.kind);
         for open in self.items.iter_mut().filter_map(Item::open_mut) {
@@ -360,7 +360,7 @@ impl<N: Node> Batch<N> {
         self.items[item].end(outcome, self.keeps);
     }
 
-    /// Lets nobody join the flights of `landings` any more.
+    /// Closes the flights of `landings`: no caller can join them any more.
     pub(super) fn close(&mut self, landings: &Found<N::Value>) {
         let mut numbers: Items = landings.iter().map(|landing| landing.item).collect();
         numbers.sort_unstable();

@@ -14,7 +14,7 @@ use crate::kind::not_stored::NotStored;
 use crate::kind::shards::Items;
 use crate::kind::tier::RemoteTier;
 
-/// What became of entries, by their places.
+/// The results of entries, by their places.
 pub(super) type Written = SmallVec<[(usize, Result<(), NotStored>); 1]>;
 
 /// Entries of a call, less those that the storage refused.
@@ -40,7 +40,7 @@ impl<'e> Fitting<'e> {
             .collect()
     }
 
-    /// Takes out what is too large for the storage, which refuses a call for it and stores nothing.
+    /// Takes out entries that are too large for the storage, which refuses the whole call for one of them.
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ impl<'e> Fitting<'e> {
         self.written.extend(places.into_iter().zip(results));
     }
 
-    /// Ends what is left.
+    /// Ends the entries that are left.
     fn ended(mut self, result: impl FnMut(usize) -> Result<(), NotStored>) -> Written {
         let places = std::mem::take(&mut self.places);
         self.end(places, result);
@@ -118,9 +118,9 @@ pub(super) async fn set<'f>(
     Ok(fitting.written)
 }
 
-/// Ends a write that no lease guards while somebody may still be waiting for it; `None` if it is given up.
+/// Ends a write that no lease guards while a caller may still be waiting for it; `None` if it is given up.
 ///
-/// Who fences a flight that is writing waits for the write, for as long as it may take. A write that is polled again only
+/// A caller that fences a flight which is writing waits for the write, for as long as it may take. A write that is polled again only
 /// later (its future lay in a `select!`) must not reach the storage after that.
 async fn while_waited_for<T>(
     mut write: Pin<&mut impl Future<Output = T>>,

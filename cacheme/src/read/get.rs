@@ -53,7 +53,7 @@ impl Cacheme {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future harms nobody: a load under way goes on in the background, for whoever waits or comes next.
+    /// Dropping the future harms no other caller: a load under way goes on in the background, for those that wait or come next.
     pub async fn get<N: Load>(&self, node: &N) -> Result<N::Value> {
         let (kind, key) = match self.look(node)? {
             FirstTier::Hit(value) => return Ok(value),
@@ -66,7 +66,7 @@ impl Cacheme {
 
     /// The values of `nodes`, in their order, duplicates included.
     ///
-    /// Each tier is asked once for all nodes that the tiers before it did not have; what no tier has is loaded by one
+    /// Each tier is asked once for all nodes that the tiers before it did not have; nodes that no tier has are loaded by one
     /// [`Load::load_all`], which is a load for each node unless it is implemented; nodes in flight already are joined. All that for each
     /// kind, where the nodes are of several [`DynamicKind`](crate::DynamicKind)s. More than 2 000 keys go to a remote storage
     /// [in pieces](crate::docs::storages#how-to-size).
@@ -74,7 +74,7 @@ impl Cacheme {
     /// # Errors
     ///
     /// Those of [`get`](Self::get) for the first node in order that failed, and [`Error::LeftOut`]; with several kinds,
-    /// those of the first kind that failed. What was loaded for the others is cached all the same.
+    /// those of the first kind that failed. The values that were loaded for the others are cached all the same.
     ///
     /// # Cancel safety
     ///
@@ -148,7 +148,7 @@ impl Cacheme {
         let kind: &Kind<N> = &found_kind;
         kind.write_full_key(node, key);
         let key = key.as_bytes();
-        // Only the first: what a later tier has is to be put into those before, under a flight, which orders that with
+        // Only the first: a value of a later tier goes into the tiers before it, under a flight, which orders that with
         // invalidations.
         if let Some(Tier::Local(tier)) = kind.tiers.first() {
             tier.storage.read(key, &mut |value| {
@@ -221,7 +221,7 @@ impl Cacheme {
             let awaited = flights.iter().map(|(_, flight, _)| flight);
             let awaited = awaited.chain(joined.iter().map(Joined::flight));
             let waits = flight::wait_for(kind.flights.id(), awaited)?;
-            // What our own look into the tiers does not end goes to `flights`.
+            // Flights that our own look into the tiers does not end go to `flights`.
             let mut leads = Vec::with_capacity(waiting.len());
             let mut led = Vec::with_capacity(waiting.len());
             for (number, joined) in waiting.drain(..).zip(joined) {
@@ -250,7 +250,7 @@ impl Cacheme {
             // Others' loads that queue have to begin for us: all of them where a load of ours waits for all, else one by one.
             let others = flights.iter().filter(|(.., ours)| waits.is_some() && !ours);
             others.for_each(|(_, flight, _)| flight.want());
-            // The first in order is the one whose error is told.
+            // The first in order is the one whose error is returned.
             flights.sort_unstable_by_key(|(number, ..)| *number);
             let mut lost_ours = false;
             for (number, flight, ours) in flights.drain(..) {
@@ -274,7 +274,7 @@ impl Cacheme {
         Ok(())
     }
 
-    /// Takes a batch through the tiers, here; what must be loaded goes on in the background.
+    /// Takes a batch through the tiers, here; flights that must be loaded go on in the background.
     pub(crate) async fn lead<N: Load>(&self, batch: &mut Batch<N>) {
         batch.pass().await;
         if batch.is_open() {
@@ -282,15 +282,16 @@ impl Cacheme {
         }
     }
 
-    /// Loads what a batch still needs, in the background. Another executor than tokio has none: there the load goes away with
-    /// its caller, and who waits takes over.
+    /// Loads the open flights of a batch, in the background.
+    ///
+    /// Another executor than tokio has no background: there the load goes away with its caller, and a waiter takes over.
     async fn load<N: Load>(&self, batch: &mut Batch<N>) {
         for loading in self.begin_loading(batch) {
             loading.await;
         }
     }
 
-    /// Begins to load what a batch still needs; gives what its caller has to do itself.
+    /// Begins to load the open flights of a batch. Returns the loads that the caller has to drive itself.
     fn begin_loading<N: Load>(&self, batch: &mut Batch<N>) -> Vec<BoxFuture<'static, ()>> {
         let parts = [batch.split_ready(), batch.split_waiting()];
         let loading = parts
@@ -408,7 +409,7 @@ pub(crate) const MAX_ABANDONED_LOADS: usize = 3;
 pub(crate) async fn wait<N: Node>(kind: &Kind<N>, flight: SharedFlight<N>) -> Option<End<Outcome<N::Value>>> {
     match flight.ended() {
         Some(end) => Some(end),
-        // Boxed, since what is found at once is not waited for.
+        // Boxed, since a flight that has ended is not waited for.
         None => Box::pin(wait_for(kind, flight)).await,
     }
 }

@@ -215,7 +215,7 @@ fn unboxed<V, R: LoadOutcome<V>>(result: Result<SmallBox<V>, R::Error>) -> R {
     R::from_result(result.map(SmallBox::into_inner))
 }
 
-/// The error of a call that is refused, where that is what it returns.
+/// The error of a call that is refused, if the call returns errors of that type.
 fn refused<V, R: LoadOutcome<V>>(error: Error) -> R::Error {
     match (&error as &dyn Any).downcast_ref::<R::Error>() {
         Some(error) => error.clone(),

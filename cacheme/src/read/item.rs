@@ -12,7 +12,7 @@ use crate::read::leases::Held;
 
 pub(super) struct Item<N: Node> {
     pub(super) state: ItemState<N>,
-    /// By tier, what the flight has of its lease.
+    /// The state of the flight's lease, by tier.
     pub(super) leases: SmallVec<[Held; 8]>,
 }
 
@@ -44,7 +44,7 @@ pub(super) enum Stage<N> {
     Waiting { tier: usize, since: Instant, node: N },
     /// No tier has a value.
     Ready(N),
-    /// LOADING, or STORING what was loaded.
+    /// LOADING, or STORING the loaded value.
     Loading,
 }
 

@@ -35,15 +35,15 @@ pub(super) struct Landing<V> {
     pub(super) since: Instant,
     /// Why it is kept out of all tiers that it has not reached yet, if it is.
     pub(super) refused: Option<NotStored>,
-    /// What its own code did wrong on the way.
+    /// The panic of its own code, if there was one on the way.
     pub(super) failure: Option<Failure>,
-    /// What the ttl of every tier is multiplied by: 1, or less with `ttl_jitter`. One for all tiers, so that a nearer tier
+    /// The factor for the ttl of every tier: 1, or less with `ttl_jitter`. One for all tiers, so that a nearer tier
     /// still never outlives the one that it was filled from.
     pub(super) spread: f64,
     pub(super) from: Origin,
 }
 
-/// What was found in a tier.
+/// The values found in a tier.
 pub(super) type Found<V> = Vec<Landing<V>>;
 
 /// Where a value comes from.
@@ -51,8 +51,7 @@ pub(super) type Found<V> = Vec<Landing<V>>;
 pub(super) enum Origin {
     Load,
     Remote,
-    /// That may be older than an invalidation by another process, so it is no match for what remote tiers hold or do not
-    /// hold.
+    /// The value may be older than an invalidation by another process, so it never goes into a remote tier.
     Local,
 }
 
@@ -75,7 +74,7 @@ impl<V> Landing<V> {
 }
 
 impl<N: Node> Batch<N> {
-    /// Ends the flights of `answers` (items and what was loaded for them): stores values in every tier.
+    /// Ends the flights of `answers` (items with their results) and stores their values in every tier.
     pub(crate) async fn land(&mut self, answers: Vec<(usize, Answer<N::Value>)>) {
         let landings = {
             let (landings, failed) = self.take_in(answers);
@@ -86,7 +85,7 @@ impl<N: Node> Batch<N> {
         self.store(landings, tiers).await;
     }
 
-    /// Ends the flights whose loads failed. Gives what is to be stored, and the items that failed.
+    /// Ends the flights whose loads failed. Returns the values to be stored, and the items that failed.
     fn take_in(&mut self, answers: Vec<(usize, Answer<N::Value>)>) -> (Found<N::Value>, Items) {
         let mut landings = Vec::with_capacity(answers.len());
         let mut failed = Items::new();
@@ -129,10 +128,10 @@ impl<N: Node> Batch<N> {
 
     /// Stores values in the tiers before `before`, and ends their flights with them.
     ///
-    /// Many go in pieces. Each begins to be stored when its turn comes, so a change of one of its keys waits for that piece alone; and whoever waits
-    /// for a value of an early piece need not wait for the others.
+    /// Many values go in pieces. A piece begins to be stored when its turn comes, so a change of one of its keys waits for that piece alone.
+    /// Waiters for a value of an early piece need not wait for the others.
     pub(super) async fn store(&mut self, landings: Found<N::Value>, before: usize) {
-        // What was refused somewhere may still hold leases of tiers before.
+        // A value that was refused by one tier may still hold leases of tiers before.
         let items: Items = landings.iter().map(|landing| landing.item).collect();
         let mut stopped: SmallVec<[Stopped; 2]> = SmallVec::from_elem(Stopped::new(), before);
         if landings.len() <= self.piece_size(before) {
@@ -174,7 +173,7 @@ impl<N: Node> Batch<N> {
         for at in (0..before).rev() {
             if let Tier::Remote(tier) = &kind.tiers[at] {
                 let now = self.alive(tier.timeout * 3);
-                // A leader that was left lying between two tiers may have been fenced, and given up on, meanwhile.
+                // The leader may have been suspended between tiers: waiters may have fenced and replaced it.
                 for landing in &mut landings {
                     if landing.refused.is_none() && self.fence(landing.item).is_raised() {
                         landing.refused = Some(NotStored::Fenced);
@@ -190,15 +189,15 @@ impl<N: Node> Batch<N> {
             self.store_local(&mut landings, tier);
         }
         if let Some(report) = self.refresh.clone() {
-            // Whoever began since another process changed the value may have read what was there before we took the lease.
+            // A flight that began after another process changed the value may have read the value that was there before we took the lease.
             let items: Items = landings.iter().map(|landing| landing.item).collect();
-            let parted = items.iter().filter(|item| self.fence(**item).is_superseded());
-            let parted: Vec<&[u8]> = parted.map(|item| self.key(*item)).collect();
-            kind.drop_keys(&parted);
-            // What is stored by now may be invalidated by another process while we tell of it.
+            let superseded = items.iter().filter(|item| self.fence(**item).is_superseded());
+            let superseded: Vec<&[u8]> = superseded.map(|item| self.key(*item)).collect();
+            kind.drop_keys(&superseded);
+            // Another process may invalidate the stored value while we publish the change.
             self.close(&landings);
             let keys: Vec<FullKey> = items.iter().map(|item| self.key(*item).into()).collect();
-            // Boxed: only a refresh tells. What others could not be told is owed.
+            // Boxed: only a refresh publishes. Keys that could not be published are tried again.
             if let Err(error) = Box::pin(kind.publish(&keys)).await {
                 report.lock().note(error);
             }
@@ -206,7 +205,7 @@ impl<N: Node> Batch<N> {
         self.finish_all(landings);
     }
 
-    /// Runs code of the user's on a value. In the background a panic is the value's own; in a call, that caller's.
+    /// Runs code of the user's on a value. In the background a panic ends this flight alone; in a call, it is the caller's.
     fn run<R>(
         &self,
         landing: &mut Landing<N::Value>,
@@ -240,7 +239,7 @@ impl<N: Node> Batch<N> {
             };
             self.kind.not_stored(&tier.base, key, reason);
             if self.refresh.is_some() || landing.from == Origin::Remote {
-                // A refresh that could not store its value must not leave the older one, even if somebody fenced it who is
+                // A refresh that could not store its value must not leave the older one, even if the change that fenced it is
                 // not done yet.
                 self.drop_older(landing, tier);
             }
@@ -301,8 +300,8 @@ impl<N: Node> Batch<N> {
                     }
                 },
             );
-            // What goes wrong is counted and told by `bounded`. The value then goes on to the nearer tiers: with a remote
-            // storage in trouble these are what keeps the load off the source.
+            // `bounded` counts and logs errors. The value then goes on to the nearer tiers: with a remote storage in trouble, these
+            // keep the load off the source.
             let mut results = Vec::with_capacity(entries.len());
             if !entries.is_empty() {
                 for (places, written) in written.await {
@@ -356,8 +355,10 @@ impl<N: Node> Batch<N> {
         }
     }
 
-    /// Drops what is in a local tier. Who waited for a fenced flight and got what is in a remote tier by now must not find
-    /// something older here afterwards, nor must the flight that took its place bring it.
+    /// Drops the older copy in a local tier.
+    ///
+    /// A waiter of a fenced flight may get the newer value of a remote tier. It must not find an older copy here afterwards, and the flight
+    /// that took the place of the fenced one must not bring one.
     fn drop_older(&self, landing: &Landing<N::Value>, tier: &LocalTier) {
         let key = self.key(landing.item);
         if landing.from == Origin::Remote && self.fence(landing.item).is_raised() {
@@ -366,7 +367,7 @@ impl<N: Node> Batch<N> {
         tier.storage.remove(key);
     }
 
-    /// Lands what was found in a tier.
+    /// Lands the values found in a tier.
     pub(super) async fn found(&mut self, found: Found<N::Value>, at: usize) {
         if found.is_empty() {
             return;

@@ -22,11 +22,11 @@ use crate::node::Node;
 use crate::read::batch::Batch;
 use crate::read::item::Item;
 
-/// What a flight has of the lease of one tier.
+/// The state of a flight's lease in one tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held {
     No,
-    /// It is being asked for, and may be granted though no answer comes.
+    /// Requested; no answer yet. It may have been granted.
     Asked,
     Yes,
 }
@@ -44,8 +44,9 @@ impl Drop for Early {
 }
 
 impl<N: Node> Batch<N> {
-    /// Asks for leases, at the moment and for the time given, and takes note of those that we get. Gives an answer for each
-    /// item, or none where its shard is in trouble: without a lease nothing is stored in this tier.
+    /// Asks for leases, at the moment and for the time given, and notes those that are granted.
+    ///
+    /// Returns an answer for each item, or none where its shard is in trouble: without a lease nothing is stored in this tier.
     pub(super) async fn ask(
         &mut self,
         items: &[usize],
@@ -144,7 +145,7 @@ impl<N: Node> Batch<N> {
             let keys: SmallVec<[&[u8]; 2]> = places.iter().map(|place| this.key(items[*place])).collect();
             tier.storage.acquire(&keys, request).await
         });
-        // What goes wrong is counted and told by `bounded`.
+        // `bounded` counts and logs errors.
         let asked = asked.await;
         let mut granted = lease;
         let mut answers: SmallVec<[Option<Acquired>; 1]> = items.iter().map(|_| None).collect();
@@ -172,7 +173,7 @@ impl<N: Node> Batch<N> {
         answers
     }
 
-    /// Gives back what was asked for without an answer.
+    /// Gives back the leases that were requested without an answer.
     fn give_back_asked(&mut self, items: &[usize], at: usize) {
         let is_asked = |item: &&usize| self.items[**item].leases[at] == Held::Asked;
         let asked: Items = items.iter().filter(is_asked).copied().collect();
@@ -192,8 +193,9 @@ impl<N: Node> Batch<N> {
         give_back(tier, keys, self.token, asked, lease);
     }
 
-    /// Lets the leases that `items` were granted last for `lease`, though they were granted for less. On a task of its own: a load
-    /// that blocks its thread for longer than that is to keep its lease.
+    /// Renews the leases of `items` for `lease`, since they were granted for less.
+    ///
+    /// A task of its own does so: a load that blocks its thread for longer than the grant keeps its lease.
     fn renew_early(&mut self, items: &[usize], at: usize, lease: Duration, granted: Duration) {
         let held = items
             .iter()
@@ -201,7 +203,7 @@ impl<N: Node> Batch<N> {
         let keys: SmallVec<[FullKey; 1]> = held.map(|item| self.key(*item).into()).collect();
         let (tier, token) = (self.kind.tiers[at].remote().cloned(), self.token);
         let end = Instant::now() + granted;
-        // Without a runtime there is nobody to do it: the lease ends sooner.
+        // Without a runtime there is no task: the lease ends sooner.
         let renewing = background::spawn(async move {
             let Some(tier) = tier else { return };
             while Instant::now() < end {
@@ -227,7 +229,7 @@ impl<N: Node> Batch<N> {
         }
     }
 
-    /// The same for a load that is bounded, and so may be waited for as long as somebody drives it.
+    /// Runs a load of `items` that is bounded, renews their leases and extends the patience of waiters as long as it is driven.
     pub(crate) fn driving<'l, F: Future>(
         &'l self,
         items: &'l [usize],
@@ -242,12 +244,12 @@ impl<N: Node> Batch<N> {
     }
 
     fn pulse_of(&self, items: &[usize]) -> Duration {
-        // Half of the time for which others are patient is left whenever a load ends, for what comes of it to be told.
+        // Half of the waiters' patience is left whenever a load ends, so that its value can be stored meanwhile.
         let pause = self.load_timeout() / 2;
         self.renewal(items).map_or(pause, |renewal| renewal.min(pause))
     }
 
-    /// Renews the leases of all that has not ended.
+    /// Renews the leases of all open flights.
     pub(crate) fn renewals(&self) -> impl Future<Output = ()> + use<N> {
         self.renew(&self.open_items(|_| true))
     }
@@ -299,7 +301,7 @@ impl<N: Node> Batch<N> {
             Some(async move {
                 let (tier, keys) = (&tier, &keys);
                 let shards = Shards::of(&*tier.storage, keys.iter().map(|key| &**key));
-                // What goes wrong is counted and told by `bounded`; the lease may end, as that of a load that went away does.
+                // `bounded` counts and logs errors; the lease may end, as that of a load that went away does.
                 let calls = Call::new(tier, Operation::Renew);
                 let mut stopped = Stopped::new();
                 let renewals = shards.each(&calls, weightless, &mut stopped, |places| async move {
@@ -356,7 +358,7 @@ impl<N: Node> Batch<N> {
 
 impl<N: Node> Drop for Batch<N> {
     /// Dropped with flights open, these are abandoned (each [`Lead`](crate::flight::Lead) sees to that) and their leases
-    /// given back, so that whoever takes over need not wait for them.
+    /// given back, so that a waiter that takes over need not wait for them.
     fn drop(&mut self) {
         for at in 0..self.kind.tiers.len() {
             for (state, asked) in [(Held::Yes, None), (Held::Asked, self.asked)] {

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! A bulk read of a chain that begins with a remote tier looks into that first: there is nothing before it to be filled, so
-//! what is there needs no flight, unless something older may lie in memory behind it.
+//! a value found there needs no flight, unless a local tier behind it may have an older copy.
 //!
 //! # The states of a flight
 //!

@@ -48,8 +48,9 @@ impl<N: Node> Batch<N> {
         }
     }
 
-    /// Takes the leases of all remote tiers away from whoever has them, back to front: were a nearer one taken first, and lost to
-    /// somebody whose load fails, the old value behind it could be copied there.
+    /// Takes the leases of all remote tiers away from the flights that have them, back to front.
+    ///
+    /// If a nearer lease were taken first, and lost to a flight whose load fails, the old value behind it could be copied there.
     async fn take_leases(&mut self) {
         let kind = Arc::clone(&self.kind);
         let end = kind.tiers.len();
@@ -107,7 +108,7 @@ impl<N: Node> Batch<N> {
         let mut missing = Items::from_slice(items);
         // For one key, asking for the lease is asking for the value; for many, plain reads are cheaper by far.
         let looks = !std::mem::take(&mut self.looked) && items.len() > 1;
-        // What we could not remove from here is old: not to be read, but to be replaced.
+        // A value whose removal is pending is old: it is not read but replaced.
         let is_old = |item: &usize| tier.pending.contains(self.key(*item));
         let mut replaced = Items::new();
         if missing.iter().any(is_old) {
@@ -160,8 +161,9 @@ impl<N: Node> Batch<N> {
         found
     }
 
-    /// Reads `items` without asking for leases, and lands what is there. Gives those that are absent, and those that do not
-    /// decode, not those whose shard is in trouble; `None` when all are.
+    /// Reads `items` without asking for leases, and lands the values found.
+    ///
+    /// Returns the items that are absent and those that do not decode, without those whose shard is in trouble; `None` if all shards are.
     async fn read_plainly(
         &mut self,
         items: Items,
@@ -191,7 +193,7 @@ impl<N: Node> Batch<N> {
                 }
             }
             tier.base.counters.hits.add(found.len());
-            // Those who wait for these need not wait for the leases of the others.
+            // Waiters for these need not wait for the leases of the others.
             self.found(found, at).await;
             if !rest.is_empty() {
                 self.between_pieces().await;

@@ -58,7 +58,7 @@ impl Derived {
         self.conflicts.iter().map(|(_, error)| error)
     }
 
-    /// What is wrong with the key of a kind next to theirs.
+    /// The error of a kind whose key clashes with theirs.
     pub(crate) fn conflict(&self, id: KindId, info: &NodeInfo) -> Option<Error> {
         if self.contains(id) {
             let mut conflicts = self.conflicts.iter();

@@ -65,7 +65,7 @@ impl DynamicKinds {
         }
     }
 
-    /// All that have not gone away. The last of one may go with what this gives.
+    /// All kinds that have not gone away. A kind may go away with the reference that this gives.
     pub(super) fn all(&self) -> Vec<Arc<dyn AnyKind>> {
         let kinds = self.kinds.values();
         kinds.filter_map(|known| known.kind.upgrade()).collect()

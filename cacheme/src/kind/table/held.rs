@@ -14,7 +14,7 @@ pub(crate) struct HeldKinds(ArcSwap<Vec<Held>>);
 
 #[derive(Clone)]
 struct Held {
-    /// Weak: an instance is not kept by what is used with it. Its address is nobody else's as long as this is here.
+    /// Weak: a handle does not keep an instance. No other instance can have the same address as long as this reference is here.
     table: Weak<KindTable>,
     kind: Arc<dyn AnyKind>,
 }

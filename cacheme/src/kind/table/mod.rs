@@ -35,7 +35,7 @@ const SEGMENTS: usize = 16;
 /// How far from its place a kind is put before the next segment is tried.
 const PROBES: usize = 8;
 
-/// What tells kinds apart: the node's type, and for [`DynamicNode`](crate::DynamicNode)s which of them.
+/// The identity of a kind: the node's type, and for [`DynamicNode`](crate::DynamicNode)s which of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct KindId {
     pub(crate) node: TypeId,
@@ -54,7 +54,7 @@ pub(crate) trait Receiver {
 pub(crate) trait AnyKind: Receiver + Any + Send + Sync {
     fn info(&self) -> &NodeInfo;
     fn stats(&self) -> NodeStats;
-    /// Whether its serializer can read its values, as far as their type tells.
+    /// Whether its serializer can read its values, as far as their type shows.
     fn check_serializer(&self) -> Result<(), CodecError>;
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct KindTable {
     segments: [OnceLock<Box<[Slot]>>; SEGMENTS],
     /// Locked while a kind is made and put in its place, so that a kind is made once.
     making: Mutex<Making>,
-    /// Kinds by what they are called in messages. Several have one template in other versions, or with fields of other types.
+    /// Kinds by their names in messages. Several have one template in other versions, or with fields of other types.
     by_template: RwLock<HashMap<Digest, Vec<Weak<dyn AnyKind>>>>,
 }
 

@@ -1,4 +1,4 @@
-//! The templates of kinds, by what their keys begin with: a new one is compared only with those that it could meet.
+//! The templates of kinds, by the text that their keys begin with: a new one is compared only with those that it could meet.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -60,7 +60,7 @@ impl Templates {
         }
     }
 
-    /// Every kind that can give a key that this one, of another id, can give as well: its id, and what is wrong.
+    /// Every kind that can give a key that this one, of another id, can give as well: its id, and the error.
     pub(crate) fn met_by<'t>(
         &'t self,
         id: KindId,
