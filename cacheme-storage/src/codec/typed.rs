@@ -12,7 +12,7 @@ use super::error::{CodecError, DecodeError};
 use super::limits::Exceeded;
 use super::proofs::Proofs;
 use super::reading::{Bounded, Read, Unsure};
-use super::writing::{Facts, Pass};
+use super::writing::{Findings, Pass};
 use crate::codec::fingerprint::Fingerprint;
 use crate::codec::fingerprint::Traced;
 use crate::codec::serializer::{Flags, Serializer};
@@ -159,7 +159,7 @@ impl<S: Serializer> Typed<S> {
         largest: usize,
         pass: Pass,
     ) -> Result<(), CodecError> {
-        let facts = pass.facts();
+        let findings = pass.findings();
         let (back, unsure) = self.read_watched::<V>(payload, flags, largest).map_err(|error| {
             let reason = match error {
                 DecodeError::TooDeep { value_type } => return CodecError::TooDeep { value_type },
@@ -169,17 +169,17 @@ impl<S: Serializer> Typed<S> {
                 DecodeError::Deserialize { source, .. } => Chain(&*source).to_string(),
                 other => Chain(&other).to_string(),
             };
-            self.not_readable::<V>(format!("{reason}; {}", self.explain::<V>(facts)).into())
+            self.not_readable::<V>(format!("{reason}; {}", self.explain::<V>(findings)).into())
         })?;
         let came_back = caught(move || {
-            let written = Digest::of(value, facts.human_readable)?;
-            let back = Digest::of(&*back, facts.human_readable)?;
+            let written = Digest::of(value, findings.human_readable)?;
+            let back = Digest::of(&*back, findings.human_readable)?;
             Ok::<_, BoxError>((written.sum == back.sum).then_some(written.structs))
         });
         let structs = match came_back {
             Ok(Ok(Some(structs))) => structs,
             Ok(Ok(None)) => {
-                let reason = format!("it reads back as another value; {}", self.explain::<V>(facts));
+                let reason = format!("it reads back as another value; {}", self.explain::<V>(findings));
                 return Err(self.not_readable::<V>(reason.into()));
             }
             Ok(Err(source)) => return Err(self.not_readable::<V>(source)),
@@ -194,14 +194,14 @@ impl<S: Serializer> Typed<S> {
     }
 
     /// Why a value did not come back, as far as that is known.
-    fn explain<V: DeserializeOwned>(&self, facts: Facts) -> String {
+    fn explain<V: DeserializeOwned>(&self, findings: Findings) -> String {
         if let Some(untold) = self.untold::<V>() {
             untold
-        } else if facts.empty_some && self.traced::<V>().found_out.is_none() {
+        } else if findings.empty_some && self.traced::<V>().found_out.is_none() {
             "it holds a `Some` of nothing (`Some(None)`, `Some(())`), which this format writes like `None`; `Bincode` keeps \
              them apart"
                 .to_owned()
-        } else if facts.not_finite {
+        } else if findings.not_finite {
             "it holds a float that is infinite or not a number, which JSON and its like do not have; `MsgPack` and `Bincode` do"
                 .to_owned()
         } else {

@@ -160,7 +160,8 @@ impl<N: Node> Batch<N> {
     /// The nodes of items that [`advance`](Self::advance) gave, once.
     pub(crate) fn take_nodes(&mut self, items: &[usize]) -> SmallVec<[N; 1]> {
         let take = |item: &usize| self.items[*item].open_mut()?.stage.take_node();
-        items.iter().filter_map(take).collect()
+        let nodes = items.iter().map(take);
+        nodes.map(|node| node.expect("a flight is loaded once")).collect()
     }
 
     /// Begins a load for `items`, within the load that the batch was begun in.

@@ -2,14 +2,17 @@
 //!
 //! The wrapper passes everything on. It holds for every serializer, those of other crates included.
 
+mod parts;
+
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 
 use serde::ser::{self, Serialize, Serializer};
 
-use super::limits::{Exceeded, LEVELS, most};
-use super::proofs::{Keys, Place};
+use self::parts::Parts;
+use crate::codec::limits::{Exceeded, LEVELS, most};
+use crate::codec::proofs::{Keys, Place};
 
 /// One serialization of one value.
 pub(super) struct Pass {
@@ -24,12 +27,12 @@ pub(super) struct Pass {
     filled: Cell<usize>,
     most: usize,
     exceeded: Cell<Option<Exceeded>>,
-    facts: Cell<Facts>,
+    findings: Cell<Findings>,
 }
 
 /// Findings that explain why a value does not come back.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Facts {
+pub(super) struct Findings {
     pub(super) human_readable: bool,
     /// A float is infinite or not a number.
     pub(super) not_finite: bool,
@@ -47,7 +50,7 @@ impl Pass {
             filled: Cell::new(0),
             most: most(largest),
             exceeded: Cell::new(None),
-            facts: Cell::default(),
+            findings: Cell::default(),
         }
     }
 
@@ -81,8 +84,8 @@ impl Pass {
         self.exceeded.get()
     }
 
-    pub(super) fn facts(&self) -> Facts {
-        self.facts.get()
+    pub(super) fn findings(&self) -> Findings {
+        self.findings.get()
     }
 
     #[inline]
@@ -101,10 +104,10 @@ impl Pass {
         self.unproven.borrow_mut().insert(key);
     }
 
-    fn note(&self, note: impl FnOnce(&mut Facts)) {
-        let mut facts = self.facts.get();
-        note(&mut facts);
-        self.facts.set(facts);
+    fn note(&self, note: impl FnOnce(&mut Findings)) {
+        let mut findings = self.findings.get();
+        note(&mut findings);
+        self.findings.set(findings);
     }
 
     /// Takes note of an element, or of so many bytes.
@@ -132,7 +135,9 @@ struct Root<'p, T: ?Sized>(Watched<'p, T>);
 impl<T: Serialize + ?Sized> Serialize for Root<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let human_readable = serializer.is_human_readable();
-        self.0.pass.note(|facts| facts.human_readable = human_readable);
+        self.0
+            .pass
+            .note(|findings| findings.human_readable = human_readable);
         self.0.serialize(serializer)
     }
 }
@@ -245,7 +250,7 @@ impl<'p, S: Serializer> Watch<'p, S> {
     fn empty(&self, turn: Turn) {
         self.take(turn);
         if self.in_some {
-            self.pass.note(|facts| facts.empty_some = true);
+            self.pass.note(|findings| findings.empty_some = true);
         }
     }
 
@@ -313,7 +318,7 @@ macro_rules! floats {
                 self.take(Turn::$turn);
             } else {
                 self.take(Turn::NotFinite);
-                self.pass.note(|facts| facts.not_finite = true);
+                self.pass.note(|findings| findings.not_finite = true);
             }
             self.inner.$method(value)
         }
@@ -508,148 +513,4 @@ impl<'p, S: Serializer> Serializer for Watch<'p, S> {
     fn is_human_readable(&self) -> bool {
         self.inner.is_human_readable()
     }
-}
-
-/// The parts of a sequence, map, tuple or struct.
-struct Parts<'p, P> {
-    inner: P,
-    pass: &'p Pass,
-    level: u8,
-    /// The place of the type whose parts these are.
-    of_type: Place,
-    /// Parts so far, where they have no name.
-    number: usize,
-}
-
-impl<'p, P> Parts<'p, P> {
-    #[inline]
-    fn part<'a, T: ?Sized>(&self, value: &'a T, place: Place) -> Watched<'a, T>
-    where
-        'p: 'a,
-    {
-        Watched {
-            value,
-            pass: self.pass,
-            level: self.level,
-            place,
-            in_some: false,
-        }
-    }
-}
-
-impl<S: ser::SerializeSeq> ser::SerializeSeq for Parts<'_, S> {
-    type Ok = S::Ok;
-    type Error = S::Error;
-
-    #[inline]
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
-        self.pass.fill(1)?;
-        let element = self.part(value, self.of_type.to(Turn::Seq));
-        self.inner.serialize_element(&element)
-    }
-
-    fn end(self) -> Result<S::Ok, S::Error> {
-        self.inner.end()
-    }
-}
-
-macro_rules! numbered {
-    ($($part:ident $method:ident;)*) => {$(
-        impl<S: ser::$part> ser::$part for Parts<'_, S> {
-            type Ok = S::Ok;
-            type Error = S::Error;
-
-            #[inline]
-            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
-                let part = self.part(value, self.of_type.nth(Turn::Tuple, self.number));
-                self.number += 1;
-                self.inner.$method(&part)
-            }
-
-            fn end(self) -> Result<S::Ok, S::Error> {
-                self.inner.end()
-            }
-        }
-    )*};
-}
-
-numbered! {
-    SerializeTuple serialize_element;
-    SerializeTupleStruct serialize_field;
-    SerializeTupleVariant serialize_field;
-}
-
-impl<S: ser::SerializeMap> ser::SerializeMap for Parts<'_, S> {
-    type Ok = S::Ok;
-    type Error = S::Error;
-
-    #[inline]
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), S::Error> {
-        self.pass.fill(1)?;
-        let key = self.part(key, self.of_type.to(Turn::Key));
-        self.inner.serialize_key(&key)
-    }
-
-    #[inline]
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
-        let value = self.part(value, self.of_type.to(Turn::Value));
-        self.inner.serialize_value(&value)
-    }
-
-    #[inline]
-    fn serialize_entry<K: Serialize + ?Sized, V: Serialize + ?Sized>(
-        &mut self,
-        key: &K,
-        value: &V,
-    ) -> Result<(), S::Error> {
-        self.pass.fill(1)?;
-        let key = self.part(key, self.of_type.to(Turn::Key));
-        let value = self.part(value, self.of_type.to(Turn::Value));
-        self.inner.serialize_entry(&key, &value)
-    }
-
-    fn end(self) -> Result<S::Ok, S::Error> {
-        self.inner.end()
-    }
-}
-
-macro_rules! named {
-    ($($part:ident)*) => {$(
-        impl<S: ser::$part> ser::$part for Parts<'_, S> {
-            type Ok = S::Ok;
-            type Error = S::Error;
-
-            #[inline]
-            fn serialize_field<T: Serialize + ?Sized>(
-                &mut self,
-                name: &'static str,
-                value: &T,
-            ) -> Result<(), S::Error> {
-                let field = self.part(value, self.of_type.field(name));
-                self.inner.serialize_field(name, &field)
-            }
-
-            fn skip_field(&mut self, name: &'static str) -> Result<(), S::Error> {
-                if !self.pass.names_fields {
-                    return Err(left_out(name));
-                }
-                self.pass.take(self.of_type.field(name).to(Turn::LeftOut));
-                self.inner.skip_field(name)
-            }
-
-            fn end(self) -> Result<S::Ok, S::Error> {
-                self.inner.end()
-            }
-        }
-    )*};
-}
-
-named! { SerializeStruct SerializeStructVariant }
-
-/// The reader of a format without names would take the next field's bytes for this field, and now and then they fit.
-fn left_out<E: ser::Error>(field: &str) -> E {
-    E::custom(format_args!(
-        "field `{field}` is left out (`skip_serializing_if`), which this format cannot express; `MsgPack` and `Json`, \
-         which name each field, can where the field has a default"
-    ))
 }
