@@ -1,7 +1,11 @@
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::kinds::{redis, redis_server};
 use crate::port::free_port;
@@ -57,12 +61,14 @@ impl RedisCluster {
             .ports()
             .into_iter()
             .map(|port| format!("127.0.0.1:{port}"));
-        let created = Command::new("redis-cli")
-            .args(["--cluster", "create"])
-            .args(addresses)
-            .args(["--cluster-replicas", "1", "--cluster-yes"])
-            .output()
-            .expect("redis-cli is there where redis-server is");
+        let mut create = Command::new("redis-cli");
+        create.args(["--cluster", "create"]).args(addresses).args([
+            "--cluster-replicas",
+            "1",
+            "--cluster-yes",
+        ]);
+        // It waits without an end for nodes that do not find each other.
+        let created = output_within(create);
         assert!(
             created.status.success(),
             "{}",
@@ -195,12 +201,30 @@ pub fn redis_sentinel(master: u16) -> Program {
 ///
 /// When it cannot be run.
 pub fn redis_cli(port: u16, command: &[&str]) -> String {
-    let output = Command::new("redis-cli")
-        .args(["-p", &port.to_string()])
-        .args(command)
-        .output()
-        .expect("redis-cli is there where redis-server is");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    let mut cli = Command::new("redis-cli");
+    cli.args(["-p", &port.to_string()]).args(command);
+    String::from_utf8_lossy(&output_within(cli).stdout).into_owned()
+}
+
+/// Runs a program of Redis to its end, which comes in time.
+fn output_within(mut command: Command) -> Output {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command.spawn().expect("redis-cli is there where redis-server is");
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    let (sender, output) = mpsc::channel();
+    // Ends with the program, which is killed where it takes too long.
+    thread::spawn(move || sender.send(child.wait_with_output()));
+    match output.recv_timeout(LIMIT) {
+        Ok(output) => output.expect("its output can be read"),
+        Err(_) => {
+            // It may have ended just now.
+            let _ = kill(pid, Signal::SIGKILL);
+            panic!("not within {LIMIT:?}: {command:?}");
+        }
+    }
 }
 
 fn wait_until(what: &str, is: impl Fn() -> bool) {

@@ -18,6 +18,11 @@ fn names() -> Vec<String> {
 #[tokio::test]
 #[ignore = "a part of the test below, which runs it as a process of its own"]
 async fn writes_until_killed() {
+    // Or until the test is gone, however that ended.
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().lines().count();
+        std::process::exit(1);
+    });
     let storage = open(&env::var(FILE).expect("the test below says where"));
     let names = names();
     for round in 0_u64.. {
@@ -34,6 +39,7 @@ fn start(url: &str) -> Child {
     Command::new(env::current_exe().unwrap())
         .args(["--exact", "sqlite_killed::writes_until_killed", "--ignored"])
         .env(FILE, url)
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
