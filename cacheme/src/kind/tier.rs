@@ -20,6 +20,10 @@ use crate::log_limiter::LogLimiter;
 use crate::node::policy::{self, NodeInfo};
 
 /// One step of a chain.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a hit finds a local tier without another step, and a kind has few tiers"
+)]
 pub(crate) enum Tier {
     Local(LocalTier),
     /// Shared with tasks in the background.
