@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cacheme::{
-    Bincode, BoxError, Cacheme, DynamicKind, DynamicNode, Error, KeyPart, KeyWriter, Load, LoadContext, Loaded, Node,
+    BoxError, Cacheme, DynamicKind, DynamicNode, Error, KeyPart, KeyWriter, Load, LoadContext, Loaded, MsgPack, Node,
     NodeInfo, NodeStats, Policy, Serializer, Storage, memoize,
 };
 use cacheme_storage::{
@@ -108,7 +108,7 @@ async fn load_lists(
     Ok(nodes.iter().map(|node| (node.clone(), vec![node.key()])).collect())
 }
 
-/// A serializer of one's own: Bincode, backwards.
+/// A serializer of one's own: MsgPack, backwards.
 #[derive(Default)]
 struct Backwards;
 
@@ -119,14 +119,14 @@ impl Serializer for Backwards {
 
     fn serialize<T: Serialize + ?Sized>(&self, value: &T, out: &mut Vec<u8>) -> Result<Flags, BoxError> {
         let start = out.len();
-        let flags = Bincode.serialize(value, out)?;
+        let flags = MsgPack.serialize(value, out)?;
         out[start..].reverse();
         Ok(flags)
     }
 
     fn deserialize<T: serde::de::DeserializeOwned>(&self, payload: &[u8], flags: Flags) -> Result<T, BoxError> {
         let forwards: Vec<u8> = payload.iter().rev().copied().collect();
-        Bincode.deserialize(&forwards, flags)
+        MsgPack.deserialize(&forwards, flags)
     }
 }
 
@@ -321,7 +321,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .version("v3")
         .tier("local", Some(Duration::from_secs(60)))
         .tier("sqlite", None)
-        .serializer(Bincode);
+        .serializer(MsgPack);
     let report: DynamicNode<String> = DynamicKind::new(policy)?.node(&("monthly", 7));
     assert_eq!(report.full_key(), "outside:report:(monthly,7):v3");
     let made = cacheme::get_with(&report, || async { "made".to_owned() }).await;
