@@ -7,22 +7,36 @@ pub(crate) async fn get_user_info<T: Table>(
 where
     T: Send,
 {
-    ::cacheme::__private::memoize(
-            ::core::option::Option::None,
-            UserInfoNode { user_id },
-            move || async move {
-                if let ::core::option::Option::Some(output) = ::core::option::Option::<
-                    Result<UserInfo, DbError>,
-                >::None {
-                    return output;
-                }
-                { db.query(user_id).await?.try_into() }
-            },
-            |outcome: &Result<UserInfo, DbError>| {
-                #[allow(unused_imports)]
-                use ::cacheme::__private::{TextByDebug as _, TextByDisplay as _};
+    let node = UserInfoNode { user_id };
+    let sharing = {
+        #[allow(unused_imports)]
+        use ::cacheme::__private::{
+            NotShared as _, SharedBySource as _, TextByDebug as _, TextByDisplay as _,
+        };
+        ::cacheme::__private::outcome_of::<_, Result<UserInfo, DbError>>(&node)
+            .sharing()
+            .with_text(|outcome: &Result<UserInfo, DbError>| {
                 ::cacheme::__private::ErrorText(outcome).text()
-            },
-        )
-        .await
+            })
+    };
+    match ::cacheme::__private::look(::core::option::Option::None, &node) {
+        ::cacheme::__private::Looked::Hit(value) => sharing.hit(value),
+        ::cacheme::__private::Looked::Missed(missed) => {
+            missed
+                .load(
+                    node,
+                    move || async move {
+                        if let ::core::option::Option::Some(output) = ::core::option::Option::<
+                            Result<UserInfo, DbError>,
+                        >::None {
+                            return output;
+                        }
+                        { db.query(user_id).await?.try_into() }
+                    },
+                    sharing,
+                    |_| false,
+                )
+                .await
+        }
+    }
 }

@@ -1,23 +1,40 @@
 async fn page(&self, number: u32, (_, mut depth): (u8, u8)) -> Page {
-    my::cacheme::__private::memoize(
-            ::core::option::Option::Some(&self.cacheme),
-            PageNode(self.site, number),
-            move || async move {
-                if let ::core::option::Option::Some(output) = ::core::option::Option::<
-                    Page,
-                >::None {
-                    return output;
-                }
-                {
-                    depth += 1;
-                    self.render(number, depth).await
-                }
-            },
-            |outcome: &Page| {
-                #[allow(unused_imports)]
-                use my::cacheme::__private::{TextByDebug as _, TextByDisplay as _};
+    let node = PageNode(self.site, number);
+    let sharing = {
+        #[allow(unused_imports)]
+        use my::cacheme::__private::{
+            NotShared as _, SharedBySource as _, TextByDebug as _, TextByDisplay as _,
+        };
+        my::cacheme::__private::outcome_of::<_, Page>(&node)
+            .sharing()
+            .with_text(|outcome: &Page| {
                 my::cacheme::__private::ErrorText(outcome).text()
-            },
-        )
-        .await
+            })
+    };
+    match my::cacheme::__private::look(
+        ::core::option::Option::Some(&self.cacheme),
+        &node,
+    ) {
+        my::cacheme::__private::Looked::Hit(value) => sharing.hit(value),
+        my::cacheme::__private::Looked::Missed(missed) => {
+            missed
+                .load(
+                    node,
+                    move || async move {
+                        if let ::core::option::Option::Some(output) = ::core::option::Option::<
+                            Page,
+                        >::None {
+                            return output;
+                        }
+                        {
+                            depth += 1;
+                            self.render(number, depth).await
+                        }
+                    },
+                    sharing,
+                    |_| false,
+                )
+                .await
+        }
+    }
 }

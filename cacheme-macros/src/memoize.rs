@@ -169,15 +169,25 @@ fn expand(mut function: ImplItemFn, node: &Expr, attr: &MemoizeAttr) -> TokenStr
     // A type that the node does not cache is told of where the function names it.
     let at = Span::mixed_site().located_at(output.span());
     let private = ModPath::private(attr.krate.as_ref(), at);
+    // An expression that is no node is told of where it is.
+    let node = quote_spanned!(Span::mixed_site().located_at(node.span())=> #private::node(#node));
     // Found for the type of the error where that is known, which is here.
-    let text = quote_spanned! {at=>
-        |outcome: &#output| {
-            #[allow(unused_imports)]
-            use #private::{TextByDebug as _, TextByDisplay as _};
-            #private::ErrorText(outcome).text()
+    let call = quote_spanned! {at=>
+        {
+            let node = #node;
+            let sharing = {
+                #[allow(unused_imports)]
+                use #private::{NotShared as _, SharedBySource as _, TextByDebug as _, TextByDisplay as _};
+                #private::outcome_of::<_, #output>(&node)
+                    .sharing()
+                    .with_text(|outcome: &#output| #private::ErrorText(outcome).text())
+            };
+            match #private::look(#cacheme, &node) {
+                #private::Looked::Hit(value) => sharing.hit(value),
+                #private::Looked::Missed(missed) => missed.load(node, #load, sharing, |_| false).await,
+            }
         }
     };
-    let call = quote_spanned!(at=> { #private::memoize(#cacheme, #node, #load, #text).await });
     function.block = parse_quote!(#call);
     function.into_token_stream()
 }

@@ -217,8 +217,8 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             // The type of the `Arc` would hide that of the error.
-            Self::Load { source, .. } => Some(match source.downcast_ref::<Kept>() {
-                Some(kept) => kept.as_error(),
+            Self::Load { source, .. } => Some(match source.downcast_ref::<SharedError>() {
+                Some(shared) => shared.as_error(),
                 None => &**source,
             }),
             Self::Unreached { source, .. } | Self::NotInvalidated { source, .. } => Some(&**source),
@@ -277,43 +277,47 @@ impl Error {
     /// ```
     #[must_use]
     pub fn downcast_load<E: StdError + 'static>(&self) -> Option<&E> {
-        let mut next = match self {
-            Self::Load { .. } => self.source(),
+        match self {
+            Self::Load { .. } => find_in_chain(self.source()?),
             _ => None,
-        };
-        while let Some(error) = next {
-            // The type of a shared error hides the type of the error inside.
-            let error = match error.downcast_ref::<Arc<dyn StdError + Send + Sync>>() {
-                Some(shared) => &**shared,
-                None => error,
-            };
-            if let Some(found) = error.downcast_ref() {
-                return Some(found);
-            }
-            next = error.source();
         }
-        None
     }
 }
 
-/// A loader's error that is no error itself but has one, such as `anyhow::Error`.
+/// An error of a load that several callers got.
 ///
-/// It is kept as it is: the conversions of such types into a [`BoxError`] hide the type of the error.
-pub(crate) struct Kept(Box<dyn AsRef<dyn StdError + Send + Sync> + Send + Sync>);
+/// `anyhow::Error`, `eyre::Report` and `Box<dyn Error + Send + Sync>` cannot be cloned. Where a load of [`get_with`](crate::get_with) or of a
+/// memoized function fails with one of them, every caller gets an error of that type that is made of this one: with the text and the sources of
+/// the first. [`find_error`] finds an error in it by its type.
+#[derive(Clone)]
+pub struct SharedError(Arc<dyn AsRef<dyn StdError + Send + Sync> + Send + Sync>);
 
-impl Kept {
-    /// Boxes the error, unless it is a box already.
+impl SharedError {
+    /// Shares an error that is one by reference. The conversions of such types into a [`BoxError`] hide the type of the error.
+    pub(crate) fn new<E>(error: E) -> Self
+    where
+        E: AsRef<dyn StdError + Send + Sync> + Send + Sync + 'static,
+    {
+        match error.as_ref().downcast_ref::<Self>() {
+            Some(shared) => shared.clone(),
+            None => Self(Arc::new(error)),
+        }
+    }
+
+    /// Boxes an error that is one by reference, unless it is a box already.
     pub(crate) fn boxed<E>(error: E) -> BoxError
     where
         E: AsRef<dyn StdError + Send + Sync> + Send + Sync + 'static,
     {
         let mut error = Some(error);
-        let boxed = (&mut error as &mut dyn Any).downcast_mut::<Option<BoxError>>();
-        if let Some(boxed) = boxed.and_then(Option::take) {
+        let any: &mut dyn Any = &mut error;
+        if let Some(boxed) = any.downcast_mut::<Option<BoxError>>().and_then(Option::take) {
             return boxed;
         }
-        let error = error.expect("only a box is taken");
-        Box::new(Self(Box::new(error)))
+        if let Some(own) = any.downcast_mut::<Option<Error>>().and_then(Option::take) {
+            return Box::new(own);
+        }
+        Box::new(Self::new(error.expect("only these are taken")))
     }
 
     fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
@@ -321,20 +325,94 @@ impl Kept {
     }
 }
 
-impl fmt::Display for Kept {
+impl fmt::Display for SharedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self.as_error(), f)
     }
 }
 
-impl fmt::Debug for Kept {
+impl fmt::Debug for SharedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_error(), f)
     }
 }
 
-impl StdError for Kept {
+impl StdError for SharedError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.as_error().source()
+    }
+}
+
+impl AsRef<dyn StdError + Send + Sync> for SharedError {
+    fn as_ref(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        self.as_error()
+    }
+}
+
+impl AsRef<dyn StdError + Send + Sync> for Error {
+    fn as_ref(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        self
+    }
+}
+
+/// The first `E` among an error and its sources, also where the error is shared.
+///
+/// The error is an `anyhow::Error`, an `eyre::Report`, a `Box<dyn Error + Send + Sync>` or an [`Error`]. Such an error hides the type of the first one
+/// of its chain once callers share it ([`SharedError`]); this function does not depend on that.
+///
+/// ```
+/// # use cacheme::BoxError;
+/// # #[derive(Debug)] struct NotFound;
+/// # impl std::fmt::Display for NotFound {
+/// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("there is no such price") }
+/// # }
+/// # impl std::error::Error for NotFound {}
+/// #[cacheme::memoize(key = "price:{sku}", ttl = "30s")]
+/// async fn price(sku: &str) -> Result<u64, BoxError> {
+///     Err(NotFound.into())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let error = price("tea").await.unwrap_err();
+/// assert!(cacheme::find_error::<NotFound>(&error).is_some());
+/// assert_eq!(error.to_string(), "there is no such price");
+/// # }
+/// ```
+#[must_use]
+pub fn find_error<E: StdError + 'static>(
+    error: &(impl AsRef<dyn StdError + Send + Sync> + ?Sized),
+) -> Option<&E> {
+    find_in_chain(error.as_ref())
+}
+
+fn find_in_chain<'e, E: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let error = unwrapped(error);
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        // An `io::Error` has the source of what it was made of as its own, and leaves that out.
+        let inner = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(|error| error.get_ref());
+        next = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// The error itself, where the type of a shared error hides it.
+fn unwrapped<'e>(mut error: &'e (dyn StdError + 'static)) -> &'e (dyn StdError + 'static) {
+    loop {
+        error = if let Some(shared) = error.downcast_ref::<SharedError>() {
+            shared.as_error()
+        } else if let Some(shared) = error.downcast_ref::<Arc<dyn StdError + Send + Sync>>() {
+            &**shared
+        } else {
+            return error;
+        };
     }
 }

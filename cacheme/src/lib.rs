@@ -138,7 +138,7 @@ pub use cacheme_storage::MsgPack;
 pub use cacheme_storage::{BoxError, Flags, Serializer, Storage};
 
 pub use crate::bus::stats::BusStats;
-pub use crate::error::{Error, Result};
+pub use crate::error::{Error, Result, SharedError, find_error};
 pub use crate::instance::Cacheme;
 pub use crate::kind::dynamic::{DynamicKind, DynamicNode};
 pub use crate::kind::not_stored::{NotStored, NotStoredCounts};
@@ -151,8 +151,9 @@ pub use crate::lifecycle::default::{
     register_storage, register_storage_lazy, set, set_default, set_prefix, set_with_ttl, stats,
 };
 pub use crate::load::context::LoadContext;
+pub use crate::load::loading::{Loading, loading};
+pub use crate::load::outcome::{Alone, ByClone, BySource, LoadOutcome, NoError};
 pub use crate::load::{Load, Loaded};
 pub use crate::node::Node;
 pub use crate::node::key::{AnyKeyPart, KeyPart, KeyWriter};
 pub use crate::node::policy::{MaybeAbsent, NodeInfo, Policy, Tier};
-pub use crate::read::get_with::LoadOutcome;

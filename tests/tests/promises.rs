@@ -2,6 +2,8 @@
 //!
 //! Time is tokio's and stands still; whatever must happen in between is held at a gate. Nothing sleeps.
 
+#[path = "promises/any_error.rs"]
+mod any_error;
 #[path = "promises/bad_input.rs"]
 mod bad_input;
 #[path = "promises/bus.rs"]

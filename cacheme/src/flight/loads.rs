@@ -24,6 +24,7 @@ use std::sync::{Arc, LazyLock, Weak};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use super::store::StoreCell;
 use super::{Flight, FlightTable};
 use crate::error::{Error, Result};
 
@@ -90,6 +91,8 @@ pub(crate) struct RunningLoad {
     table: TableId,
     /// The flights that it loads, at least one.
     flights: AnyFlights,
+    /// How its code wants the value to be stored.
+    pub(crate) store: StoreCell,
     /// The load in which it was begun. That one may have ended since: a load does not wait for its children to end.
     parent: Parent,
 }
@@ -97,9 +100,14 @@ pub(crate) struct RunningLoad {
 /// The load in which another one was begun, if there is one.
 pub(crate) type Parent = Weak<RunningLoad>;
 
-/// The load in which the caller runs, if it runs in one.
+/// The load in which the caller runs, if it runs in one, for a load that is begun in it.
 pub(crate) fn current() -> Parent {
     CURRENT.try_with(Arc::downgrade).unwrap_or_default()
+}
+
+/// The load in which the caller runs, if it runs in one.
+pub(crate) fn running() -> Option<Arc<RunningLoad>> {
+    CURRENT.try_with(Arc::clone).ok()
 }
 
 impl RunningLoad {
@@ -120,6 +128,7 @@ impl RunningLoad {
             id,
             table,
             flights,
+            store: StoreCell::default(),
             parent,
         })
     }
@@ -171,7 +180,7 @@ pub(crate) fn wait_for<'f, T: Send + Sync + 'static>(
     table: TableId,
     flights: impl IntoIterator<Item = &'f Arc<Flight<T>>>,
 ) -> Result<Option<Waiting>> {
-    let Ok(load) = CURRENT.try_with(Arc::clone) else {
+    let Some(load) = running() else {
         return Ok(None);
     };
     let flights = any(flights);
@@ -196,7 +205,7 @@ pub(crate) fn wait_for<'f, T: Send + Sync + 'static>(
 ///
 /// [`Error::CircularLoad`].
 pub(crate) fn refuse_refresh(table: TableId, key: &[u8]) -> Result<()> {
-    let Ok(load) = CURRENT.try_with(Arc::clone) else {
+    let Some(load) = running() else {
         return Ok(());
     };
     match load.way_up_to(table, key) {

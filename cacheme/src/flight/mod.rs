@@ -63,12 +63,13 @@ mod fence;
 mod loads;
 pub(crate) mod outcome;
 mod queue;
+pub(crate) mod store;
 mod table;
 
 use self::fence::Fenced;
 pub(crate) use self::fence::FlightFence;
 use self::loads::LoadedBy;
-pub(crate) use self::loads::{Parent, RunningLoad, current, refuse_refresh, wait_for};
+pub(crate) use self::loads::{Parent, RunningLoad, current, refuse_refresh, running, wait_for};
 use self::queue::Demand;
 pub(crate) use self::queue::LoadQueue;
 pub(crate) use self::table::{FlightTable, Joined, Lead};

@@ -45,37 +45,9 @@ impl LoadError for Error {
     }
 }
 
-/// An error of a type that only its caller knows, with the caller's function for its text.
-struct OwnError<E> {
-    error: E,
-    text: Describe<E>,
-}
-
-/// Gives the text of an error, if its type has one.
-type Describe<E> = Box<dyn Fn(&E) -> Option<String> + Send + Sync>;
-
-impl<E: Send + Sync + 'static> LoadError for OwnError<E> {
-    fn as_any(&self) -> &dyn Any {
-        &self.error
-    }
-
-    fn text(&self) -> Option<String> {
-        let own = self.as_any().downcast_ref::<Error>();
-        (self.text)(&self.error).or_else(|| own?.text())
-    }
-}
-
 impl Failure {
     pub(crate) fn error(error: Error) -> Self {
         Self::Error(Arc::new(error))
-    }
-
-    pub(crate) fn own<E: Send + Sync + 'static>(
-        error: E,
-        text: impl Fn(&E) -> Option<String> + Send + Sync + 'static,
-    ) -> Self {
-        let text = Box::new(text);
-        Self::Error(Arc::new(OwnError { error, text }))
     }
 
     pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {

@@ -1,6 +1,6 @@
 //! An instance: storages by name, kinds by type of node.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
@@ -14,11 +14,12 @@ use crate::kind::dynamic::DynamicKind;
 use crate::kind::found::FoundKind;
 use crate::kind::stats::NodeStats;
 use crate::kind::storages::Registered;
-use crate::kind::table::{AnyKind, KindTable, Registration};
+use crate::kind::table::{AnyKind, KindId, KindTable, Registration};
 use crate::kind::{Kind, around_key};
 use crate::node::Node;
 use crate::node::key::KeyWriter;
 use crate::node::policy::Policy;
+use crate::node::registration::DerivedNode;
 
 /// Storages by name, and the nodes that use them.
 ///
@@ -131,17 +132,27 @@ impl Cacheme {
         }
         let kind = match kinds.get(Kind::id(node)) {
             Some(kind) => kind,
-            None => self.make_kind(node)?,
+            None => self.make_kind::<N>(Kind::id(node), node.policy())?,
+        };
+        Ok(FoundKind::kept(kind))
+    }
+
+    /// The kind of a type, whose policy is known without a node.
+    #[inline]
+    pub(crate) fn kind_of_type<N: DerivedNode>(&self) -> Result<FoundKind<'_, N>> {
+        let id = KindId::of_type(TypeId::of::<N>());
+        let kind = match self.inner.kinds.get(id) {
+            Some(kind) => kind,
+            None => self.make_kind::<N>(id, N::derived_policy())?,
         };
         Ok(FoundKind::kept(kind))
     }
 
     #[cold]
-    fn make_kind<N: Node>(&self, node: &N) -> Result<&Arc<dyn AnyKind>> {
-        let policy = node.policy();
+    fn make_kind<N: Node>(&self, id: KindId, policy: Policy<N::Value>) -> Result<&Arc<dyn AnyKind>> {
         let info = policy.info.clone();
         let make = || Ok(Arc::new(self.new_kind::<N>(policy)?) as Arc<dyn AnyKind>);
-        self.inner.kinds.get_or_make(Kind::id(node), &info, make)
+        self.inner.kinds.get_or_make(id, &info, make)
     }
 
     #[cold]

@@ -141,8 +141,14 @@ impl<N: Node> Kind<N> {
     /// Writes `prefix:key:version` into the caller's buffer, so that a hit need not move the key.
     #[inline]
     pub(crate) fn write_full_key(&self, node: &N, key: &mut KeyWriter) {
+        self.write_full_key_by(|key| node.write_key(key), key);
+    }
+
+    /// Writes `prefix:key:version` around the key that `write_key` writes.
+    #[inline]
+    pub(crate) fn write_full_key_by(&self, write_key: impl FnOnce(&mut KeyWriter), key: &mut KeyWriter) {
         key.literal(&self.start);
-        node.write_key(key);
+        write_key(key);
         key.literal(&self.end);
     }
 

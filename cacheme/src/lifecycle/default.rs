@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 use crate::instance::Cacheme;
 use crate::kind::stats::NodeStats;
 use crate::load::Load;
+use crate::load::outcome::LoadOutcome;
 use crate::node::Node;
 use crate::node::policy::NodeInfo;
-use crate::read::get_with::LoadOutcome;
 
 static DEFAULT: OnceLock<Cacheme> = OnceLock::new();
 
@@ -117,13 +117,13 @@ pub async fn refresh<N: Load>(node: &N) -> Result<N::Value> {
 }
 
 /// [`Cacheme::get_with`](crate::Cacheme::get_with) on the process-wide instance.
-pub async fn get_with<N, R, F>(node: &N, load: impl FnOnce() -> F) -> R
+pub fn get_with<N, R, F, M>(node: &N, load: impl FnOnce() -> F) -> impl Future<Output = R>
 where
     N: Node,
-    R: LoadOutcome<N::Value>,
+    R: LoadOutcome<N::Value, M>,
     F: Future<Output = R>,
 {
-    default_instance().get_with(node, load).await
+    default_instance().get_with(node, load)
 }
 
 /// [`Cacheme::register_storage`](crate::Cacheme::register_storage) on the process-wide instance.

@@ -5,10 +5,11 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-use crate::error::Kept;
+use crate::error::{Error, SharedError};
 use crate::instance::Cacheme;
 use crate::lifecycle::default::default_instance;
-use crate::read::get_with::{LoadOutcome, TextOf};
+use crate::read::get::{FirstTier, look_in};
+use crate::read::get_with::Missed;
 
 #[cfg(feature = "msgpack")]
 pub use cacheme_storage::MsgPack as DefaultSerializer;
@@ -17,6 +18,7 @@ pub use serde::Serialize;
 pub use serde::de::DeserializeOwned;
 
 pub use crate::load::context::LoadContext;
+pub use crate::load::outcome::Sharing;
 pub use crate::load::{Load, Loaded};
 pub use crate::node::Node;
 pub use crate::node::key::{KeyForm, KeyPart, KeyWriter, Text};
@@ -25,23 +27,174 @@ pub use crate::node::registration::{DerivedNode, NodeRegistration};
 pub use cacheme_storage::BoxError;
 use cacheme_storage::Chain;
 
-/// The call that `#[memoize]` expands to.
-pub async fn memoize<N, R, F>(
-    cacheme: Option<&Cacheme>,
-    node: N,
-    load: impl FnOnce() -> F,
-    text: TextOf<R>,
-) -> R
-where
-    N: Node,
-    R: LoadOutcome<N::Value>,
-    F: Future<Output = R>,
-{
-    cacheme
-        .unwrap_or_else(|| default_instance())
-        .get_or_load(&node, load, text)
-        .await
+/// What a memoized function finds in the first tier of its node.
+#[derive(Debug)]
+pub enum Looked<'c, N: Node> {
+    /// The value.
+    Hit(N::Value),
+    /// The body is to be run, unless another tier or another caller has the value.
+    Missed(Miss<'c, N>),
 }
+
+/// A value that the first tier does not have.
+pub struct Miss<'c, N: Node> {
+    cacheme: &'c Cacheme,
+    missed: Missed<N>,
+}
+
+impl<N: Node> fmt::Debug for Miss<'_, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Miss").finish_non_exhaustive()
+    }
+}
+
+/// The node of a memoized function, which has to be one.
+#[inline]
+pub fn node<N: Node>(node: N) -> N {
+    node
+}
+
+/// Looks for the value of a node.
+#[inline]
+pub fn look<'c, N: Node>(cacheme: Option<&'c Cacheme>, node: &N) -> Looked<'c, N> {
+    let cacheme = cacheme.unwrap_or_else(|| default_instance());
+    Looked::new(cacheme, cacheme.look(node))
+}
+
+/// Looks for the value of the node that has the key which `write_key` writes, without making the node.
+#[inline]
+pub fn look_by<N: DerivedNode>(
+    cacheme: Option<&Cacheme>,
+    write_key: impl FnOnce(&mut KeyWriter),
+) -> Looked<'_, N> {
+    let cacheme = cacheme.unwrap_or_else(|| default_instance());
+    let kind = cacheme.kind_of_type::<N>();
+    Looked::new(cacheme, kind.map(|kind| look_in(kind, write_key)))
+}
+
+impl<'c, N: Node> Looked<'c, N> {
+    #[inline]
+    fn new(cacheme: &'c Cacheme, looked: Result<FirstTier<'c, N>, Error>) -> Self {
+        let missed = match looked {
+            Ok(FirstTier::Hit(value)) => return Self::Hit(value),
+            Ok(FirstTier::Miss(kind, key)) => Missed::of(kind.into_arc(), key),
+            Err(error) => Missed::unusable(error),
+        };
+        Self::Missed(Miss { cacheme, missed })
+    }
+}
+
+impl<N: Node> Miss<'_, N> {
+    /// Gets the value of `node`: from another tier, from a load under way, or from `load`.
+    pub async fn load<R, F>(
+        self,
+        node: N,
+        load: impl FnOnce() -> F,
+        sharing: Sharing<N::Value, R>,
+        unless: impl Fn(&N::Value) -> bool,
+    ) -> R
+    where
+        F: Future<Output = R>,
+    {
+        self.missed.load(self.cacheme, &node, load, sharing, unless).await
+    }
+}
+
+/// The outcome `R` of a function that is memoized under a node of the value `V`. Its `sharing` says what waiters get of an error.
+///
+/// The compiler looks `sharing` up for the types that the function names, and finds the first of these that they have: clones, sources, none.
+pub struct Outcome<V, R>(PhantomData<fn(V) -> R>);
+
+/// The outcome of a function that is memoized under `node`.
+#[must_use]
+pub fn outcome_of<N: Node, R>(_: &N) -> Outcome<N::Value, R> {
+    Outcome(PhantomData)
+}
+
+/// The outcome of a function that is memoized under a node of a type.
+#[must_use]
+pub fn outcome<N: Node, R>() -> Outcome<N::Value, R> {
+    Outcome(PhantomData)
+}
+
+impl<V, R> fmt::Debug for Outcome<V, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outcome").finish()
+    }
+}
+
+impl<V> Outcome<V, V> {
+    /// There is no error.
+    #[must_use]
+    pub fn sharing(self) -> Sharing<V, V> {
+        Sharing::infallible()
+    }
+}
+
+impl<V: 'static, E: Clone + Send + Sync + 'static> Outcome<V, Result<V, E>> {
+    /// Waiters get clones.
+    #[must_use]
+    pub fn sharing(self) -> Sharing<V, Result<V, E>> {
+        Sharing::by_clone()
+    }
+}
+
+/// Waiters get an error that is made of the first.
+pub trait SharedBySource<V, R> {
+    /// How.
+    fn sharing(self) -> Sharing<V, R>;
+}
+
+impl<V, E> SharedBySource<V, Result<V, E>> for Outcome<V, Result<V, E>>
+where
+    E: AsRef<dyn StdError + Send + Sync> + From<SharedError> + Send + Sync + 'static,
+{
+    fn sharing(self) -> Sharing<V, Result<V, E>> {
+        Sharing::by_source()
+    }
+}
+
+/// Waiters get nothing.
+pub trait NotShared<V, R> {
+    /// How.
+    fn sharing(&self) -> Sharing<V, R>;
+}
+
+impl<V, E> NotShared<V, Result<V, E>> for Outcome<V, Result<V, E>> {
+    fn sharing(&self) -> Sharing<V, Result<V, E>> {
+        Sharing::alone()
+    }
+}
+
+impl<V, R> Deref for Outcome<V, R> {
+    type Target = OtherOutcome<V, R>;
+
+    fn deref(&self) -> &OtherOutcome<V, R> {
+        &OtherOutcome(PhantomData)
+    }
+}
+
+/// The outcome of a function that returns something else than its node caches.
+#[derive(Debug)]
+pub struct OtherOutcome<V, R>(PhantomData<fn(V) -> R>);
+
+impl<V, R> OtherOutcome<V, R> {
+    /// Never called: the compiler says what is wrong.
+    #[must_use]
+    pub fn sharing(&self) -> Sharing<V, R>
+    where
+        R: Returns<V>,
+    {
+        unreachable!("no type is a `Returns`")
+    }
+}
+
+/// The types that a function which is memoized under a node of the value `V` may return.
+#[diagnostic::on_unimplemented(
+    message = "this returns `{Self}`, but its node caches `{V}`",
+    label = "expected `{V}` or `Result<{V}, E>`"
+)]
+pub trait Returns<V> {}
 
 /// The types that the function of `#[node(load_all = …)]` may return.
 #[diagnostic::on_unimplemented(
@@ -70,7 +223,7 @@ impl<E: AsRef<dyn StdError + Send + Sync> + Send + Sync + 'static> LoaderError<E
     /// apply.
     #[must_use]
     pub fn boxed(self) -> BoxError {
-        Kept::boxed(self.0)
+        SharedError::boxed(self.0)
     }
 }
 

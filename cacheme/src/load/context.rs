@@ -4,12 +4,13 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use crate::flight::store::StoreCell;
 use crate::instance::Cacheme;
 
 /// The context of a load: the instance that loads, and how the value is to be stored.
 pub struct LoadContext<N> {
     cacheme: Cacheme,
-    pub(crate) store: Store,
+    pub(crate) store: StoreCell,
     single_loads: SingleLoads,
     node: PhantomData<fn() -> N>,
 }
@@ -24,31 +25,11 @@ enum SingleLoads {
     Accepted,
 }
 
-/// How the loader wants its value to be stored.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Store {
-    /// Bounds the ttl of every tier.
-    pub(crate) ttl: Option<Duration>,
-    /// The value is handed out and stored nowhere.
-    pub(crate) skip: bool,
-}
-
-impl Store {
-    /// Combines both: the shorter ttl, and no storing if one of them forbids it.
-    pub(crate) fn and(self, other: Self) -> Self {
-        let ttl = self.ttl.into_iter().chain(other.ttl).min();
-        Self {
-            ttl,
-            skip: self.skip || other.skip,
-        }
-    }
-}
-
 impl<N> LoadContext<N> {
     pub(crate) fn new(cacheme: Cacheme) -> Self {
         Self {
             cacheme,
-            store: Store::default(),
+            store: StoreCell::default(),
             single_loads: SingleLoads::No,
             node: PhantomData,
         }
@@ -81,19 +62,19 @@ impl<N> LoadContext<N> {
     }
 
     /// Lets the value live for `ttl` at most, in every tier. It only shortens the ttl of a tier.
-    pub fn ttl(&mut self, ttl: Duration) {
-        self.store.ttl = Some(self.store.ttl.map_or(ttl, |old| old.min(ttl)));
+    pub fn ttl(&self, ttl: Duration) {
+        self.store.shorten(ttl);
     }
 
     /// Lets the value go to the callers that wait for it, and be stored nowhere.
-    pub fn do_not_store(&mut self) {
-        self.store.skip = true;
+    pub fn do_not_store(&self) {
+        self.store.skip();
     }
 
     pub(super) fn fork(&self) -> Self {
         Self {
             cacheme: self.cacheme.clone(),
-            store: self.store,
+            store: self.store.get().into(),
             single_loads: SingleLoads::No,
             node: PhantomData,
         }
@@ -103,7 +84,7 @@ impl<N> LoadContext<N> {
 impl<N> fmt::Debug for LoadContext<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoadContext")
-            .field("store", &self.store)
+            .field("store", &self.store.get())
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,8 @@
 //! Loaders: how a node gets its value from the source.
 
 pub(crate) mod context;
+pub(crate) mod loading;
+pub(crate) mod outcome;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -10,7 +12,8 @@ use cacheme_storage::{BoxError, SmallBox};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
-use self::context::{LoadContext, Store};
+use self::context::LoadContext;
+use crate::flight::store::Store;
 use crate::node::Node;
 
 /// The number of loads that the default [`Load::load_all`] has under way at once.
@@ -68,7 +71,7 @@ pub trait Load: Node {
                 LoadedNode {
                     node,
                     result,
-                    store: cx.store,
+                    store: cx.store.get(),
                 }
             });
             Ok(Loaded {

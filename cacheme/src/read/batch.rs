@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::flight::outcome::Failure;
 use crate::flight::outcome::Outcome;
+use crate::flight::store::Store;
 use crate::flight::{self, Flight, FlightFence, FullKey, Lead, Parent, RunningLoad};
 use crate::kind::Kind;
 use crate::kind::not_stored::NotStored;
@@ -26,7 +27,6 @@ use crate::kind::pieces::MOST;
 use crate::kind::shards::Items;
 use crate::kind::tier::Tier;
 use crate::kind::unreached::Report;
-use crate::load::context::Store;
 use crate::node::Node;
 use crate::random::{jittered, unique_token};
 use crate::read::item::{Item, Open, Stage};

@@ -128,12 +128,8 @@ impl Cacheme {
     /// Looks into the first tier, if it is local, without a flight.
     #[inline]
     pub(crate) fn look<N: Node>(&self, node: &N) -> Result<FirstTier<'_, N>> {
-        let mut key = KeyWriter::new();
-        let mut hit = None;
-        Ok(match self.look_by(node, &mut key, &mut hit)? {
-            Some(kind) => FirstTier::Miss(kind, key.as_bytes().into()),
-            None => FirstTier::Hit(hit.expect("without a value the kind is given")),
-        })
+        let kind = self.kind_of(node)?;
+        Ok(look_in(kind, |key| node.write_key(key)))
     }
 
     /// Looks into the first local tier, with the caller's places for the full key and the value. Returns the kind on a miss.
@@ -144,22 +140,8 @@ impl Cacheme {
         key: &mut KeyWriter,
         hit: &mut Option<N::Value>,
     ) -> Result<Option<FoundKind<'_, N>>> {
-        let found_kind = self.kind_of(node)?;
-        let kind: &Kind<N> = &found_kind;
-        kind.write_full_key(node, key);
-        let key = key.as_bytes();
-        // Only the first: a value of a later tier goes into the tiers before it, under a flight, which orders that with
-        // invalidations.
-        if let Some(Tier::Local(tier)) = kind.tiers.first() {
-            tier.storage.read(key, &mut |value| {
-                *hit = kind.held(key, value).cloned();
-            });
-            if hit.is_some() {
-                tier.base.counters.hits.add_one();
-                return Ok(None);
-            }
-        }
-        Ok(Some(found_kind))
+        let kind = self.kind_of(node)?;
+        Ok(look_by(kind, |key| node.write_key(key), key, hit))
     }
 
     async fn get_missed<N: Load>(
@@ -302,6 +284,44 @@ impl Cacheme {
             .filter_map(|loading| background::spawn(loading).err())
             .collect()
     }
+}
+
+/// Looks into the first tier of a kind, if it is local, for the key that `write_key` writes.
+#[inline]
+pub(crate) fn look_in<N: Node>(
+    kind: FoundKind<'_, N>,
+    write_key: impl FnOnce(&mut KeyWriter),
+) -> FirstTier<'_, N> {
+    let mut key = KeyWriter::new();
+    let mut hit = None;
+    match look_by(kind, write_key, &mut key, &mut hit) {
+        Some(kind) => FirstTier::Miss(kind, key.as_bytes().into()),
+        None => FirstTier::Hit(hit.expect("without a value the kind is given")),
+    }
+}
+
+#[inline]
+fn look_by<'c, N: Node>(
+    found_kind: FoundKind<'c, N>,
+    write_key: impl FnOnce(&mut KeyWriter),
+    key: &mut KeyWriter,
+    hit: &mut Option<N::Value>,
+) -> Option<FoundKind<'c, N>> {
+    let kind: &Kind<N> = &found_kind;
+    kind.write_full_key_by(write_key, key);
+    let key = key.as_bytes();
+    // Only the first: a value of a later tier goes into the tiers before it, under a flight, which orders that with
+    // invalidations.
+    if let Some(Tier::Local(tier)) = kind.tiers.first() {
+        tier.storage.read(key, &mut |value| {
+            *hit = kind.held(key, value).cloned();
+        });
+        if hit.is_some() {
+            tier.base.counters.hits.add_one();
+            return None;
+        }
+    }
+    Some(found_kind)
 }
 
 impl<N: Node> Kind<N> {

@@ -3,80 +3,38 @@
 //! The load may borrow from its caller, so it cannot go on without it: a caller that goes away leaves the flight ABANDONED. That is why this
 //! is not the loop of [`drive`](super::drive): one load, which no task can take over, which nothing bounds, and whose panic is its caller's.
 
-use std::any::Any;
-use std::convert::Infallible;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cacheme_storage::SmallBox;
 use futures_util::FutureExt as _;
 
 use crate::error::Error;
 use crate::flight::outcome::Failure;
-use crate::flight::{self, End, Joined};
+use crate::flight::{self, End, FullKey, Joined};
 use crate::instance::Cacheme;
-use crate::load::context::Store;
+use crate::kind::Kind;
+use crate::load::outcome::{LoadOutcome, Sharing};
 use crate::node::Node;
 use crate::read::batch::{Answer, Batch, Lookup};
 use crate::read::get::{FirstTier, wait};
-
-/// The return type of a loader for [`Cacheme::get_with`] or of a `#[memoize]`d function: the node's value, or a `Result` of it.
-#[diagnostic::on_unimplemented(
-    message = "this returns `{Self}`, but its node caches `{V}`",
-    label = "expected `{V}` or `Result<{V}, E>`",
-    note = "the error type must be `Clone + Send + Sync + 'static`: every caller that waited for a failed load gets the error; `Arc<E>` is one that is"
-)]
-pub trait LoadOutcome<V>: Sized + 'static {
-    /// The error type; [`Infallible`] where there is none.
-    type Error: Clone + Send + Sync + 'static;
-
-    /// Turns the outcome into a `Result`.
-    fn into_result(self) -> Result<V, Self::Error>;
-
-    /// Makes an outcome of a `Result`.
-    fn from_result(result: Result<V, Self::Error>) -> Self;
-}
-
-impl<V: Clone + 'static> LoadOutcome<V> for V {
-    type Error = Infallible;
-
-    fn into_result(self) -> Result<V, Infallible> {
-        Ok(self)
-    }
-
-    fn from_result(result: Result<V, Infallible>) -> Self {
-        match result {
-            Ok(value) => value,
-            Err(never) => match never {},
-        }
-    }
-}
-
-#[diagnostic::do_not_recommend]
-impl<V: 'static, E: Clone + Send + Sync + 'static> LoadOutcome<V> for Result<V, E> {
-    type Error = E;
-
-    fn into_result(self) -> Self {
-        self
-    }
-
-    fn from_result(result: Self) -> Self {
-        result
-    }
-}
 
 impl Cacheme {
     /// The value of `node`, from the nearest tier that has it, else from `load`, which may borrow.
     ///
     /// Concurrent callers for one node share one load, and its error. `load` returns the value or a `Result` of it, and so does this call:
-    /// trouble of storages is no error here.
+    /// trouble of storages is no error here. [`LoadOutcome`] says which errors there can be.
+    ///
+    /// An error that callers cannot share is that of the caller whose load failed. The others run loads of their own, one at a time, until
+    /// they have waited for the node's `load_timeout`; then each runs its load without the cache.
     ///
     /// # Panics
     ///
     /// When the load panics, here or in the caller that this one waited for. Also inside of a load that `node` waits for; where `load`
-    /// returns [`Error`], that is [`Error::CircularLoad`] and no panic.
+    /// returns [`Error`] or an error of any source (`anyhow::Error`), that is [`Error::CircularLoad`] and no panic.
     ///
     /// # Cancel safety
     ///
@@ -95,65 +53,122 @@ impl Cacheme {
     /// assert_eq!(length, 8);
     /// # Ok(()) }
     /// ```
-    pub async fn get_with<N, R, F>(&self, node: &N, load: impl FnOnce() -> F) -> R
+    pub fn get_with<N, R, F, M>(&self, node: &N, load: impl FnOnce() -> F) -> impl Future<Output = R>
     where
         N: Node,
-        R: LoadOutcome<N::Value>,
+        R: LoadOutcome<N::Value, M>,
         F: Future<Output = R>,
     {
-        self.get_or_load(node, load, |_| None).await
+        self.get_or_load(node, load, R::SHARING)
     }
 
-    pub(crate) async fn get_or_load<N, R, F>(&self, node: &N, load: impl FnOnce() -> F, text: TextOf<R>) -> R
+    async fn get_or_load<N, R, F>(
+        &self,
+        node: &N,
+        load: impl FnOnce() -> F,
+        sharing: Sharing<N::Value, R>,
+    ) -> R
     where
         N: Node,
-        R: LoadOutcome<N::Value>,
         F: Future<Output = R>,
     {
-        let looked = match self.look(node) {
-            Ok(FirstTier::Hit(value)) => return R::from_result(Ok(value)),
-            Ok(FirstTier::Miss(kind, key)) => Ok((kind.into_arc(), key)),
-            Err(error) => Err(error),
-        };
+        match self.look(node) {
+            Ok(FirstTier::Hit(value)) => sharing.hit(value),
+            Ok(FirstTier::Miss(kind, key)) => {
+                let missed = Missed::of(kind.into_arc(), key);
+                missed.load(self, node, load, sharing, |_| false).await
+            }
+            Err(error) => {
+                Missed::unusable(error)
+                    .load(self, node, load, sharing, |_| false)
+                    .await
+            }
+        }
+    }
+}
+
+/// A key that the first tier does not have, for a caller with a loader of its own.
+pub(crate) struct Missed<N: Node>(Result<(Arc<Kind<N>>, FullKey), Error>);
+
+impl<N: Node> Missed<N> {
+    pub(crate) fn of(kind: Arc<Kind<N>>, key: FullKey) -> Self {
+        Self(Ok((kind, key)))
+    }
+
+    /// With a set-up that cannot work there is no caching, but an answer.
+    pub(crate) fn unusable(error: Error) -> Self {
+        Self(Err(error))
+    }
+
+    /// Looks into the other tiers, then loads. A value that `unless` is true for is not stored.
+    pub(crate) async fn load<R, F>(
+        self,
+        cacheme: &Cacheme,
+        node: &N,
+        load: impl FnOnce() -> F,
+        sharing: Sharing<N::Value, R>,
+        unless: impl Fn(&N::Value) -> bool,
+    ) -> R
+    where
+        F: Future<Output = R>,
+    {
         // Boxed so that a hit does not carry the space of a load.
         let missed = Box::pin(async {
-            match looked {
-                Ok((kind, key)) => self.get_with_missed(kind, key, node, load, text).await,
+            match self.0 {
+                Ok((kind, key)) => kind.get_with(key, node, load, sharing, unless).await,
                 Err(error) => {
-                    // With a set-up that cannot work there is no caching, but an answer.
-                    self.log_once(&error);
+                    cacheme.log_once(&error);
                     // Boxed, so that a debug build has no room for its value beside a load with a cache.
-                    Box::pin(async { load().await.into_result().map(SmallBox::new) }).await
+                    Box::pin(alone(load, sharing)).await
                 }
             }
         });
-        unboxed(missed.await)
+        match missed.await {
+            Ok(value) => sharing.hit(value.into_inner()),
+            Err(outcome) => outcome,
+        }
     }
+}
 
-    async fn get_with_missed<N, R, F>(
-        &self,
-        kind: Arc<crate::kind::Kind<N>>,
-        key: crate::flight::FullKey,
+/// A value, or the outcome of a load that failed.
+type Loaded<V, R> = Result<SmallBox<V>, R>;
+
+/// Loads without the cache.
+async fn alone<V, R, F: Future<Output = R>>(
+    load: impl FnOnce() -> F,
+    sharing: Sharing<V, R>,
+) -> Loaded<V, R> {
+    (sharing.into_value)(load().await).map(SmallBox::new)
+}
+
+impl<N: Node> Kind<N> {
+    async fn get_with<R, F>(
+        self: Arc<Self>,
+        key: FullKey,
         node: &N,
         load: impl FnOnce() -> F,
-        text: TextOf<R>,
-    ) -> Result<SmallBox<N::Value>, R::Error>
+        sharing: Sharing<N::Value, R>,
+        unless: impl Fn(&N::Value) -> bool,
+    ) -> Loaded<N::Value, R>
     where
-        N: Node,
-        R: LoadOutcome<N::Value>,
         F: Future<Output = R>,
     {
+        let mut queue = Queue::new(self.info.load_timeout);
         loop {
             let now = tokio::time::Instant::now();
-            let joined = kind.join(&key, now + kind.info.load_timeout);
-            let _waits = match flight::wait_for(kind.flights.id(), [joined.flight()]) {
+            let joined = self.join(&key, now + self.info.load_timeout);
+            let _waits = match flight::wait_for(self.flights.id(), [joined.flight()]) {
                 Ok(waits) => waits,
-                Err(circle) => return Err(refused::<N::Value, R>(circle)),
+                // Without the cache it would call itself for ever.
+                Err(circle) => return Err((sharing.refuse)(circle).unwrap_or_else(|error| panic!("{error}"))),
             };
             let lead = match joined {
                 Joined::Lead(lead) => lead,
                 Joined::Wait { flight, .. } => {
-                    let Some(End::Done(outcome)) = wait(&kind, flight).await else {
+                    let Ok(end) = queue.bound(wait(&self, flight)).await else {
+                        return alone(load, sharing).await;
+                    };
+                    let Some(End::Done(outcome)) = end else {
                         continue;
                     };
                     match &*outcome {
@@ -161,14 +176,15 @@ impl Cacheme {
                         Err(Failure::Panicked(message)) => {
                             panic!("the load that this call waited for panicked: {message}")
                         }
-                        Err(Failure::Error(error)) => match error.downcast_ref::<R::Error>() {
-                            Some(error) => return Err(error.clone()),
-                            None => continue,
+                        Err(Failure::Error(error)) => match (sharing.receive)(&**error) {
+                            Some(failed) => return Err(failed),
+                            None => queue.begin(),
                         },
                     }
+                    continue;
                 }
             };
-            let mut batch = Batch::new(kind, [(lead, node.clone())], now);
+            let mut batch = Batch::new(self, [(lead, node.clone())], now);
             batch.pass().await;
             let Some(_) = batch.advance().await else {
                 let Lookup::Found(value) = batch.take(0) else {
@@ -177,30 +193,30 @@ impl Cacheme {
                 return Ok(value);
             };
             batch.extend();
+            let running = batch.begin_load(&[0]);
             let loaded = {
                 // In a box: the future may be large.
-                let load = Box::pin(async { load().await.into_result().map(SmallBox::new) });
-                let load = batch.begin_load(&[0]).run(load);
-                let load = pin!(AssertUnwindSafe(load).catch_unwind());
+                let load = Box::pin(async {
+                    let loaded = (sharing.into_value)(load().await);
+                    if loaded.as_ref().is_ok_and(unless) {
+                        running.store.skip();
+                    }
+                    loaded.map(SmallBox::new)
+                });
+                let load = pin!(AssertUnwindSafe(running.run(load)).catch_unwind());
                 batch.renewing(&[0], load).await
             };
-            let (answer, ended) = match loaded {
-                Ok(result) => {
-                    let answer = match &result {
-                        Ok(value) => Ok(value.clone()),
-                        Err(error) => {
-                            // The text is made when it is logged.
-                            let text = move |error: &R::Error| text(&R::from_result(Err(error.clone())));
-                            Err(Failure::own(error.clone(), text))
-                        }
-                    };
-                    (answer, Ok(result))
+            let (result, ended) = match loaded {
+                Ok(Ok(value)) => (Ok(value.clone()), Ok(Ok(value))),
+                Ok(Err(outcome)) => {
+                    let (outcome, shared) = sharing.share(outcome);
+                    (Err(Failure::Error(shared)), Ok(Err(outcome)))
                 }
                 Err(panic) => (Err(Failure::panicked(&*panic)), Err(panic)),
             };
             let answer = Answer {
-                result: answer,
-                store: Store::default(),
+                result,
+                store: running.store.get(),
             };
             batch.land(vec![(0, answer)]).await;
             return match ended {
@@ -211,18 +227,30 @@ impl Cacheme {
     }
 }
 
-fn unboxed<V, R: LoadOutcome<V>>(result: Result<SmallBox<V>, R::Error>) -> R {
-    R::from_result(result.map(SmallBox::into_inner))
+/// How long a caller waits for the loads of others once one failed with an error that it could not get.
+struct Queue {
+    until: tokio::time::Instant,
+    begun: bool,
 }
 
-/// The error of a call that is refused, if the call returns errors of that type.
-fn refused<V, R: LoadOutcome<V>>(error: Error) -> R::Error {
-    match (&error as &dyn Any).downcast_ref::<R::Error>() {
-        Some(error) => error.clone(),
-        // Without the cache it would call itself for ever.
-        None => panic!("{error}"),
+impl Queue {
+    fn new(longest: Duration) -> Self {
+        Self {
+            until: tokio::time::Instant::now() + longest,
+            begun: false,
+        }
+    }
+
+    fn begin(&mut self) {
+        self.begun = true;
+    }
+
+    /// Waits. `Err` if the caller has queued for long enough.
+    async fn bound<F: Future>(&self, waiting: F) -> Result<F::Output, tokio::time::error::Elapsed> {
+        if self.begun {
+            tokio::time::timeout_at(self.until, waiting).await
+        } else {
+            Ok(waiting.await)
+        }
     }
 }
-
-/// Gives the text of a load's error for the log, if its type has one.
-pub(crate) type TextOf<R> = fn(&R) -> Option<String>;

@@ -21,9 +21,10 @@ use crate::background;
 use crate::error::Error;
 use crate::flight::RunningLoad;
 use crate::flight::outcome::Failure;
+use crate::flight::store::Store;
 use crate::instance::Cacheme;
 use crate::kind::load_error;
-use crate::load::context::{LoadContext, Store};
+use crate::load::context::LoadContext;
 use crate::load::{Load, LoadedNode};
 use crate::node::Node;
 use crate::read::batch::{Answer, Batch};
@@ -104,7 +105,7 @@ async fn load_one<N: Load>(
     };
     Answer {
         result,
-        store: cx.store,
+        store: load.store.get().and(cx.store.get()),
     }
 }
 
@@ -133,6 +134,7 @@ async fn load_together<N: Load>(
         }
         Err(unfinished) => return fail_all(items, |item| unfinished.failure(batch.key(item), bound)),
     };
+    let store = load.store.get().and(cx.store.get());
     let kind = batch.kind();
     let mut by_key: HashMap<Box<[u8]>, LoadedNode<N>> = HashMap::with_capacity(loaded.nodes.len());
     for loaded in loaded.nodes {
@@ -145,7 +147,7 @@ async fn load_together<N: Load>(
                 result: loaded
                     .result
                     .map_err(|error| Failure::error(load_error(key, error))),
-                store: cx.store.and(loaded.store),
+                store: store.and(loaded.store),
             },
             None => {
                 let (node, key) = (
