@@ -18,6 +18,8 @@ macro_rules! node_keys {
         pub(crate) struct NodeAttr {
             $(pub(crate) $field: Option<$type>,)*
             pub(crate) tiers: Vec<TierAttr>,
+            /// The ttl in a local storage that is made where nobody has registered one.
+            pub(crate) default_local: Option<Time>,
             /// Keys that are there, also those whose value could not be understood.
             pub(crate) named: Vec<&'static str>,
         }
@@ -25,7 +27,17 @@ macro_rules! node_keys {
         const KEYS: &[&str] = &[$($key,)* "tier"];
 
         impl NodeAttr {
-            fn set(&mut self, name: &Ident, input: ParseStream<'_>) -> syn::Result<()> {
+            /// Parses the value of one key.
+            pub(crate) fn set(
+                &mut self,
+                name: &Ident,
+                input: ParseStream<'_>,
+                mistakes: &mut Mistakes,
+            ) -> syn::Result<()> {
+                if name == "tier" {
+                    self.tiers.extend(parse_tier(name, input, mistakes)?);
+                    return Ok(());
+                }
                 match name.to_string().as_str() {
                     $($key => parse_once(name, input, &mut self.$field),)*
                     other => unreachable!("`{other}` is not in the list of keys"),
@@ -65,11 +77,7 @@ impl NodeAttr {
             if let syn::Meta::List(_) = &attr.meta {
                 let parsed = attr.parse_args_with(|input: ParseStream<'_>| {
                     let named = parse_settings(input, KEYS, mistakes, |name, input, mistakes| {
-                        if name == "tier" {
-                            node.tiers.extend(parse_tier(name, input, mistakes)?);
-                            return Ok(());
-                        }
-                        node.set(name, input)
+                        node.set(name, input, mistakes)
                     });
                     Ok(named)
                 });

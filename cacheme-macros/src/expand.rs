@@ -27,6 +27,16 @@ pub(crate) fn derive_node(item: &DeriveInput) -> TokenStream {
     }
 }
 
+/// The impls of a node that another macro makes; `None` if there are mistakes.
+pub(crate) fn node_impls(
+    item: &DeriveInput,
+    attr: &NodeAttr,
+    mistakes: &mut Mistakes,
+) -> Option<TokenStream> {
+    let private = ModPath::private(attr.krate.as_ref(), Span::call_site());
+    check(item, attr, mistakes).map(|node| expand(&node, &private))
+}
+
 fn expand(node: &Node<'_>, private: &TokenStream) -> TokenStream {
     let name = &node.item.ident;
     let value = node.value;
@@ -133,6 +143,12 @@ fn policy(node: &Node<'_>, private: &TokenStream) -> TokenStream {
         let import = quote!(#[allow(unused_imports)] use #private::NoForm as _;);
         (import, quote!(.key_forms([#(#forms),*])))
     };
+    let settings = settings(attr, node.value.span(), private);
+    quote!(#import #start #forms #settings)
+}
+
+/// The calls that set the policy of a node, behind the one that begins it. `value` is where the type of the value is.
+pub(crate) fn settings(attr: &NodeAttr, value: Span, private: &TokenStream) -> TokenStream {
     let version = attr.version.as_ref().map(|version| {
         let version = &version.0;
         quote!(.version(#version))
@@ -155,7 +171,7 @@ fn policy(node: &Node<'_>, private: &TokenStream) -> TokenStream {
     };
     let serializer = serializer.map(|serializer| {
         // A value that cannot be serialized is told of where it is named.
-        let method = Ident::new("serializer", Span::mixed_site().located_at(node.value.span()));
+        let method = Ident::new("serializer", Span::mixed_site().located_at(value));
         quote!(.#method(<#serializer as ::core::default::Default>::default()))
     });
     let load_timeout = attr.load_timeout.as_ref().map(|timeout| {
@@ -171,7 +187,7 @@ fn policy(node: &Node<'_>, private: &TokenStream) -> TokenStream {
     });
     let negative_ttl = attr.negative_ttl.as_ref().map(|ttl| {
         // A value that cannot be absent is told of where it is named.
-        let method = Ident::new("negative_ttl", Span::mixed_site().located_at(node.value.span()));
+        let method = Ident::new("negative_ttl", Span::mixed_site().located_at(value));
         let ttl = ttl.to_expr();
         quote!(.#method(#ttl))
     });
@@ -184,7 +200,11 @@ fn policy(node: &Node<'_>, private: &TokenStream) -> TokenStream {
         quote!(.doorkeeper(#keys))
     });
     let weigh = attr.weigh.as_ref().map(|weigh| quote!(.weigh(#weigh)));
-    quote!(#import #start #forms #version #(#tiers)* #serializer #load_timeout #lease #negative_ttl #ttl_jitter #doorkeeper #weigh)
+    let default_local = attr.default_local.as_ref().map(|ttl| {
+        let ttl = ttl.to_expr();
+        quote!(.default_local(#ttl))
+    });
+    quote!(#version #default_local #(#tiers)* #serializer #load_timeout #lease #negative_ttl #ttl_jitter #doorkeeper #weigh)
 }
 
 /// What the type of a field says of its text.

@@ -10,6 +10,7 @@
 
 use proc_macro::TokenStream;
 
+mod arguments;
 mod attr;
 mod bounds;
 mod check;

@@ -4,20 +4,51 @@ use proc_macro2::{Delimiter, Group, Span, TokenStream};
 use quote::{ToTokens as _, TokenStreamExt as _, quote, quote_spanned};
 use syn::parse::{ParseStream, Parser as _};
 use syn::spanned::Spanned as _;
-use syn::{Block, Expr, ImplItemFn, ReturnType, Safety, Signature, TraitItemFn, Type, parse_quote};
+use syn::{Block, Expr, Ident, ImplItemFn, ReturnType, Safety, Signature, TraitItemFn, Type, parse_quote};
 
-use crate::attr::ModPath;
+use crate::arguments::argument;
+use crate::attr::{ModPath, NodeAttr, plain};
 use crate::mistakes::Mistakes;
 use crate::settings::{parse_once, parse_settings};
+use crate::time::Time;
+
+mod keyed;
 
 #[derive(Default)]
 struct MemoizeAttr {
     node: Option<Expr>,
     cacheme: Option<Expr>,
-    krate: Option<ModPath>,
-    /// Whether `node` was there, also one that could not be understood.
-    names_node: bool,
+    name: Option<Ident>,
+    ttl: Option<Time>,
+    unless: Option<Expr>,
+    when: Option<Expr>,
+    /// The policy of a node that is made here.
+    policy: NodeAttr,
 }
+
+const KEYS: &[&str] = &[
+    "node",
+    "cacheme",
+    "name",
+    "ttl",
+    "unless",
+    "when",
+    "key",
+    "tier",
+    "value",
+    "version",
+    "serializer",
+    "load_timeout",
+    "lease",
+    "negative_ttl",
+    "ttl_jitter",
+    "doorkeeper",
+    "weigh",
+    "crate",
+];
+
+/// The keys that go with `node`; the others are in the node.
+const BESIDE_NODE: &[&str] = &["node", "cacheme", "unless", "when", "crate"];
 
 pub(crate) fn memoize(attr: TokenStream, item: TokenStream) -> TokenStream {
     let mut mistakes = Mistakes::default();
@@ -25,20 +56,18 @@ pub(crate) fn memoize(attr: TokenStream, item: TokenStream) -> TokenStream {
     let function = mistakes.note(parse_function(item.clone()));
     if let Some(function) = &function {
         check(&function.sig, &mut mistakes);
+        check_attr(&attr, &function.sig, &mut mistakes);
     }
-    if !attr.names_node {
-        mistakes.at(
-            Span::call_site(),
-            "what is this cached under? Write `#[memoize(node = UserNode { user_id })]`",
-        );
-    }
-    match (function, &attr.node) {
-        (Some(function), Some(node)) if mistakes.is_empty() => expand(function, node, &attr),
-        _ => {
-            let errors = mistakes.to_compile_errors();
-            quote!(#errors #item)
-        }
-    }
+    let expanded = function
+        .filter(|_| mistakes.is_empty())
+        .and_then(|function| match &attr.node {
+            Some(node) => Some(expand(function, node, &attr)),
+            None => keyed::expand(function, attr, &mut mistakes),
+        });
+    expanded.unwrap_or_else(|| {
+        let errors = mistakes.to_compile_errors();
+        quote!(#errors #item)
+    })
 }
 
 fn parse_attr(tokens: TokenStream, mistakes: &mut Mistakes) -> MemoizeAttr {
@@ -46,22 +75,66 @@ fn parse_attr(tokens: TokenStream, mistakes: &mut Mistakes) -> MemoizeAttr {
     let parse = |input: ParseStream<'_>| {
         Ok(parse_settings(
             input,
-            &["node", "cacheme", "crate"],
+            KEYS,
             mistakes,
-            |name, input, _| {
-                if name == "node" {
-                    parse_once(name, input, &mut attr.node)
-                } else if name == "cacheme" {
-                    parse_once(name, input, &mut attr.cacheme)
-                } else {
-                    parse_once(name, input, &mut attr.krate)
-                }
+            |name, input, mistakes| match name.to_string().as_str() {
+                "node" => parse_once(name, input, &mut attr.node),
+                "cacheme" => parse_once(name, input, &mut attr.cacheme),
+                "name" => parse_once(name, input, &mut attr.name),
+                "ttl" => parse_once(name, input, &mut attr.ttl),
+                "unless" => parse_once(name, input, &mut attr.unless),
+                "when" => parse_once(name, input, &mut attr.when),
+                _ => attr.policy.set(name, input, mistakes),
             },
         ))
     };
     let named = parse.parse2(tokens);
-    attr.names_node = mistakes.note(named).is_none_or(|named| named.contains(&"node"));
+    attr.policy.named = mistakes.note(named).unwrap_or_default();
     attr
+}
+
+/// Refuses keys that do not go together.
+fn check_attr(attr: &MemoizeAttr, sig: &Signature, mistakes: &mut Mistakes) {
+    let names = |key| attr.policy.names(key);
+    if names("node") {
+        let node = attr
+            .node
+            .as_ref()
+            .map_or(Span::call_site(), syn::spanned::Spanned::span);
+        for key in attr.policy.named.iter().filter(|key| !BESIDE_NODE.contains(key)) {
+            mistakes.at(
+                node,
+                format!("`{key}` is part of the node: write it in the `#[node(…)]` of its type, or `key` instead of `node`"),
+            );
+        }
+        return;
+    }
+    if !names("key") {
+        let arguments = sig.inputs.iter().filter_map(argument);
+        let fields: String = arguments
+            .map(|(name, _)| format!(":{{{}}}", plain(name)))
+            .collect();
+        let name = plain(&sig.ident);
+        mistakes.at(
+            Span::call_site(),
+            format!(
+                "what is this cached under? Write `#[memoize(key = \"{name}{fields}\", ttl = \"30s\")]` with the arguments that the value depends on, or `#[memoize(node = …)]`"
+            ),
+        );
+    } else if names("ttl") && names("tier") {
+        mistakes.at(
+            Span::call_site(),
+            "`ttl` is for a function that is cached in memory: write it inside of each `tier(storage = \"…\", ttl = \"…\")`",
+        );
+    } else if !names("ttl") && !names("tier") {
+        mistakes.at(
+            Span::call_site(),
+            "how long is this cached? Write `ttl = \"30s\"` for a cache in memory, or `tier(storage = \"…\", ttl = \"…\")`",
+        );
+    }
+    if let Some(ttl) = &attr.ttl {
+        ttl.refuse_zero(mistakes, "write how long values live");
+    }
 }
 
 /// A function of any place that has a body: free, in an impl block, or a trait's default.
@@ -146,50 +219,114 @@ fn find_impl_trait(ty: &Type) -> Option<Span> {
     walk(ty.to_token_stream())
 }
 
+/// A function whose node the user makes.
 fn expand(mut function: ImplItemFn, node: &Expr, attr: &MemoizeAttr) -> TokenStream {
-    let cacheme = match &attr.cacheme {
-        Some(cacheme) => {
-            quote!(::core::option::Option::Some(#cacheme))
-        }
-        None => quote!(::core::option::Option::None),
-    };
-    let ReturnType::Type(_, output) = &function.sig.output else {
-        unreachable!("checked to return something")
-    };
-    let body = in_our_braces(&function.block);
-    // What stands in an async block is not told its type. The `return` that is never reached tells it.
-    let load = quote_spanned! {Span::mixed_site().located_at(body.span())=>
-        move || async move {
-            if let ::core::option::Option::Some(output) = ::core::option::Option::<#output>::None {
-                return output;
-            }
-            #body
-        }
-    };
-    // A type that the node does not cache is told of where the function names it.
-    let at = Span::mixed_site().located_at(output.span());
-    let private = ModPath::private(attr.krate.as_ref(), at);
+    let call = Call::new(&function, attr);
+    let (private, cacheme) = (&call.private, &call.cacheme);
     // An expression that is no node is told of where it is.
     let node = quote_spanned!(Span::mixed_site().located_at(node.span())=> #private::node(#node));
-    // Found for the type of the error where that is known, which is here.
-    let call = quote_spanned! {at=>
-        {
-            let node = #node;
-            let sharing = {
-                #[allow(unused_imports)]
-                use #private::{NotShared as _, SharedBySource as _, TextByDebug as _, TextByDisplay as _};
-                #private::outcome_of::<_, #output>(&node)
-                    .sharing()
-                    .with_text(|outcome: &#output| #private::ErrorText(outcome).text())
-            };
-            match #private::look(#cacheme, &node) {
-                #private::Looked::Hit(value) => sharing.hit(value),
-                #private::Looked::Missed(missed) => missed.load(node, #load, sharing, |_| false).await,
+    let (var, output) = (call.var("node"), call.output);
+    let body = call.body(
+        &call.sharing(quote!(#private::outcome_of::<_, #output>(&#var))),
+        quote!(#private::look(#cacheme, &#var)),
+        var.to_token_stream(),
+        call.load_block(),
+    );
+    function.block = parse_quote!({ let #var = #node; #body });
+    function.into_token_stream()
+}
+
+/// What the bodies of all memoized functions have in common.
+struct Call<'a> {
+    attr: &'a MemoizeAttr,
+    output: &'a Type,
+    block: &'a Block,
+    private: TokenStream,
+    /// The instance, if the user names one.
+    cacheme: TokenStream,
+    /// Where the function names its output: a type that the node does not cache is told of there.
+    at: Span,
+}
+
+impl<'a> Call<'a> {
+    fn new(function: &'a ImplItemFn, attr: &'a MemoizeAttr) -> Self {
+        let ReturnType::Type(_, output) = &function.sig.output else {
+            unreachable!("checked to return something")
+        };
+        let at = Span::mixed_site().located_at(output.span());
+        let cacheme = match &attr.cacheme {
+            Some(cacheme) => quote!(::core::option::Option::Some(#cacheme)),
+            None => quote!(::core::option::Option::None),
+        };
+        Self {
+            attr,
+            output,
+            block: &function.block,
+            private: ModPath::private(attr.policy.krate.as_ref(), at),
+            cacheme,
+            at,
+        }
+    }
+
+    /// A variable that the user's code does not see.
+    fn var(&self, name: &str) -> Ident {
+        Ident::new(name, self.at)
+    }
+
+    /// A loader that is the user's block.
+    fn load_block(&self) -> TokenStream {
+        let (output, block) = (self.output, in_our_braces(self.block));
+        // What stands in an async block is not told its type. The `return` that is never reached tells it.
+        quote_spanned! {Span::mixed_site().located_at(block.span())=>
+            move || async move {
+                if let ::core::option::Option::Some(output) = ::core::option::Option::<#output>::None {
+                    return output;
+                }
+                #block
             }
         }
-    };
-    function.block = parse_quote!(#call);
-    function.into_token_stream()
+    }
+
+    /// How the outcome is shared. Found for the type of the error where that is known, which is here.
+    fn sharing(&self, outcome: TokenStream) -> TokenStream {
+        let (private, output) = (&self.private, self.output);
+        quote_spanned! {self.at=>
+            {
+                #[allow(unused_imports)]
+                use #private::{NotShared as _, SharedBySource as _, TextByDebug as _, TextByDisplay as _};
+                #outcome
+                    .sharing()
+                    .with_text(|outcome: &#output| #private::ErrorText(outcome).text())
+            }
+        }
+    }
+
+    /// The body: `sharing` says how the outcome is shared, `look` looks for the value; if it is not there, `node` is made and `load` runs.
+    fn body(
+        &self,
+        sharing: &TokenStream,
+        look: TokenStream,
+        node: TokenStream,
+        load: TokenStream,
+    ) -> TokenStream {
+        let private = &self.private;
+        let look = match &self.attr.when {
+            Some(when) => quote!(if #when { #look } else { #private::Looked::without_cache() }),
+            None => look,
+        };
+        let unless = match &self.attr.unless {
+            Some(unless) => quote!(#unless),
+            None => quote!(|_| false),
+        };
+        quote_spanned! {self.at=>
+            let sharing = #sharing;
+            let missed = match #look {
+                #private::Looked::Hit(value) => return sharing.hit(value),
+                #private::Looked::Missed(missed) => missed,
+            };
+            missed.load(&#node, #load, sharing, #unless).await
+        }
+    }
 }
 
 /// A block whose statements are the user's and whose braces are ours.

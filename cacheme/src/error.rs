@@ -74,6 +74,12 @@ pub enum Error {
         storage: String,
     },
 
+    /// The storage was made when a memoized function needed it, since nobody had registered one. Register it before the first call.
+    DefaultStorageInUse {
+        /// The name of the storage.
+        storage: String,
+    },
+
     /// A node without serializer has a remote tier.
     NoSerializer {
         /// The name of the node's type.
@@ -171,6 +177,11 @@ impl fmt::Display for Error {
             Self::StorageRegistered { storage } => {
                 write!(f, "a storage named `{storage}` is registered already")
             }
+            Self::DefaultStorageInUse { storage } => write!(
+                f,
+                "a memoized function has used storage `{storage}` already, which was made with 10 000 entries; register it before the \
+                 first call"
+            ),
             Self::NoSerializer { node, storage } => write!(
                 f,
                 "node `{node}` has a tier on the remote storage `{storage}` but no serializer; remove `serializer = none` \
@@ -228,6 +239,7 @@ impl StdError for Error {
             | Self::LeftOut { .. }
             | Self::StorageNotRegistered { .. }
             | Self::StorageRegistered { .. }
+            | Self::DefaultStorageInUse { .. }
             | Self::NoSerializer { .. }
             | Self::SameKey { .. }
             | Self::Policy { .. }

@@ -140,6 +140,8 @@ pub use cacheme_storage::{BoxError, Flags, Serializer, Storage};
 pub use crate::bus::stats::BusStats;
 pub use crate::error::{Error, Result, SharedError, find_error};
 pub use crate::instance::Cacheme;
+/// The node of a memoized method: `price_node(sku)` beside `price` returns it.
+pub use crate::kind::dynamic::DynamicNode as MemoNode;
 pub use crate::kind::dynamic::{DynamicKind, DynamicNode};
 pub use crate::kind::not_stored::{NotStored, NotStoredCounts};
 pub use crate::kind::stats::{NodeStats, TierStats};
@@ -148,7 +150,7 @@ pub use crate::lifecycle::builder::CachemeBuilder;
 pub use crate::lifecycle::default::record_metrics;
 pub use crate::lifecycle::default::{
     check, default_instance, get, get_all, get_with, invalidate, invalidate_all, nodes, peek, refresh,
-    register_storage, register_storage_lazy, set, set_default, set_prefix, set_with_ttl, stats,
+    refresh_with, register_storage, register_storage_lazy, set, set_default, set_prefix, set_with_ttl, stats,
 };
 pub use crate::load::context::LoadContext;
 pub use crate::load::loading::{Loading, loading};

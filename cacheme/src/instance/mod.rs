@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use cacheme_storage::Chain;
+use cacheme_storage::{Chain, Storage};
 use parking_lot::{Mutex, RwLock};
 
 use crate::bus::stats::BusStats;
@@ -18,7 +18,7 @@ use crate::kind::table::{AnyKind, KindId, KindTable, Registration};
 use crate::kind::{Kind, around_key};
 use crate::node::Node;
 use crate::node::key::KeyWriter;
-use crate::node::policy::Policy;
+use crate::node::policy::{DEFAULT_LOCAL, Policy};
 use crate::node::registration::DerivedNode;
 
 /// Storages by name, and the nodes that use them.
@@ -125,10 +125,7 @@ impl Cacheme {
     pub(crate) fn kind_of<N: Node>(&self, node: &N) -> Result<FoundKind<'_, N>> {
         let kinds = &self.inner.kinds;
         if let Some(dynamic) = node.dynamic_kind() {
-            return match dynamic.held().find::<Kind<N>>(kinds) {
-                Some(kind) => Ok(FoundKind::Held(kind)),
-                None => self.make_dynamic_kind(node, dynamic),
-            };
+            return self.kind_of_dynamic(dynamic);
         }
         let kind = match kinds.get(Kind::id(node)) {
             Some(kind) => kind,
@@ -155,13 +152,25 @@ impl Cacheme {
         self.inner.kinds.get_or_make(id, &info, make)
     }
 
-    #[cold]
-    fn make_dynamic_kind<N: Node>(
+    /// The kind that a handle stands for, whose nodes are of type `N`.
+    #[inline]
+    pub(crate) fn kind_of_dynamic<N: Node>(
         &self,
-        node: &N,
         dynamic: &DynamicKind<N::Value>,
     ) -> Result<FoundKind<'_, N>> {
-        let (kinds, id, policy) = (&self.inner.kinds, Kind::id(node), node.policy());
+        match dynamic.held().find::<Kind<N>>(&self.inner.kinds) {
+            Some(kind) => Ok(FoundKind::Held(kind)),
+            None => self.make_dynamic_kind(dynamic),
+        }
+    }
+
+    #[cold]
+    fn make_dynamic_kind<N: Node>(&self, dynamic: &DynamicKind<N::Value>) -> Result<FoundKind<'_, N>> {
+        let (kinds, policy) = (&self.inner.kinds, dynamic.policy());
+        let id = KindId {
+            node: TypeId::of::<N>(),
+            dynamic: dynamic.id(),
+        };
         let info = policy.info.clone();
         let kind = kinds.get_or_make_dynamic(id, &info, dynamic.held(), || {
             let kind = self.new_kind::<N>(policy)?;
@@ -176,7 +185,25 @@ impl Cacheme {
     }
 
     fn new_kind<N: Node>(&self, policy: Policy<N::Value>) -> Result<Kind<N>> {
-        Kind::new(policy, &self.inner.prefix, |name| self.storage(name))
+        let default_local = policy.info.default_local;
+        Kind::new(policy, &self.inner.prefix, |name| {
+            let registered = self.storage(name);
+            let is_default = default_local && name == DEFAULT_LOCAL;
+            registered.or_else(|| is_default.then(|| self.default_local()).flatten())
+        })
+    }
+
+    /// The local storage that is made where nobody has registered one; `None` without the feature `local`.
+    fn default_local(&self) -> Option<Registered> {
+        let storage = Storage::open("local://tlfu?size=10000").ok()?;
+        let made = Registered {
+            storage,
+            bus: None,
+            stranded: Arc::default(),
+            is_default: true,
+        };
+        let mut storages = self.inner.storages.write();
+        Some(storages.entry(DEFAULT_LOCAL.into()).or_insert(made).clone())
     }
 
     /// Logs a mistake of the set-up, unless it was logged before.

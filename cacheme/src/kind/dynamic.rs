@@ -15,9 +15,9 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::error::{Error, Result};
 use crate::kind::table::held::HeldKinds;
@@ -68,14 +68,18 @@ struct Definition<V> {
     policy: Policy<V>,
 }
 
-/// A node of a [`DynamicKind`].
+/// A node of a [`DynamicKind`], or of a memoized method.
 pub struct DynamicNode<V> {
     kind: DynamicKind<V>,
+    /// Without prefix and version.
     key: Arc<str>,
 }
 
 /// The names that are taken, and by what.
 static NAMES: LazyLock<Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>> = LazyLock::new(Mutex::default);
+
+/// The next [`Definition::id`].
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 impl<V> Drop for Definition<V> {
     /// Takes the lock of the names: no definition may be dropped under it.
@@ -108,10 +112,9 @@ impl<V: Clone + Send + Sync + 'static> DynamicKind<V> {
             drop(names);
             same(taken, &policy)?
         } else {
-            static NEXT: AtomicU64 = AtomicU64::new(1);
             let name = policy.info.name.to_string();
             let definition = Arc::new(Definition {
-                id: NEXT.fetch_add(1, Ordering::Relaxed),
+                id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
                 policy,
             });
             let taken: Weak<Definition<V>> = Arc::downgrade(&definition);
@@ -130,11 +133,50 @@ impl<V: Clone + Send + Sync + 'static> DynamicKind<V> {
     /// The node of this kind with the key `part`.
     #[must_use]
     pub fn node(&self, part: &(impl KeyPart + ?Sized)) -> DynamicNode<V> {
+        let name = &*self.handle.definition.policy.info.name;
+        self.node_with(|key| {
+            key.part(name);
+            key.literal(":");
+            key.part(part);
+        })
+    }
+
+    pub(crate) fn policy(&self) -> Policy<V> {
+        let policy = &self.handle.definition.policy;
+        Policy {
+            info: policy.info.clone(),
+            values: policy.values.clone(),
+        }
+    }
+
+    fn node_with(&self, write_key: impl FnOnce(&mut KeyWriter)) -> DynamicNode<V> {
         let mut key = KeyWriter::new();
-        key.part(part);
+        write_key(&mut key);
         DynamicNode {
             kind: self.clone(),
             key: key.as_str().into(),
+        }
+    }
+
+    /// The node of a memoized function, whose template is the whole key.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn memo_node(&self, write_key: impl FnOnce(&mut KeyWriter)) -> DynamicNode<V> {
+        self.node_with(write_key)
+    }
+
+    /// A kind without a name that others could take, which lives as long as the process.
+    fn of_site(policy: Policy<V>) -> Self {
+        let definition = Definition {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            policy,
+        };
+        let handle = Handle {
+            definition: Arc::new(definition),
+            kinds: Arc::default(),
+        };
+        Self {
+            handle: Arc::new(handle),
         }
     }
 }
@@ -211,16 +253,10 @@ impl<V: Clone + Send + Sync + 'static> Node for DynamicNode<V> {
     type Value = V;
 
     fn policy(&self) -> Policy<V> {
-        let policy = &self.kind.handle.definition.policy;
-        Policy {
-            info: policy.info.clone(),
-            values: policy.values.clone(),
-        }
+        self.kind.policy()
     }
 
     fn write_key(&self, key: &mut KeyWriter) {
-        key.part(&*self.kind.handle.definition.policy.info.name);
-        key.literal(":");
         key.literal(&self.key);
     }
 
@@ -259,4 +295,82 @@ pub(crate) fn is_one_kind<N: Node>(nodes: &[N]) -> bool {
 #[inline]
 fn number<N: Node>(node: &N) -> Option<u64> {
     node.dynamic_kind().map(DynamicKind::id)
+}
+
+/// The place of a memoized method or generic function, which has a kind for each set of types that it is used with.
+#[derive(Debug, Default)]
+pub struct MemoSite {
+    /// Most have one.
+    first: OnceLock<SiteKind>,
+    others: RwLock<Vec<SiteKind>>,
+}
+
+#[derive(Clone, Copy)]
+struct SiteKind {
+    types: &'static str,
+    /// A `DynamicKind`.
+    kind: &'static (dyn Any + Send + Sync),
+}
+
+impl SiteKind {
+    #[inline]
+    fn get<V: 'static>(self, types: &str) -> Option<&'static DynamicKind<V>> {
+        if std::ptr::eq(self.types, types) || self.types == types {
+            self.kind.downcast_ref()
+        } else {
+            None
+        }
+    }
+}
+
+impl fmt::Debug for SiteKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.types)
+    }
+}
+
+impl MemoSite {
+    /// A place without kinds.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            first: OnceLock::new(),
+            others: RwLock::new(Vec::new()),
+        }
+    }
+
+    /// The kind for these types.
+    #[inline]
+    pub fn kind<V: Clone + Send + Sync + 'static>(
+        &self,
+        types: &'static str,
+        policy: impl FnOnce(&str) -> Policy<V>,
+    ) -> &'static DynamicKind<V> {
+        let first = self.first.get().and_then(|first| first.get(types));
+        first.unwrap_or_else(|| self.other(types, policy))
+    }
+
+    #[cold]
+    fn other<V: Clone + Send + Sync + 'static>(
+        &self,
+        types: &'static str,
+        policy: impl FnOnce(&str) -> Policy<V>,
+    ) -> &'static DynamicKind<V> {
+        let find = |others: &[SiteKind]| others.iter().find_map(|other| other.get(types));
+        if let Some(kind) = find(&self.others.read()) {
+            return kind;
+        }
+        // Code of the user's, which may use a memoized function itself.
+        let policy = policy(types);
+        let mut others = self.others.write();
+        if let Some(kind) = find(&others) {
+            return kind;
+        }
+        // As many as the program has types: they are never freed.
+        let kind: &'static DynamicKind<V> = Box::leak(Box::new(DynamicKind::of_site(policy)));
+        let site_kind = SiteKind { types, kind };
+        others.push(site_kind);
+        let _ = self.first.set(site_kind);
+        kind
+    }
 }

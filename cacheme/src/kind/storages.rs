@@ -15,4 +15,6 @@ pub(crate) struct Registered {
     pub(crate) bus: Option<Arc<Bus>>,
     /// Leases that its kinds have to give back without a runtime.
     pub(crate) stranded: Arc<Stranded>,
+    /// It was made because nobody had registered one.
+    pub(crate) is_default: bool,
 }

@@ -76,6 +76,7 @@ impl Tier {
             storage,
             bus,
             stranded,
+            is_default: _,
         } = registered;
         let base = TierBase {
             name: tier.storage.clone(),

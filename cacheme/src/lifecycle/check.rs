@@ -32,6 +32,7 @@ impl Cacheme {
             found.extend(node.validate().err());
             for tier in &node.tiers {
                 match self.storage(&tier.storage) {
+                    None if node.makes(tier) => {}
                     None => found.push(node.not_registered(&tier.storage)),
                     Some(known) if known.storage.as_remote().is_some() && !node.serializable => {
                         found.push(node.no_serializer(&tier.storage));

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use cacheme_storage::Storage;
+use cacheme_storage::{BoxError, Storage};
 
 use crate::error::{Error, Result};
 use crate::instance::Cacheme;
@@ -114,6 +114,20 @@ pub async fn invalidate_all<N: Node>(nodes: &[N]) -> Result<()> {
 /// Those of the method of the same name.
 pub async fn refresh<N: Load>(node: &N) -> Result<N::Value> {
     default_instance().refresh(node).await
+}
+
+/// [`Cacheme::refresh_with`](crate::Cacheme::refresh_with) on the process-wide instance.
+///
+/// # Errors
+///
+/// Those of the method of the same name.
+pub async fn refresh_with<N, E, F>(node: &N, load: impl FnOnce() -> F) -> Result<N::Value>
+where
+    N: Node,
+    E: Into<BoxError>,
+    F: Future<Output = std::result::Result<N::Value, E>>,
+{
+    default_instance().refresh_with(node, load).await
 }
 
 /// [`Cacheme::get_with`](crate::Cacheme::get_with) on the process-wide instance.

@@ -5,11 +5,12 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-use crate::error::{Error, SharedError};
+pub use crate::error::Error;
+use crate::error::SharedError;
 use crate::instance::Cacheme;
+pub use crate::kind::dynamic::{DynamicKind, DynamicNode, MemoSite};
 use crate::lifecycle::default::default_instance;
-use crate::read::get::{FirstTier, look_in};
-use crate::read::get_with::Missed;
+use crate::read::get::look_in;
 
 #[cfg(feature = "msgpack")]
 pub use cacheme_storage::MsgPack as DefaultSerializer;
@@ -24,29 +25,9 @@ pub use crate::node::Node;
 pub use crate::node::key::{KeyForm, KeyPart, KeyWriter, Text};
 pub use crate::node::policy::{NodeInfo, Policy};
 pub use crate::node::registration::{DerivedNode, NodeRegistration};
+pub use crate::read::get_with::Looked;
 pub use cacheme_storage::BoxError;
 use cacheme_storage::Chain;
-
-/// What a memoized function finds in the first tier of its node.
-#[derive(Debug)]
-pub enum Looked<'c, N: Node> {
-    /// The value.
-    Hit(N::Value),
-    /// The body is to be run, unless another tier or another caller has the value.
-    Missed(Miss<'c, N>),
-}
-
-/// A value that the first tier does not have.
-pub struct Miss<'c, N: Node> {
-    cacheme: &'c Cacheme,
-    missed: Missed<N>,
-}
-
-impl<N: Node> fmt::Debug for Miss<'_, N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Miss").finish_non_exhaustive()
-    }
-}
 
 /// The node of a memoized function, which has to be one.
 #[inline]
@@ -56,7 +37,7 @@ pub fn node<N: Node>(node: N) -> N {
 
 /// Looks for the value of a node.
 #[inline]
-pub fn look<'c, N: Node>(cacheme: Option<&'c Cacheme>, node: &N) -> Looked<'c, N> {
+pub fn look<N: Node>(cacheme: Option<&Cacheme>, node: &N) -> Looked<N> {
     let cacheme = cacheme.unwrap_or_else(|| default_instance());
     Looked::new(cacheme, cacheme.look(node))
 }
@@ -66,37 +47,97 @@ pub fn look<'c, N: Node>(cacheme: Option<&'c Cacheme>, node: &N) -> Looked<'c, N
 pub fn look_by<N: DerivedNode>(
     cacheme: Option<&Cacheme>,
     write_key: impl FnOnce(&mut KeyWriter),
-) -> Looked<'_, N> {
+) -> Looked<N> {
     let cacheme = cacheme.unwrap_or_else(|| default_instance());
     let kind = cacheme.kind_of_type::<N>();
     Looked::new(cacheme, kind.map(|kind| look_in(kind, write_key)))
 }
 
-impl<'c, N: Node> Looked<'c, N> {
-    #[inline]
-    fn new(cacheme: &'c Cacheme, looked: Result<FirstTier<'c, N>, Error>) -> Self {
-        let missed = match looked {
-            Ok(FirstTier::Hit(value)) => return Self::Hit(value),
-            Ok(FirstTier::Miss(kind, key)) => Missed::of(kind.into_arc(), key),
-            Err(error) => Missed::unusable(error),
-        };
-        Self::Missed(Miss { cacheme, missed })
+/// Looks for the value of the node of a memoized method, without making the node.
+#[inline]
+pub fn look_dynamic<V: Clone + Send + Sync + 'static>(
+    cacheme: Option<&Cacheme>,
+    kind: &DynamicKind<V>,
+    write_key: impl FnOnce(&mut KeyWriter),
+) -> Looked<DynamicNode<V>> {
+    let cacheme = cacheme.unwrap_or_else(|| default_instance());
+    let kind = cacheme.kind_of_dynamic::<DynamicNode<V>>(kind);
+    Looked::new(cacheme, kind.map(|kind| look_in(kind, write_key)))
+}
+
+/// Removes the value of the node of a memoized function.
+///
+/// # Errors
+///
+/// Those of [`Cacheme::invalidate`].
+pub async fn invalidate<N: Node>(cacheme: Option<&Cacheme>, node: &N) -> Result<(), Error> {
+    cacheme
+        .unwrap_or_else(|| default_instance())
+        .invalidate(node)
+        .await
+}
+
+/// Loads the value of the node of a memoized function anew.
+///
+/// # Errors
+///
+/// Those of [`Cacheme::refresh_with`].
+pub async fn refresh<N, F>(
+    cacheme: Option<&Cacheme>,
+    node: &N,
+    load: impl FnOnce() -> F,
+) -> Result<N::Value, Error>
+where
+    N: Node,
+    F: Future<Output = Result<N::Value, BoxError>>,
+{
+    cacheme
+        .unwrap_or_else(|| default_instance())
+        .refresh_with(node, load)
+        .await
+}
+
+/// The outcome of a memoized function that is an error, with its text, on its way into a box.
+#[derive(Debug)]
+pub struct Failed<R>(pub (R, Option<String>));
+
+impl<V, E: AsRef<dyn StdError + Send + Sync> + Send + Sync + 'static> Failed<Result<V, E>> {
+    /// Boxes an error that is one by reference.
+    #[must_use]
+    pub fn boxed(self) -> BoxError {
+        match self.0.0 {
+            Ok(_) => unreachable!("the outcome is an error"),
+            Err(error) => SharedError::boxed(error),
+        }
     }
 }
 
-impl<N: Node> Miss<'_, N> {
-    /// Gets the value of `node`: from another tier, from a load under way, or from `load`.
-    pub async fn load<R, F>(
-        self,
-        node: N,
-        load: impl FnOnce() -> F,
-        sharing: Sharing<N::Value, R>,
-        unless: impl Fn(&N::Value) -> bool,
-    ) -> R
-    where
-        F: Future<Output = R>,
-    {
-        self.missed.load(self.cacheme, &node, load, sharing, unless).await
+/// Boxes an error that can be one.
+pub trait FailedByInto {
+    /// The error in a box.
+    fn boxed(self) -> BoxError;
+}
+
+impl<V, E: Into<BoxError>> FailedByInto for Failed<Result<V, E>> {
+    fn boxed(self) -> BoxError {
+        match self.0.0 {
+            Ok(_) => unreachable!("the outcome is an error"),
+            Err(error) => error.into(),
+        }
+    }
+}
+
+/// Boxes the text of an error.
+pub trait FailedByText {
+    /// The text in a box.
+    fn boxed(&self) -> BoxError;
+}
+
+impl<R> FailedByText for Failed<R> {
+    fn boxed(&self) -> BoxError {
+        let text = self.0.1.clone();
+        text.unwrap_or_else(|| "the memoized function returned an error".into())
+            .into()
     }
 }
 

@@ -18,8 +18,8 @@ impl Cacheme {
     ///
     /// # Errors
     ///
-    /// [`Error::SameKey`] if two derived nodes would share entries, and [`Error::StorageRegistered`] for a name that is taken: then
-    /// nothing is registered. [`Error::Unreached`] if the storage cannot be reached: it is registered all the same, reads go on
+    /// [`Error::SameKey`] if two derived nodes would share entries, [`Error::StorageRegistered`] for a name that is taken, and
+    /// [`Error::DefaultStorageInUse`] for `local` after a memoized function has used it: then nothing is registered. [`Error::Unreached`] if the storage cannot be reached: it is registered all the same, reads go on
     /// without it, and it is tried again whenever it is needed. Trouble with its bus alone is logged.
     ///
     /// # Cancel safety
@@ -53,7 +53,8 @@ impl Cacheme {
     ///
     /// # Errors
     ///
-    /// [`Error::SameKey`] if two derived nodes would share entries, and [`Error::StorageRegistered`] for a name that is taken.
+    /// [`Error::SameKey`] if two derived nodes would share entries, and [`Error::StorageRegistered`] or
+    /// [`Error::DefaultStorageInUse`] for a name that is taken.
     pub fn register_storage_lazy(&self, name: impl Into<String>, storage: Storage) -> Result<()> {
         let name = name.into();
         let bus = self.insert_storage(&name, &storage)?;
@@ -79,13 +80,19 @@ impl Cacheme {
             Bus::new(name, Arc::clone(remote), prefix, Arc::downgrade(kinds) as _)
         });
         let mut storages = self.inner.storages.write();
-        if storages.contains_key(name) {
-            return Err(Error::StorageRegistered { storage: name.into() });
+        if let Some(known) = storages.get(name) {
+            let storage = name.into();
+            return Err(if known.is_default {
+                Error::DefaultStorageInUse { storage }
+            } else {
+                Error::StorageRegistered { storage }
+            });
         }
         let registered = Registered {
             storage: storage.clone(),
             bus: bus.clone(),
             stranded: Arc::default(),
+            is_default: false,
         };
         storages.insert(name.into(), registered);
         Ok(bus)

@@ -124,6 +124,14 @@ impl<V, R> Sharing<V, R> {
         (self.from_value)(value)
     }
 
+    /// The value, or the outcome if it is an error, with the text of that.
+    pub fn value(&self, outcome: R) -> Result<V, (R, Option<String>)> {
+        (self.into_value)(outcome).map_err(|outcome| {
+            let text = (self.text)(&outcome);
+            (outcome, text)
+        })
+    }
+
     /// Shares the error of an outcome.
     pub(crate) fn share(&self, outcome: R) -> (R, Arc<dyn LoadError>) {
         (self.split)(outcome, self.text)

@@ -90,6 +90,8 @@ pub struct NodeInfo {
     pub doorkeeper: Option<usize>,
     /// Whether the kind has a serializer, which remote tiers need.
     pub serializable: bool,
+    /// Whether a local storage is made where nobody has registered `local`.
+    pub(crate) default_local: bool,
     /// The forms of the fields of the key, in their order. A field without one may be anything.
     pub(crate) forms: Vec<KeyForm>,
 }
@@ -103,6 +105,9 @@ pub struct Tier {
     /// How long a value lives there; `None` is for ever.
     pub ttl: Option<Duration>,
 }
+
+/// The name of the local storage that is made where nobody has registered one.
+pub(crate) const DEFAULT_LOCAL: &str = "local";
 
 /// The longest time of a load or a lease. Times are added and multiplied, so they need a bound.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -130,6 +135,7 @@ impl<V> Policy<V> {
             ttl_jitter: 0.0,
             doorkeeper: None,
             serializable: false,
+            default_local: false,
             forms: Vec::new(),
         };
         let values = ValuePolicy {
@@ -155,6 +161,14 @@ impl<V> Policy<V> {
             ttl,
         });
         self
+    }
+
+    /// Adds the tier of a memoized function without tiers: `local`, which is made where nobody has registered it.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn default_local(mut self, ttl: Duration) -> Self {
+        self.info.default_local = true;
+        self.tier(DEFAULT_LOCAL, Some(ttl))
     }
 
     /// Bounds a load, by default to [30 s](Self::DEFAULT_LOAD_TIMEOUT). A year is the longest bound.
@@ -359,6 +373,11 @@ impl NodeInfo {
         // Every `RandomState` has keys of its own. 53 bits are what an f64 holds.
         let random = (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64;
         1.0 - self.ttl_jitter * random
+    }
+
+    /// Whether the storage of a tier is made where nobody has registered it.
+    pub(crate) fn makes(&self, tier: &Tier) -> bool {
+        self.default_local && tier.storage == DEFAULT_LOCAL
     }
 
     pub(crate) fn not_registered(&self, storage: &str) -> Error {

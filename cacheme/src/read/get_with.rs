@@ -14,9 +14,11 @@ use futures_util::FutureExt as _;
 
 use crate::error::Error;
 use crate::flight::outcome::Failure;
+use crate::flight::store::Store;
 use crate::flight::{self, End, FullKey, Joined};
 use crate::instance::Cacheme;
 use crate::kind::Kind;
+use crate::load::loading::loading;
 use crate::load::outcome::{LoadOutcome, Sharing};
 use crate::node::Node;
 use crate::read::batch::{Answer, Batch, Lookup};
@@ -72,38 +74,66 @@ impl Cacheme {
         N: Node,
         F: Future<Output = R>,
     {
-        match self.look(node) {
-            Ok(FirstTier::Hit(value)) => sharing.hit(value),
-            Ok(FirstTier::Miss(kind, key)) => {
-                let missed = Missed::of(kind.into_arc(), key);
-                missed.load(self, node, load, sharing, |_| false).await
-            }
-            Err(error) => {
-                Missed::unusable(error)
-                    .load(self, node, load, sharing, |_| false)
-                    .await
-            }
-        }
+        let missed = match Looked::new(self, self.look(node)) {
+            Looked::Hit(value) => return sharing.hit(value),
+            Looked::Missed(missed) => missed,
+        };
+        missed.load(node, load, sharing, |_| false).await
     }
 }
 
-/// A key that the first tier does not have, for a caller with a loader of its own.
-pub(crate) struct Missed<N: Node>(Result<(Arc<Kind<N>>, FullKey), Error>);
+/// What a caller with a loader of its own finds in the first tier.
+pub enum Looked<N: Node> {
+    /// The value.
+    Hit(N::Value),
+    /// The loader is to be run, unless another tier or another caller has the value.
+    Missed(Missed<N>),
+}
+
+/// A value that the first tier does not have.
+///
+/// `None` for a call without a cache: with a set-up that cannot work there is no caching, but an answer.
+pub struct Missed<N: Node>(Option<(Arc<Kind<N>>, FullKey)>);
+
+impl<N: Node> Looked<N> {
+    #[inline]
+    pub(crate) fn new(cacheme: &Cacheme, looked: Result<FirstTier<'_, N>, Error>) -> Self {
+        match looked {
+            Ok(FirstTier::Hit(value)) => Self::Hit(value),
+            Ok(FirstTier::Miss(kind, key)) => Self::Missed(Missed(Some((kind.into_arc(), key)))),
+            Err(error) => {
+                cacheme.log_once(&error);
+                Self::without_cache()
+            }
+        }
+    }
+
+    /// For a call without a cache.
+    #[must_use]
+    pub fn without_cache() -> Self {
+        Self::Missed(Missed(None))
+    }
+}
+
+impl<N: Node> std::fmt::Debug for Looked<N> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Hit(_) => "Hit",
+            Self::Missed(_) => "Missed",
+        })
+    }
+}
+
+impl<N: Node> std::fmt::Debug for Missed<N> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Missed").finish_non_exhaustive()
+    }
+}
 
 impl<N: Node> Missed<N> {
-    pub(crate) fn of(kind: Arc<Kind<N>>, key: FullKey) -> Self {
-        Self(Ok((kind, key)))
-    }
-
-    /// With a set-up that cannot work there is no caching, but an answer.
-    pub(crate) fn unusable(error: Error) -> Self {
-        Self(Err(error))
-    }
-
     /// Looks into the other tiers, then loads. A value that `unless` is true for is not stored.
-    pub(crate) async fn load<R, F>(
+    pub async fn load<R, F>(
         self,
-        cacheme: &Cacheme,
         node: &N,
         load: impl FnOnce() -> F,
         sharing: Sharing<N::Value, R>,
@@ -115,30 +145,34 @@ impl<N: Node> Missed<N> {
         // Boxed so that a hit does not carry the space of a load.
         let missed = Box::pin(async {
             match self.0 {
-                Ok((kind, key)) => kind.get_with(key, node, load, sharing, unless).await,
-                Err(error) => {
-                    cacheme.log_once(&error);
-                    // Boxed, so that a debug build has no room for its value beside a load with a cache.
-                    Box::pin(alone(load, sharing)).await
-                }
+                Some((kind, key)) => kind.get_with(key, node, load, sharing, unless).await,
+                // Boxed, so that a debug build has no room for its value beside a load with a cache.
+                None => Box::pin(alone(load, sharing)).await,
             }
         });
         match missed.await {
             Ok(value) => sharing.hit(value.into_inner()),
-            Err(outcome) => outcome,
+            Err(outcome) => *outcome,
         }
     }
 }
 
-/// A value, or the outcome of a load that failed.
-type Loaded<V, R> = Result<SmallBox<V>, R>;
+/// A value, or the outcome of a load that failed. The outcome has room for a value, which futures should not have.
+type Loaded<V, R> = Result<SmallBox<V>, Box<R>>;
 
 /// Loads without the cache.
 async fn alone<V, R, F: Future<Output = R>>(
     load: impl FnOnce() -> F,
     sharing: Sharing<V, R>,
 ) -> Loaded<V, R> {
-    (sharing.into_value)(load().await).map(SmallBox::new)
+    loaded(load().await, sharing)
+}
+
+fn loaded<V, R>(outcome: R, sharing: Sharing<V, R>) -> Loaded<V, R> {
+    match (sharing.into_value)(outcome) {
+        Ok(value) => Ok(SmallBox::new(value)),
+        Err(outcome) => Err(Box::new(outcome)),
+    }
 }
 
 impl<N: Node> Kind<N> {
@@ -160,7 +194,7 @@ impl<N: Node> Kind<N> {
             let _waits = match flight::wait_for(self.flights.id(), [joined.flight()]) {
                 Ok(waits) => waits,
                 // Without the cache it would call itself for ever.
-                Err(circle) => return Err((sharing.refuse)(circle).unwrap_or_else(|error| panic!("{error}"))),
+                Err(circle) => return Err(refused(circle, sharing)),
             };
             let lead = match joined {
                 Joined::Lead(lead) => lead,
@@ -177,7 +211,7 @@ impl<N: Node> Kind<N> {
                             panic!("the load that this call waited for panicked: {message}")
                         }
                         Err(Failure::Error(error)) => match (sharing.receive)(&**error) {
-                            Some(failed) => return Err(failed),
+                            Some(failed) => return Err(Box::new(failed)),
                             None => queue.begin(),
                         },
                     }
@@ -193,37 +227,53 @@ impl<N: Node> Kind<N> {
                 return Ok(value);
             };
             batch.extend();
-            let running = batch.begin_load(&[0]);
-            let loaded = {
-                // In a box: the future may be large.
-                let load = Box::pin(async {
-                    let loaded = (sharing.into_value)(load().await);
-                    if loaded.as_ref().is_ok_and(unless) {
-                        running.store.skip();
-                    }
-                    loaded.map(SmallBox::new)
-                });
-                let load = pin!(AssertUnwindSafe(running.run(load)).catch_unwind());
-                batch.renewing(&[0], load).await
+            let load = async {
+                let loaded = loaded(load().await, sharing);
+                if loaded.as_ref().is_ok_and(|value| unless(value)) {
+                    loading().do_not_store();
+                }
+                loaded
             };
+            let (loaded, store) = batch.load_here(&[0], load).await;
             let (result, ended) = match loaded {
                 Ok(Ok(value)) => (Ok(value.clone()), Ok(Ok(value))),
                 Ok(Err(outcome)) => {
-                    let (outcome, shared) = sharing.share(outcome);
-                    (Err(Failure::Error(shared)), Ok(Err(outcome)))
+                    let (outcome, shared) = sharing.share(*outcome);
+                    (Err(Failure::Error(shared)), Ok(Err(Box::new(outcome))))
                 }
                 Err(panic) => (Err(Failure::panicked(&*panic)), Err(panic)),
             };
-            let answer = Answer {
-                result,
-                store: running.store.get(),
-            };
+            let answer = Answer { result, store };
             batch.land(vec![(0, answer)]).await;
             return match ended {
                 Ok(result) => result,
                 Err(panic) => resume_unwind(panic),
             };
         }
+    }
+}
+
+impl<N: Node> Batch<N> {
+    /// Runs a load of the caller's for `items`. Returns its outcome or its panic, and how it wants the value to be stored.
+    pub(super) async fn load_here<F: Future>(
+        &self,
+        items: &[usize],
+        load: F,
+    ) -> (std::thread::Result<F::Output>, Store) {
+        let running = self.begin_load(items);
+        // In a box: the future may be large.
+        let load = running.run(Box::pin(load));
+        let load = pin!(AssertUnwindSafe(load).catch_unwind());
+        let loaded = self.renewing(items, load).await;
+        (loaded, running.store.get())
+    }
+}
+
+/// The outcome of a call that is refused. Without the cache it would call itself for ever.
+fn refused<V, R>(circle: Error, sharing: Sharing<V, R>) -> Box<R> {
+    match (sharing.refuse)(circle) {
+        Ok(outcome) => Box::new(outcome),
+        Err(circle) => panic!("{circle}"),
     }
 }
 

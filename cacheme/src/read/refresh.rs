@@ -1,17 +1,23 @@
 //! `refresh`: a read that skips what the tiers have, and a change of the key ([page](crate::write)).
 
+use std::future::Future;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
+use cacheme_storage::{BoxError, SmallBox};
 use tokio::time::Instant;
 
-use super::batch::Batch;
+use super::batch::{Answer, Batch};
 use super::get::{MAX_ABANDONED_LOADS, shared_result, wait};
 use crate::background;
 use crate::error::{Error, Result};
-use crate::flight::{self, End, FullKey, Work};
+use crate::flight::outcome::{Failure, Outcome};
+use crate::flight::{self, Done, End, FullKey, Work};
 use crate::instance::Cacheme;
+use crate::kind::load_error;
 use crate::kind::unreached::Report;
 use crate::load::Load;
+use crate::node::Node;
 use crate::write::settle;
 
 impl Cacheme {
@@ -58,15 +64,97 @@ impl Cacheme {
                 None => self.lead(&mut batch).await,
             }
             if let Some(End::Done(outcome)) = wait(&kind, flight).await {
-                let Some(result) = shared_result(outcome, &key) else {
-                    unreachable!("a refresh is led by this crate's own loader")
-                };
-                let value = result?;
-                let unreached = std::mem::take(&mut *report.lock());
-                return unreached.into_result().map(|()| value.into_inner());
+                return refreshed::<N>(outcome, &key, &report);
             }
             // The runtime that our load was spawned on is gone.
         }
         Err(Error::ShuttingDown)
     }
+
+    /// Loads the value of `node` anew by `load`, which may borrow, and puts it in every tier.
+    ///
+    /// As [`refresh`](Self::refresh), with a loader that comes with the call.
+    ///
+    /// ```
+    /// # use cacheme::{Cacheme, Error, Node};
+    /// #[derive(Node, Clone)]
+    /// #[node(key = "stock:{0}", value = u32, tier(storage = "local", ttl = "1m"))]
+    /// struct StockNode(String);
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cacheme = Cacheme::builder().build()?;
+    /// # cacheme.register_storage("local", cacheme::Storage::open("local://tlfu?size=100")?).await?;
+    /// let shelf = vec!["tea", "milk"];
+    /// let count = || async { Ok::<_, std::io::Error>(shelf.len() as u32) };
+    /// assert_eq!(cacheme.refresh_with(&StockNode("all".into()), count).await?, 2);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Load`] with the error of `load`, and those of [`refresh`](Self::refresh). `load` has no time limit.
+    ///
+    /// # Panics
+    ///
+    /// When the load panics.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the load. Callers that wait for it try again.
+    pub async fn refresh_with<N, E, F>(&self, node: &N, load: impl FnOnce() -> F) -> Result<N::Value>
+    where
+        N: Node,
+        E: Into<BoxError>,
+        F: Future<Output = std::result::Result<N::Value, E>>,
+    {
+        let kind = self.kind_of(node)?.into_arc();
+        let key: FullKey = kind.full_key(node).as_bytes().into();
+        flight::refuse_refresh(kind.flights.id(), &key)?;
+        let patience = Instant::now() + kind.info.load_timeout.max(kind.storing_patience() * 2);
+        let (lead, older) = kind.flights.supersede(&key, Work::Load, patience);
+        let flight = Arc::clone(lead.flight());
+        let _waits = flight::wait_for(kind.flights.id(), [&flight])?;
+        let report = Report::default();
+        let mut batch = Batch::refreshing(Arc::clone(&kind), [(lead, node.clone())], Arc::clone(&report));
+        if let Some(older) = older {
+            let kind = Arc::clone(&kind);
+            // If this task stopped with its caller, the next caller would not wait for the store in progress.
+            let settling = background::spawn(async move {
+                settle(&kind, [older]).await;
+                batch
+            });
+            batch = match settling {
+                Ok(settling) => settling.await.map_err(|_| Error::ShuttingDown)?,
+                Err(settling) => Box::pin(settling).await,
+            };
+        }
+        batch.pass().await;
+        if batch.advance().await.is_some() {
+            let load = async { load().await.map(SmallBox::new).map_err(Into::into) };
+            let (loaded, store) = batch.load_here(&[0], load).await;
+            let (result, panic) = match loaded {
+                Ok(Ok(value)) => (Ok(value), None),
+                Ok(Err(error)) => (Err(Failure::error(load_error(&key, error))), None),
+                Err(panic) => (Err(Failure::panicked(&*panic)), Some(panic)),
+            };
+            batch.land(vec![(0, Answer { result, store })]).await;
+            if let Some(panic) = panic {
+                resume_unwind(panic);
+            }
+        }
+        let Some(End::Done(outcome)) = wait(&kind, flight).await else {
+            return Err(Error::ShuttingDown);
+        };
+        refreshed::<N>(outcome, &key, &report)
+    }
+}
+
+/// The result of a refresh whose flight has ended.
+fn refreshed<N: Node>(outcome: Done<Outcome<N::Value>>, key: &[u8], report: &Report) -> Result<N::Value> {
+    let Some(result) = shared_result(outcome, key) else {
+        unreachable!("the error of a refresh is one of this crate")
+    };
+    let value = result?;
+    let unreached = std::mem::take(&mut *report.lock());
+    unreached.into_result().map(|()| value.into_inner())
 }
