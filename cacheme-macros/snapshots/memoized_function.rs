@@ -7,7 +7,7 @@ pub(crate) async fn get_user_info<T: Table>(
 where
     T: Send,
 {
-    let node = UserInfoNode { user_id };
+    let node = ::cacheme::__private::node(UserInfoNode { user_id });
     let sharing = {
         #[allow(unused_imports)]
         use ::cacheme::__private::{
@@ -19,24 +19,27 @@ where
                 ::cacheme::__private::ErrorText(outcome).text()
             })
     };
-    match ::cacheme::__private::look(::core::option::Option::None, &node) {
-        ::cacheme::__private::Looked::Hit(value) => sharing.hit(value),
-        ::cacheme::__private::Looked::Missed(missed) => {
-            missed
-                .load(
-                    node,
-                    move || async move {
-                        if let ::core::option::Option::Some(output) = ::core::option::Option::<
-                            Result<UserInfo, DbError>,
-                        >::None {
-                            return output;
-                        }
-                        { db.query(user_id).await?.try_into() }
-                    },
-                    sharing,
-                    |_| false,
-                )
-                .await
-        }
-    }
+    let missed = match ::cacheme::__private::look(
+        ::core::option::Option::None,
+        &node,
+        sharing,
+    ) {
+        ::cacheme::__private::Looked::Hit(outcome) => return outcome,
+        ::cacheme::__private::Looked::Missed(missed) => missed,
+    };
+    missed
+        .load(
+            &node,
+            move || async move {
+                if let ::core::option::Option::Some(output) = ::core::option::Option::<
+                    Result<UserInfo, DbError>,
+                >::None {
+                    return output;
+                }
+                { db.query(user_id).await?.try_into() }
+            },
+            sharing,
+            |_| false,
+        )
+        .await
 }

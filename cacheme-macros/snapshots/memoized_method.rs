@@ -1,5 +1,5 @@
 async fn page(&self, number: u32, (_, mut depth): (u8, u8)) -> Page {
-    let node = PageNode(self.site, number);
+    let node = my::cacheme::__private::node(PageNode(self.site, number));
     let sharing = {
         #[allow(unused_imports)]
         use my::cacheme::__private::{
@@ -11,30 +11,30 @@ async fn page(&self, number: u32, (_, mut depth): (u8, u8)) -> Page {
                 my::cacheme::__private::ErrorText(outcome).text()
             })
     };
-    match my::cacheme::__private::look(
+    let missed = match my::cacheme::__private::look(
         ::core::option::Option::Some(&self.cacheme),
         &node,
+        sharing,
     ) {
-        my::cacheme::__private::Looked::Hit(value) => sharing.hit(value),
-        my::cacheme::__private::Looked::Missed(missed) => {
-            missed
-                .load(
-                    node,
-                    move || async move {
-                        if let ::core::option::Option::Some(output) = ::core::option::Option::<
-                            Page,
-                        >::None {
-                            return output;
-                        }
-                        {
-                            depth += 1;
-                            self.render(number, depth).await
-                        }
-                    },
-                    sharing,
-                    |_| false,
-                )
-                .await
-        }
-    }
+        my::cacheme::__private::Looked::Hit(outcome) => return outcome,
+        my::cacheme::__private::Looked::Missed(missed) => missed,
+    };
+    missed
+        .load(
+            &node,
+            move || async move {
+                if let ::core::option::Option::Some(output) = ::core::option::Option::<
+                    Page,
+                >::None {
+                    return output;
+                }
+                {
+                    depth += 1;
+                    self.render(number, depth).await
+                }
+            },
+            sharing,
+            |_| false,
+        )
+        .await
 }

@@ -82,7 +82,7 @@ impl Key {
         let mut parts = path.split('.').map(ident);
         let Some(Ok(first)) = parts.next() else {
             return wrong(format!(
-                "`{{{text}}}` must name an argument of `{}`: {}",
+                "`{{{text}}}` must name an argument of `{}` {}",
                 sig.ident,
                 arguments(sig)
             ));

@@ -164,11 +164,96 @@ pub fn derive_key_part(item: TokenStream) -> TokenStream {
     key_part::derive_key_part(&item).into()
 }
 
-/// Caches what an `async fn` returns, under a node made of its arguments.
+/// Caches what an `async fn` returns.
 ///
 /// ```
-/// use cacheme::{Node, memoize};
+/// use cacheme::memoize;
 ///
+/// # struct Db;
+/// # impl Db { async fn price(&self, _: &str) -> Result<u64, std::io::Error> { Ok(5) } }
+/// #[memoize(key = "price:{sku}", ttl = "30s")]
+/// async fn price(db: &Db, sku: &str) -> Result<u64, std::io::Error> {
+///     db.price(sku).await
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let db = Db;
+/// assert_eq!(price(&db, "tea").await?, 5); // runs the body
+/// assert_eq!(price(&db, "tea").await?, 5); // a hit
+/// price_invalidate("tea").await?;
+/// price_refresh(&db, "tea").await?;
+/// assert_eq!(cacheme::peek(&PriceNode { sku: "tea".into() }).await?, Some(5));
+/// # Ok(()) }
+/// ```
+///
+/// Callers of one key that come while the body runs wait for it: it runs once. The value lives in the storage named `local`, which is made with 10 000
+/// entries if nobody has registered it, or in the tiers that are named. Trouble of storages never shows up in the function: the body runs.
+///
+/// Name, visibility, attributes, documentation and generics stay. What is not in the key, such as `db`, may be anything, also a reference. The
+/// key is evaluated by each call, before the body; the body runs on a miss only. A hit makes no node: it writes the key from the arguments, and
+/// allocates nothing.
+///
+/// # Errors of the function
+///
+/// The function returns the value or a `Result` of it, with any error type. Errors are not cached.
+///
+/// | error type | callers that waited for a failed body |
+/// |---|---|
+/// | `Clone + Send + Sync + 'static` | get a clone |
+/// | `anyhow::Error`, `eyre::Report`, `Box<dyn Error + Send + Sync>` | get an error with the same text and sources, as does the caller whose body failed; `cacheme::find_error` finds a type in it |
+/// | any other | run the body themselves, one at a time; each that has waited for the `load_timeout` runs it at once |
+///
+/// # Keys of `#[memoize(…)]`
+///
+/// | key | |
+/// |---|---|
+/// | `key = "price:{sku}"` | the key's template: arguments by name (`{sku}`, `{sku:display}`), what is inside of them with its type (`{user.id: i64}`, `{self.shop: u32}`), the names of types (`{Self}`, `{T}`) |
+/// | `ttl = "30s"` | how long values live in the storage `local` |
+/// | `tier(storage = "…", ttl = …)` | instead of `ttl`: where values are kept, nearest first |
+/// | `value`, `version`, `serializer`, `load_timeout`, `lease`, `negative_ttl`, `ttl_jitter`, `doorkeeper`, `weigh` | as in [`#[node(…)]`](derive@Node). `value` is taken from the return type: of a `Result` the first type |
+/// | `name = PriceKey` | the name of the node, `PriceNode` when nothing is said |
+/// | `unless = \|value\| …` | a value for which this is true is returned and not stored |
+/// | `when = expression` | if false, the body runs as if there were no cache |
+/// | `cacheme = expression` | a `&Cacheme`, for another instance than the process-wide one; sees the arguments too |
+/// | `node = expression` | instead of `key`, `ttl` and policies: a node of yours, made of the arguments |
+/// | `crate = path` | where `cacheme` is, when it has another name |
+///
+/// Inside of the body, `cacheme::loading()` shortens the ttl of this value, or keeps it from being stored.
+///
+/// # What is beside the function
+///
+/// A free function `price` has `struct PriceNode` with the key's arguments as owned fields (`&str` becomes `String`), for `invalidate`, `peek`, `set` and
+/// `stats`; `price_invalidate` with the arguments of the key, and those that `cacheme` names; and `price_refresh` with all arguments of the function,
+/// which gives the value or a `cacheme::Error`. All have the visibility of the function.
+///
+/// A method, and a function whose value or key is generic, has `price_node` instead, with the arguments of the key. It gives a `MemoNode` of the
+/// value, which every function of Cacheme takes. A function of an `impl` without `self` is a method if it names `Self`; if not, use `node`.
+///
+/// ```
+/// # use cacheme::{Cacheme, MemoNode, memoize};
+/// struct Shop {
+///     cacheme: Cacheme,
+/// }
+///
+/// impl Shop {
+///     #[memoize(key = "square:{number}", ttl = "1m", cacheme = &self.cacheme)]
+///     async fn square(&self, number: u64) -> u64 {
+///         number * number
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let shop = Shop { cacheme: Cacheme::builder().build()? };
+/// assert_eq!(shop.square(3).await, 9);
+/// let node: MemoNode<u64> = Shop::square_node(3);
+/// shop.cacheme.invalidate(&node).await?;
+/// # Ok(()) }
+/// ```
+///
+/// In the implementation of a trait there is room for neither: there `node` names a node of yours.
+///
+/// ```
+/// # use cacheme::{Node, memoize};
 /// #[derive(Node, Clone)]
 /// #[node(key = "greeting:{name}:{lang}", value = String, tier(storage = "local", ttl = "30s"))]
 /// struct GreetingNode {
@@ -176,41 +261,9 @@ pub fn derive_key_part(item: TokenStream) -> TokenStream {
 ///     lang: &'static str,
 /// }
 ///
-/// /// Whatever is not in the node, such as `db`, may be anything, also a reference.
 /// #[memoize(node = GreetingNode { name: name.clone(), lang: "en" })]
 /// async fn greet(db: &str, name: String) -> Result<String, std::fmt::Error> {
 ///     Ok(format!("{db} greets {name}"))
-/// }
-/// ```
-///
-/// The function returns the node's value or a `Result` of it, whose error type is `Clone + Send + Sync + 'static` since
-/// all who waited for a failed load get its error. Trouble of storages never shows up in it: the body runs.
-///
-/// Functions, methods and trait implementations will do, generic ones too; name, visibility, attributes and documentation
-/// stay. `node` is evaluated by each call, before the body, and may borrow the arguments; the body runs on a miss only.
-///
-/// # Keys
-///
-/// | key | |
-/// |---|---|
-/// | `node = expression` | the node, made of the arguments |
-/// | `cacheme = expression` | a `&Cacheme`, for another instance than the process-wide one; sees the arguments too |
-/// | `crate = path` | where `cacheme` is, when it has another name |
-///
-/// ```
-/// # use cacheme::{Cacheme, Node, memoize};
-/// # #[derive(Node, Clone)]
-/// # #[node(key = "square:{0}", value = u64)]
-/// # struct SquareNode(u64);
-/// struct Service {
-///     cacheme: Cacheme,
-/// }
-///
-/// impl Service {
-///     #[memoize(node = SquareNode(number), cacheme = &self.cacheme)]
-///     async fn square(&self, number: u64) -> u64 {
-///         number * number
-///     }
 /// }
 /// ```
 ///

@@ -225,10 +225,10 @@ fn expand(mut function: ImplItemFn, node: &Expr, attr: &MemoizeAttr) -> TokenStr
     let (private, cacheme) = (&call.private, &call.cacheme);
     // An expression that is no node is told of where it is.
     let node = quote_spanned!(Span::mixed_site().located_at(node.span())=> #private::node(#node));
-    let (var, output) = (call.var("node"), call.output);
+    let (var, sharing, output) = (call.var("node"), call.var("sharing"), call.output);
     let body = call.body(
         &call.sharing(quote!(#private::outcome_of::<_, #output>(&#var))),
-        quote!(#private::look(#cacheme, &#var)),
+        quote!(#private::look(#cacheme, &#var, #sharing)),
         var.to_token_stream(),
         call.load_block(),
     );
@@ -321,7 +321,7 @@ impl<'a> Call<'a> {
         quote_spanned! {self.at=>
             let sharing = #sharing;
             let missed = match #look {
-                #private::Looked::Hit(value) => return sharing.hit(value),
+                #private::Looked::Hit(outcome) => return outcome,
                 #private::Looked::Missed(missed) => missed,
             };
             missed.load(&#node, #load, sharing, #unless).await

@@ -102,6 +102,20 @@ async fn memoized(db: &str, user_id: i64) -> Result<u64, std::fmt::Error> {
     panic!("{db} is asked for {user_id}, which is in memory")
 }
 
+#[memoize(key = "borrowed:{name}:{id}", ttl = "1h", cacheme = cacheme)]
+async fn memoized_by_borrowed_text(cacheme: &Cacheme, name: &str, id: u64) -> u64 {
+    name.len() as u64 + id
+}
+
+struct Repository(Cacheme);
+
+impl Repository {
+    #[memoize(key = "method:{name}:{id}", ttl = "1h", cacheme = &self.0)]
+    async fn memoized_method(&self, name: &str, id: u64) -> u64 {
+        name.len() as u64 + id
+    }
+}
+
 /// A string key that is borrowed by the call is copied by its node, since nodes own their fields: an `Arc` does not.
 #[derive(Node, Clone)]
 #[node(key = "shared:{0}", value = Shared, serializer = none, tier(storage = "local"))]
@@ -170,6 +184,16 @@ async fn a_hit_in_memory_allocates_nothing() {
             (&[3][..], 0),
             "a memoized function with a text key"
         );
+        let repository = Repository(instance.clone());
+        let borrowed = || memoized_by_borrowed_text(&instance, "a:b", 4);
+        let method = || repository.memoized_method("a:b", 4);
+        (borrowed().await, method().await);
+        assert_eq!(
+            allocations(|| at_once(borrowed())),
+            (7, 0),
+            "a key of borrowed arguments"
+        );
+        assert_eq!(allocations(|| at_once(method())), (7, 0), "a memoized method");
         let hit = allocations(|| at_once(instance.get_with(&number, async || 0)));
         assert_eq!(hit, (1, 0), "get_with");
     }

@@ -155,13 +155,16 @@ impl Keyed {
         let impls = node_impls(&item, &self.attr.policy, mistakes)?;
         let call = Call::new(&self.function, &self.attr);
         let output = call.output;
-        let sharing = call.sharing(quote!(#private::outcome::<#name, #output>()));
+        let (var, sharing) = (
+            call.var("sharing"),
+            call.sharing(quote!(#private::outcome::<#name, #output>())),
+        );
         let (loader, of_loader) = self.loader();
         let write_key = self.write_key(|arg| arg.expr.clone());
         let cacheme = &call.cacheme;
         let body = call.body(
             &sharing,
-            quote!(#private::look_by::<#name>(#cacheme, #write_key)),
+            quote!(#private::look_by::<#name, #output>(#cacheme, #write_key, #var)),
             quote!(#name { #(#fields),* }),
             quote!(move || #of_loader),
         );
@@ -291,11 +294,12 @@ impl Keyed {
         let the_kind = quote!(#of_type #kind #turbofish());
         let call = Call::new(&self.function, &self.attr);
         let (output, value, cacheme) = (call.output, &self.value, &call.cacheme);
+        let var = call.var("sharing");
         let from_call = self.write_key(|arg| arg.expr.clone());
         let from_params = self.write_key(|arg| arg.name.to_token_stream());
         let body = call.body(
             &call.sharing(quote!(#private::outcome::<#private::DynamicNode<#value>, #output>())),
-            quote!(#private::look_dynamic(#cacheme, #the_kind, #from_call)),
+            quote!(#private::look_dynamic(#cacheme, #the_kind, #from_call, #var)),
             quote!(#the_kind.memo_node(#from_call)),
             call.load_block(),
         );

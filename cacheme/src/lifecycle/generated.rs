@@ -37,32 +37,34 @@ pub fn node<N: Node>(node: N) -> N {
 
 /// Looks for the value of a node.
 #[inline]
-pub fn look<N: Node>(cacheme: Option<&Cacheme>, node: &N) -> Looked<N> {
+pub fn look<N: Node, R>(cacheme: Option<&Cacheme>, node: &N, sharing: Sharing<N::Value, R>) -> Looked<N, R> {
     let cacheme = cacheme.unwrap_or_else(|| default_instance());
-    Looked::new(cacheme, cacheme.look(node))
+    Looked::new(cacheme, cacheme.look(node), sharing)
 }
 
 /// Looks for the value of the node that has the key which `write_key` writes, without making the node.
 #[inline]
-pub fn look_by<N: DerivedNode>(
+pub fn look_by<N: DerivedNode, R>(
     cacheme: Option<&Cacheme>,
     write_key: impl FnOnce(&mut KeyWriter),
-) -> Looked<N> {
+    sharing: Sharing<N::Value, R>,
+) -> Looked<N, R> {
     let cacheme = cacheme.unwrap_or_else(|| default_instance());
     let kind = cacheme.kind_of_type::<N>();
-    Looked::new(cacheme, kind.map(|kind| look_in(kind, write_key)))
+    Looked::new(cacheme, kind.map(|kind| look_in(kind, write_key)), sharing)
 }
 
 /// Looks for the value of the node of a memoized method, without making the node.
 #[inline]
-pub fn look_dynamic<V: Clone + Send + Sync + 'static>(
+pub fn look_dynamic<V: Clone + Send + Sync + 'static, R>(
     cacheme: Option<&Cacheme>,
     kind: &DynamicKind<V>,
     write_key: impl FnOnce(&mut KeyWriter),
-) -> Looked<DynamicNode<V>> {
+    sharing: Sharing<V, R>,
+) -> Looked<DynamicNode<V>, R> {
     let cacheme = cacheme.unwrap_or_else(|| default_instance());
     let kind = cacheme.kind_of_dynamic::<DynamicNode<V>>(kind);
-    Looked::new(cacheme, kind.map(|kind| look_in(kind, write_key)))
+    Looked::new(cacheme, kind.map(|kind| look_in(kind, write_key)), sharing)
 }
 
 /// Removes the value of the node of a memoized function.

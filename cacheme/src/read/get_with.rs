@@ -13,7 +13,7 @@ use cacheme_storage::SmallBox;
 use futures_util::FutureExt as _;
 
 use crate::error::Error;
-use crate::flight::outcome::Failure;
+use crate::flight::outcome::{Failure, LoadError};
 use crate::flight::store::Store;
 use crate::flight::{self, End, FullKey, Joined};
 use crate::instance::Cacheme;
@@ -74,18 +74,18 @@ impl Cacheme {
         N: Node,
         F: Future<Output = R>,
     {
-        let missed = match Looked::new(self, self.look(node)) {
-            Looked::Hit(value) => return sharing.hit(value),
+        let missed = match Looked::new(self, self.look(node), sharing) {
+            Looked::Hit(outcome) => return outcome,
             Looked::Missed(missed) => missed,
         };
         missed.load(node, load, sharing, |_| false).await
     }
 }
 
-/// What a caller with a loader of its own finds in the first tier.
-pub enum Looked<N: Node> {
+/// What a caller with a loader of its own, whose outcome is an `R`, finds in the first tier.
+pub enum Looked<N: Node, R> {
     /// The value.
-    Hit(N::Value),
+    Hit(R),
     /// The loader is to be run, unless another tier or another caller has the value.
     Missed(Missed<N>),
 }
@@ -95,11 +95,15 @@ pub enum Looked<N: Node> {
 /// `None` for a call without a cache: with a set-up that cannot work there is no caching, but an answer.
 pub struct Missed<N: Node>(Option<(Arc<Kind<N>>, FullKey)>);
 
-impl<N: Node> Looked<N> {
+impl<N: Node, R> Looked<N, R> {
     #[inline]
-    pub(crate) fn new(cacheme: &Cacheme, looked: Result<FirstTier<'_, N>, Error>) -> Self {
+    pub(crate) fn new(
+        cacheme: &Cacheme,
+        looked: Result<FirstTier<'_, N>, Error>,
+        sharing: Sharing<N::Value, R>,
+    ) -> Self {
         match looked {
-            Ok(FirstTier::Hit(value)) => Self::Hit(value),
+            Ok(FirstTier::Hit(value)) => Self::Hit(sharing.hit(value)),
             Ok(FirstTier::Miss(kind, key)) => Self::Missed(Missed(Some((kind.into_arc(), key)))),
             Err(error) => {
                 cacheme.log_once(&error);
@@ -115,7 +119,7 @@ impl<N: Node> Looked<N> {
     }
 }
 
-impl<N: Node> std::fmt::Debug for Looked<N> {
+impl<N: Node, R> std::fmt::Debug for Looked<N, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Hit(_) => "Hit",
@@ -150,15 +154,30 @@ impl<N: Node> Missed<N> {
                 None => Box::pin(alone(load, sharing)).await,
             }
         });
-        match missed.await {
-            Ok(value) => sharing.hit(value.into_inner()),
-            Err(outcome) => *outcome,
-        }
+        ended(missed.await, sharing)
     }
 }
 
 /// A value, or the outcome of a load that failed. The outcome has room for a value, which futures should not have.
 type Loaded<V, R> = Result<SmallBox<V>, Box<R>>;
+
+// These are functions, since a debug build has room in a future's `poll` for every value that it names.
+
+fn ended<V, R>(loaded: Loaded<V, R>, sharing: Sharing<V, R>) -> R {
+    match loaded {
+        Ok(value) => sharing.hit(value.into_inner()),
+        Err(outcome) => *outcome,
+    }
+}
+
+fn received<V, R>(error: &(dyn LoadError + 'static), sharing: Sharing<V, R>) -> Option<Box<R>> {
+    (sharing.receive)(error).map(Box::new)
+}
+
+fn shared<V, R>(outcome: Box<R>, sharing: Sharing<V, R>) -> (Box<R>, Arc<dyn LoadError>) {
+    let (outcome, shared) = sharing.share(*outcome);
+    (Box::new(outcome), shared)
+}
 
 /// Loads without the cache.
 async fn alone<V, R, F: Future<Output = R>>(
@@ -210,8 +229,8 @@ impl<N: Node> Kind<N> {
                         Err(Failure::Panicked(message)) => {
                             panic!("the load that this call waited for panicked: {message}")
                         }
-                        Err(Failure::Error(error)) => match (sharing.receive)(&**error) {
-                            Some(failed) => return Err(Box::new(failed)),
+                        Err(Failure::Error(error)) => match received(&**error, sharing) {
+                            Some(failed) => return Err(failed),
                             None => queue.begin(),
                         },
                     }
@@ -238,8 +257,8 @@ impl<N: Node> Kind<N> {
             let (result, ended) = match loaded {
                 Ok(Ok(value)) => (Ok(value.clone()), Ok(Ok(value))),
                 Ok(Err(outcome)) => {
-                    let (outcome, shared) = sharing.share(*outcome);
-                    (Err(Failure::Error(shared)), Ok(Err(Box::new(outcome))))
+                    let (outcome, shared) = shared(outcome, sharing);
+                    (Err(Failure::Error(shared)), Ok(Err(outcome)))
                 }
                 Err(panic) => (Err(Failure::panicked(&*panic)), Err(panic)),
             };

@@ -1,10 +1,12 @@
 //! `peek`: a read of the tiers without a flight ([page](super)).
 
+use cacheme_storage::SmallBox;
+
 use crate::counter::count;
 use crate::error::Result;
 use crate::instance::Cacheme;
 use crate::kind::Kind;
-use crate::kind::tier::{RemoteTier, Tier};
+use crate::kind::tier::{LocalTier, RemoteTier, Tier};
 use crate::node::Node;
 
 impl Cacheme {
@@ -22,11 +24,7 @@ impl Cacheme {
         let key = key.as_bytes();
         for (at, tier) in kind.tiers.iter().enumerate() {
             let (value, base) = match tier {
-                Tier::Local(tier) => {
-                    let value = tier.storage.get(key);
-                    let value = value.as_ref().and_then(|value| kind.held(key, value));
-                    (value.cloned(), &tier.base)
-                }
+                Tier::Local(tier) => (kind.peek_local(tier, key), &tier.base),
                 Tier::Remote(tier) => (kind.peek_remote(tier, key).await, &tier.base),
             };
             match value {
@@ -34,7 +32,7 @@ impl Cacheme {
                     base.counters.hits.add_one();
                     let behind = kind.local_behind(at);
                     behind.for_each(|tier| _ = tier.storage.remove(key));
-                    return Ok(Some(value));
+                    return Ok(Some(value.into_inner()));
                 }
                 None => count(&base.counters.misses, 1),
             }
@@ -44,12 +42,19 @@ impl Cacheme {
 }
 
 impl<N: Node> Kind<N> {
-    async fn peek_remote(&self, tier: &RemoteTier, key: &[u8]) -> Option<N::Value> {
+    // Small boxes, so that a debug build has no room for several values in the `poll` of a call.
+
+    fn peek_local(&self, tier: &LocalTier, key: &[u8]) -> Option<SmallBox<N::Value>> {
+        let value = tier.storage.get(key)?;
+        self.held(key, &value).cloned().map(SmallBox::new)
+    }
+
+    async fn peek_remote(&self, tier: &RemoteTier, key: &[u8]) -> Option<SmallBox<N::Value>> {
         if tier.pending.contains(key) {
             return None;
         }
         let bytes = tier.get(key).await.ok()??;
         let (value, _) = self.decode(tier, key, &bytes, tier.storage.now_ms())?;
-        Some(value.into_inner())
+        Some(value)
     }
 }
