@@ -10,6 +10,8 @@ pub(crate) mod long_key;
 pub(crate) mod mongodb;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
+#[cfg(any(feature = "redis", feature = "_server", feature = "mongodb"))]
+mod pause;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "redis")]

@@ -2,7 +2,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use mongodb::Client;
@@ -16,6 +16,7 @@ use super::fault::is_not_primary;
 use super::health::{Health, PAUSE};
 use super::speech::Speech;
 use crate::remote::database::{Entered, Finish, LET_GO, NoTurn, Turns};
+use crate::remote::pause::Pause;
 
 /// How the server is reached.
 pub(super) struct Connector {
@@ -44,7 +45,8 @@ type CommandTurns = Turns<(), Infallible>;
 struct Living {
     client: Client,
     health: Arc<Health>,
-    made_at: Instant,
+    /// While it lasts, the client was made a moment ago.
+    is_new: Pause,
     is_alive: Arc<AtomicBool>,
     /// Ends the task that watches the runtime.
     _watched: oneshot::Sender<()>,
@@ -237,7 +239,7 @@ impl Own {
         *client = Some(Living {
             client: made.clone(),
             health: Arc::clone(&health),
-            made_at: Instant::now(),
+            is_new: Pause::begun(PAUSE),
             is_alive,
             _watched: watched,
         });
@@ -249,7 +251,7 @@ impl Own {
     fn has_moved(&self, living: &Living) -> bool {
         self.options.direct_connection == Some(true)
             && living.health.has_no_primary()
-            && living.made_at.elapsed() >= PAUSE
+            && !living.is_new.is_on()
     }
 }
 

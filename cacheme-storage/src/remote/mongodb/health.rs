@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mongodb::Client;
 use mongodb::ServerType;
@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::speech::{Speech, is_silence};
+use crate::remote::pause::Pause;
 
 /// The pause between two attempts at what was refused.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
@@ -34,8 +35,8 @@ pub(super) struct Health {
     /// A login that the server refused.
     login: Mutex<Option<Refused>>,
     speech: Speech,
-    /// When the servers were last asked what they speak.
-    asked_at: Mutex<Option<Instant>>,
+    /// Since the servers were last asked what they speak.
+    asked: Pause,
 }
 
 /// The state of one server as a monitor saw it.
@@ -65,14 +66,14 @@ enum Standing {
 #[derive(Debug)]
 struct Refused {
     error: Error,
-    again_at: Instant,
+    pause: Pause,
 }
 
 impl Health {
     pub(super) fn new(speech: Speech) -> Self {
         Self {
             speech,
-            asked_at: Mutex::default(),
+            asked: Pause::default(),
             servers: Mutex::default(),
             standing: watch::Sender::new(Standing::Unknown),
             login: Mutex::default(),
@@ -131,10 +132,8 @@ impl Health {
 
     /// Whether there may be a server that does what is asked; why not. Of refused logins, one is tried in a while, by a task.
     pub(super) fn pass(self: &Arc<Self>, client: &Client) -> Result<(), Error> {
-        if let Some(refused) = &mut *self.login.lock() {
-            let now = Instant::now();
-            if refused.again_at <= now {
-                refused.again_at = now + PAUSE;
+        if let Some(refused) = &*self.login.lock() {
+            if refused.pause.begin_if_over(PAUSE) {
                 let (health, client) = (Arc::clone(self), client.clone());
                 tokio::spawn(async move {
                     let tried = client.database("admin").run_command(doc! { "ping": 1 }).await;
@@ -187,15 +186,8 @@ impl Health {
 
     /// The error, or that the servers speak TLS and we do not.
     pub(super) async fn explain(&self, error: Error) -> Error {
-        if self.speech.is_tls() || !self.speech.explains(&error) {
+        if self.speech.is_tls() || !self.speech.explains(&error) || !self.asked.begin_if_over(PAUSE) {
             return error;
-        }
-        {
-            let mut asked_at = self.asked_at.lock();
-            if asked_at.is_some_and(|asked_at| asked_at.elapsed() < PAUSE) {
-                return error;
-            }
-            *asked_at = Some(Instant::now());
         }
         self.look_at_speech().await.unwrap_or(error)
     }
@@ -221,7 +213,7 @@ impl Health {
     fn see_refused_login(&self, error: &Error) {
         *self.login.lock() = Some(Refused {
             error: error.clone(),
-            again_at: Instant::now() + PAUSE,
+            pause: Pause::begun(PAUSE),
         });
     }
 }

@@ -6,7 +6,7 @@
 //! | it breaks | the next one gets the requests once more |
 //! | a caller gives up on an answer | the server has a second to answer a `PING`, else it is given up |
 //! | it was idle, and the server does not answer soon | the next one gets the requests once more (`live.rs`) |
-//! | the server refuses as a replica does | the next one gets the request once more; see [`Shared::is_replica`] |
+//! | the server refuses as a replica does | the next one gets the request once more; see `is_replica` of [`Shared`] |
 //! | every ten seconds | a look at the address: if another server answers there by now, its connection takes over |
 //!
 //! After a fail-over behind one address, connections made before go on leading to the old server, which may answer reads for
@@ -15,7 +15,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -28,6 +28,7 @@ use super::connector::Connector;
 use super::fault::{is_lost, turns_away};
 use super::live::Live;
 use super::server_info::{Identity, ServerInfo};
+use crate::remote::pause::Pause;
 
 /// How long a failed attempt to connect speaks for those that follow, so that a server that is down or refuses us is
 /// not asked by every caller.
@@ -71,11 +72,15 @@ struct Shared {
     server: Mutex<Option<Identity>>,
     /// Goes up when they lead to another.
     generation: watch::Sender<u64>,
-    /// Until when the server counts as a replica by set-up, in milliseconds since `born`.
-    replica_until: AtomicU64,
+    /// While it lasts, the server counts as a replica by set-up.
+    ///
+    /// A server that was demoted answers reads with what it has, for ever perhaps, and its address may lead to another by now. So
+    /// the first refusal gives up the connection, and the next one gets the request once more. If that is refused too, there is no
+    /// other server to be had just now; reads go on.
+    is_replica: Pause,
     probing: OneAtATime,
-    /// When the last look was taken, in milliseconds since `born`.
-    looked: AtomicU64,
+    /// Since the last look.
+    look: Pause,
     born: Instant,
 }
 
@@ -119,9 +124,9 @@ impl Link {
                 attempt: Mutex::new(None),
                 server: Mutex::new(None),
                 generation: watch::Sender::new(0),
-                replica_until: AtomicU64::new(0),
+                is_replica: Pause::default(),
                 probing: OneAtATime::default(),
-                looked: AtomicU64::new(0),
+                look: Pause::begun(LOOK_EVERY),
                 born: Instant::now(),
             }),
         }
@@ -172,12 +177,12 @@ impl Link {
                 Ok(answered) if shared.connector.is_left_by_replicas() && turns_away(answered) => {
                     live.answered(now_ms);
                     match repeated {
-                        Repeated::No if !shared.is_replica(now_ms) => {
+                        Repeated::No if !shared.is_replica.is_on() => {
                             repeated = Repeated::After(*shared.generation.borrow());
                             shared.discard(&live);
                         }
                         Repeated::After(_) => {
-                            shared.take_for_replica(now_ms);
+                            shared.is_replica.begin(REPLICA_PAUSE);
                             return answer;
                         }
                         Repeated::No | Repeated::Lost => return answer,
@@ -188,7 +193,7 @@ impl Link {
                         shared.give_up(generation);
                     }
                     live.answered(now_ms);
-                    shared.look_at_times(&live, now_ms);
+                    shared.look_at_times(&live);
                     return answer;
                 }
             }
@@ -208,7 +213,7 @@ impl Link {
 
     /// Looks who answers at the address.
     pub(super) async fn look(&self) -> RedisResult<()> {
-        self.shared.looked.store(self.shared.now_ms(), Ordering::Relaxed);
+        self.shared.look.begin(LOOK_EVERY);
         self.shared.look().await
     }
 
@@ -216,7 +221,7 @@ impl Link {
     /// without sending anything.
     pub(super) fn look_at_times(&self) {
         if let Some(live) = self.shared.live.load_full() {
-            self.shared.look_at_times(&live, self.shared.now_ms());
+            self.shared.look_at_times(&live);
         }
     }
 
@@ -351,31 +356,9 @@ impl Shared {
         });
     }
 
-    /// Whether a server that turns requests away is a replica by set-up, as far as we know.
-    ///
-    /// A server that was demoted answers reads with what it has, for ever perhaps, and its address may lead to another by now. So
-    /// the first refusal gives up the connection, and the next one gets the request once more. If that is refused too, there is no
-    /// other server to be had just now; reads go on.
-    fn is_replica(&self, now_ms: u64) -> bool {
-        now_ms < self.replica_until.load(Ordering::Relaxed)
-    }
-
-    fn take_for_replica(&self, now_ms: u64) {
-        let until = now_ms.saturating_add(REPLICA_PAUSE.as_millis() as u64);
-        self.replica_until.store(until, Ordering::Relaxed);
-    }
-
     /// Takes a look now and then, without anybody waiting for it.
-    fn look_at_times(self: &Arc<Self>, live: &Live, now_ms: u64) {
-        let last = self.looked.load(Ordering::Relaxed);
-        let due = last.saturating_add(LOOK_EVERY.as_millis() as u64);
-        if now_ms < due {
-            return;
-        }
-        let ours = self
-            .looked
-            .compare_exchange(last, now_ms, Ordering::Relaxed, Ordering::Relaxed);
-        if ours.is_err() {
+    fn look_at_times(self: &Arc<Self>, live: &Live) {
+        if !self.look.begin_if_over(LOOK_EVERY) {
             return;
         }
         let (shared, mut wire) = (Arc::clone(self), live.wire());

@@ -1,19 +1,14 @@
 //! A pool that the application has.
 
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
-
-use parking_lot::Mutex;
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Pool};
-use tokio::time::Instant;
+use std::sync::{Arc, OnceLock};
 
 use super::DriverError;
+use super::lineage::PAUSE;
 use super::server_kind::ServerKind;
 use super::statement::Protocol;
-
-/// For how long a server that takes no writes on any connection is a replica by set-up.
-const PAUSE: Duration = Duration::from_secs(5);
+use crate::remote::pause::Pause;
 
 /// A pool that the application has. How many connections there are, and how long they live, is its business.
 pub(crate) struct Foreign<DB: ServerKind> {
@@ -22,7 +17,8 @@ pub(crate) struct Foreign<DB: ServerKind> {
     protocol: OnceLock<Protocol>,
     /// Until then.
     safe: Protocol,
-    stays_until: Mutex<Option<Instant>>,
+    /// While it lasts, a server that takes no writes is a replica by set-up.
+    stays: Pause,
 }
 
 /// A connection of the application's pool. Dropped without being given back, it is closed.
@@ -37,7 +33,7 @@ impl<DB: ServerKind> Foreign<DB> {
             pool,
             protocol: OnceLock::new(),
             safe: DB::safe_protocol(),
-            stays_until: Mutex::default(),
+            stays: Pause::default(),
         })
     }
 
@@ -92,16 +88,11 @@ impl<DB: ServerKind> Borrowed<DB> {
     ///
     /// We cannot tell which connections of the pool lead to the same server: those that statements meet are closed.
     pub(super) fn demote(&self, before: u32) -> bool {
-        let mut stays_until = self.foreign.stays_until.lock();
-        let now = Instant::now();
-        if stays_until.is_some_and(|until| now < until) {
-            return false;
+        let stays = &self.foreign.stays;
+        if !stays.is_on() && before > self.foreign.pool.size() {
+            stays.begin(PAUSE);
         }
-        if before > self.foreign.pool.size() {
-            *stays_until = Some(now + PAUSE);
-            return false;
-        }
-        true
+        !stays.is_on()
     }
 
     pub(super) fn give_back(mut self) {

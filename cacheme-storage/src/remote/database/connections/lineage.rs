@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::remote::pause::Pause;
 
 /// How many servers that were left are remembered.
 const REMEMBERED: usize = 16;
 /// How many connections in a row have to lead to servers that were left before one of them is taken again.
 const STRANGERS: u32 = 8;
-/// After how long a server that takes no writes is left once more.
-const PAUSE: Duration = Duration::from_secs(5);
+/// For how long a server that takes no writes on new connections either is a replica by set-up.
+pub(super) const PAUSE: Duration = Duration::from_secs(5);
 
 /// The generations of connections.
 ///
@@ -32,8 +32,8 @@ pub(crate) struct Lineage {
     /// How many connections of this generation there are.
     members: usize,
     strangers: u32,
-    /// Until when a server that takes no writes is a replica by set-up.
-    stays_until: Option<Instant>,
+    /// While it lasts, a server that takes no writes is a replica by set-up.
+    stays: Pause,
 }
 
 /// The decision about a new connection.
@@ -103,11 +103,9 @@ impl Lineage {
         if generation != self.generation {
             return Demotion::Before;
         }
-        let now = Instant::now();
-        if self.stays_until.is_some_and(|until| now < until) {
+        if !self.stays.begin_if_over(PAUSE) {
             return Demotion::Stays;
         }
-        self.stays_until = Some(now + PAUSE);
         Demotion::GivenUp(self.next())
     }
 

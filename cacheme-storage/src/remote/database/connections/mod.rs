@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::turns::{Entered, NoTurn, Turn, Turns};
+use crate::remote::pause::Pause;
 
 mod backoff;
 mod drive;
@@ -117,8 +118,8 @@ pub(crate) struct Connections<D: Dial> {
     /// The generation of the lineage, for tasks that wait for it to change.
     generation: watch::Sender<u64>,
     lost: Mutex<Vec<D::Session>>,
-    /// When a connection was last made to see where the address leads.
-    looked_at: Mutex<Instant>,
+    /// Since a connection was last made to see where the address leads.
+    look: Pause,
 }
 
 /// The turn of a connection.
@@ -163,7 +164,7 @@ impl<D: Dial> Connections<D> {
             lineage: Mutex::default(),
             generation: watch::Sender::new(0),
             lost: Mutex::default(),
-            looked_at: Mutex::new(Instant::now()),
+            look: Pause::begun(LOOK),
         })
     }
 
@@ -307,12 +308,8 @@ impl<D: Dial> Connections<D> {
     /// Now and then makes the connection anew that rested for the longest time: only a new one shows that the address
     /// leads to another server, where those that there are still work.
     pub(crate) fn look_at_address(self: &Arc<Self>) {
-        {
-            let mut looked_at = self.looked_at.lock();
-            if looked_at.elapsed() < LOOK {
-                return;
-            }
-            *looked_at = Instant::now();
+        if !self.look.begin_if_over(LOOK) {
+            return;
         }
         let Ok(runtime) = Handle::try_current() else {
             return;
