@@ -5,12 +5,13 @@ mod bus;
 mod cluster;
 mod connection;
 mod connector;
+mod entries;
 mod fault;
 mod fill_watch;
 mod leases;
 mod live;
 mod nodes;
-mod router;
+
 mod scripts;
 mod sentinel;
 mod server_info;
@@ -28,9 +29,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use self::builder::RedisBuilder;
 use self::bus::Channel;
+use self::entries::Servers;
 use self::fault::{is_foreign, translate};
 use self::fill_watch::FillWatch;
-use self::router::Servers;
 use self::scripts::{Lease, Script, claim};
 use self::server_info::ServerInfo;
 use crate::contract::lease::{Acquire, Acquired, Filled, LeaseToken};

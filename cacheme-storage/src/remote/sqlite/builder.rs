@@ -14,9 +14,9 @@ use crate::error::{Error, Result};
 use crate::remote::database::{Gate, Ready, TableName, TableOptions, UpkeepTask, table_setters};
 use crate::url::StorageUrl;
 
+use super::connection::Pool;
 use super::damage::OnCorruption;
 use super::file::DatabaseFile;
-use super::pool::Pool;
 use super::table::Table;
 use super::{Inner, Sqlite};
 

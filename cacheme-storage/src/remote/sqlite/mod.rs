@@ -1,12 +1,12 @@
 //! SQLite: entries in a table of a database file.
 
 mod builder;
+mod connection;
 mod damage;
 mod entries;
 mod fault;
 mod file;
 mod leases;
-mod pool;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -26,9 +26,9 @@ pub use damage::OnCorruption;
 use crate::contract::remote::RemoteEntry;
 use crate::error::{Error, Result};
 use crate::remote::database::{Gate, Ready, Upkeep, UpkeepTask, remote_storage};
+use connection::Pool;
 use damage::Known;
 use fault::Trouble;
-use pool::Pool;
 use table::{Prepared, Table, Trusted};
 
 /// A [`RemoteStorage`](crate::RemoteStorage) in a SQLite database: a file that processes of one machine share, or memory.
