@@ -64,18 +64,7 @@ pub use memory::bloom::BloomFilter;
 pub use memory::{
     Clock, Evicted, Listener, LocalCache, LocalCacheBuilder, Lru, LruBuilder, TinyLfu, TinyLfuBuilder,
 };
-pub use remote::long_key::shorten_key;
-#[cfg(feature = "mongodb")]
-pub use remote::mongodb::{MongoDb, MongoDbBuilder};
-#[cfg(feature = "mysql")]
-pub use remote::mysql::{MySql, MySqlBuilder};
-#[cfg(feature = "postgres")]
-pub use remote::postgres::{Postgres, PostgresBuilder};
-#[cfg(feature = "redis")]
-pub use remote::redis::{Redis, RedisBuilder};
-pub use remote::server_clock::ServerClock;
-#[cfg(feature = "sqlite")]
-pub use remote::sqlite::{OnCorruption, Sqlite, SqliteBuilder};
+pub use remote::*;
 #[doc(hidden)]
 pub use small_box::SmallBox;
 pub use storage::Storage;

@@ -40,7 +40,7 @@ impl Storage {
         let mut url = StorageUrl::parse(url)?;
         let timeout = url.take_duration("timeout")?.unwrap_or(Self::DEFAULT_TIMEOUT);
         let largest_value = url.take_size("largest_value")?;
-        let mut storage = Self::by_scheme(&mut url)?.with_timeout(timeout);
+        let mut storage = by_scheme(&mut url)?.with_timeout(timeout);
         if let Some(largest_value) = largest_value {
             storage = storage.with_largest_value(largest_value);
         }
@@ -51,30 +51,6 @@ impl Storage {
         }
         url.finish()?;
         Ok(storage)
-    }
-
-    /// One line a scheme; each storage takes its options from the URL and validates them.
-    fn by_scheme(url: &mut StorageUrl) -> Result<Self> {
-        let scheme = url.scheme().to_owned();
-        match scheme.as_str() {
-            #[cfg(feature = "local")]
-            "local" => crate::memory::LocalCache::open(url).map(Self::local),
-            #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => crate::remote::postgres::PostgresBuilder::from_url(url)?.build().map(Self::remote),
-            #[cfg(feature = "mongodb")]
-            "mongodb" => crate::remote::mongodb::MongoDbBuilder::from_url(url)?.build().map(Self::remote),
-            "mongodb+srv" => Err(url.error(
-                "needs a name server; name the hosts with `mongodb://`, or pass a client of the driver to the builder",
-            )),
-            #[cfg(feature = "mysql")]
-            "mysql" | "mariadb" => crate::remote::mysql::MySqlBuilder::from_url(url)?.build().map(Self::remote),
-            #[cfg(feature = "sqlite")]
-            "sqlite" => crate::remote::sqlite::SqliteBuilder::from_url(url)?.build().map(Self::remote),
-            #[cfg(feature = "redis")]
-            "redis" | "rediss" | "redis+unix" | "redis+cluster" | "rediss+cluster" | "redis+sentinel"
-            | "rediss+sentinel" => Ok(Self::remote(crate::remote::redis::RedisBuilder::from_url(url)?.build()?)),
-            _ => Err(url.error(no_storage(&scheme))),
-        }
     }
 
     /// How long an operation of a remote storage may take when nothing else is said.
@@ -185,31 +161,39 @@ impl Storage {
     }
 }
 
-/// Every scheme, and the feature that brings it.
-const SCHEMES: &[(&str, &str)] = &[
-    ("local", "local"),
-    ("redis", "redis"),
-    ("rediss", "redis"),
-    ("redis+unix", "redis"),
-    ("redis+cluster", "redis"),
-    ("rediss+cluster", "redis"),
-    ("redis+sentinel", "redis"),
-    ("rediss+sentinel", "redis"),
-    ("postgres", "postgres"),
-    ("postgresql", "postgres"),
-    ("mysql", "mysql"),
-    ("mariadb", "mysql"),
-    ("sqlite", "sqlite"),
-    ("mongodb", "mongodb"),
-];
+/// Makes `by_scheme` of rows: a feature, the schemes that it brings, and how a URL of theirs is opened.
+macro_rules! schemes {
+    (|$url:ident| $($feature:literal: $($scheme:literal)|+ => $open:expr,)+) => {
+        fn by_scheme($url: &mut StorageUrl) -> Result<Storage> {
+            let scheme = $url.scheme().to_owned();
+            match scheme.as_str() {
+                $(
+                    #[cfg(feature = $feature)]
+                    $($scheme)|+ => $open,
+                    #[cfg(not(feature = $feature))]
+                    $($scheme)|+ => Err($url.error(format!(concat!("`{}` needs the feature `", $feature, "`"), scheme))),
+                )+
+                "mongodb+srv" => Err($url.error(
+                    "needs a name server; name the hosts with `mongodb://`, or pass a client of the driver to the builder",
+                )),
+                _ => {
+                    let known = [$($($scheme),+),+].join(", ");
+                    Err($url.error(format!("unknown scheme `{scheme}`; known are: {known}")))
+                }
+            }
+        }
+    };
+}
 
-/// Why nothing that is compiled in knows this scheme.
-fn no_storage(scheme: &str) -> String {
-    if let Some((_, feature)) = SCHEMES.iter().find(|(known, _)| *known == scheme) {
-        return format!("`{scheme}` needs the feature `{feature}`");
-    }
-    let known: Vec<_> = SCHEMES.iter().map(|(known, _)| *known).collect();
-    format!("unknown scheme `{scheme}`; known are: {}", known.join(", "))
+schemes! {
+    |url|
+    "local": "local" => crate::memory::LocalCache::open(url).map(Storage::local),
+    "redis": "redis" | "rediss" | "redis+unix" | "redis+cluster" | "rediss+cluster" | "redis+sentinel" | "rediss+sentinel" =>
+        crate::remote::RedisBuilder::from_url(url)?.build().map(Storage::remote),
+    "postgres": "postgres" | "postgresql" => crate::remote::PostgresBuilder::from_url(url)?.build().map(Storage::remote),
+    "mysql": "mysql" | "mariadb" => crate::remote::MySqlBuilder::from_url(url)?.build().map(Storage::remote),
+    "sqlite": "sqlite" => crate::remote::SqliteBuilder::from_url(url)?.build().map(Storage::remote),
+    "mongodb": "mongodb" => crate::remote::MongoDbBuilder::from_url(url)?.build().map(Storage::remote),
 }
 
 impl fmt::Debug for Storage {

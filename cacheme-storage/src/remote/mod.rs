@@ -3,25 +3,43 @@
 pub(crate) mod coalesce;
 #[cfg(feature = "_database")]
 mod database;
-#[cfg(any(feature = "redis", feature = "_database"))]
+#[cfg(feature = "_remote")]
 mod gate;
-pub(crate) mod long_key;
-#[cfg(feature = "mongodb")]
-pub(crate) mod mongodb;
-#[cfg(feature = "mysql")]
-pub(crate) mod mysql;
-#[cfg(any(feature = "redis", feature = "_server", feature = "mongodb"))]
+mod long_key;
+#[cfg(feature = "_network")]
 mod pause;
-#[cfg(feature = "postgres")]
-pub(crate) mod postgres;
-#[cfg(feature = "redis")]
-pub(crate) mod redis;
-pub(crate) mod server_clock;
-#[cfg(feature = "sqlite")]
-pub(crate) mod sqlite;
-#[cfg(any(feature = "redis", feature = "_server", feature = "mongodb"))]
+mod server_clock;
+#[cfg(feature = "_network")]
 #[cfg_attr(
     not(feature = "full"),
     allow(dead_code, reason = "each storage needs other parts")
 )]
 mod tls;
+
+pub use long_key::shorten_key;
+pub use server_clock::ServerClock;
+
+#[cfg(feature = "mongodb")]
+mod mongodb;
+#[cfg(feature = "mongodb")]
+pub use self::mongodb::{MongoDb, MongoDbBuilder};
+
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "mysql")]
+pub use self::mysql::{MySql, MySqlBuilder};
+
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "postgres")]
+pub use self::postgres::{Postgres, PostgresBuilder};
+
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+pub use self::redis::{Redis, RedisBuilder};
+
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::{OnCorruption, Sqlite, SqliteBuilder};

@@ -10,10 +10,10 @@ use redis::{Client, RedisConnectionInfo};
 use super::Redis;
 use super::bus::Channel;
 use super::cluster::Cluster;
-use super::connection::Link;
+use super::connection::Connection;
 use super::connector::{Access, Connector};
-use super::entries::Servers;
 use super::fault::translate;
+use super::router::Router;
 use super::sentinel::Sentinels;
 use super::server_info::ServerInfo;
 use crate::error::{Error, Result};
@@ -235,20 +235,29 @@ impl RedisBuilder {
             Place::Cluster(_) if database != 0 => return refuse("a cluster has no database but 0"),
             Place::Cluster(seeds) if seeds.is_empty() => return refuse("no server of the cluster is named"),
             Place::Cluster(seeds) => {
-                // Links to servers are made later; what is wrong with them is found now.
+                // Connections are made later; what is wrong with them is found now.
                 for (host, port) in &seeds {
                     access
                         .server(host, *port)
                         .map_err(|error| translate(&location, error))?;
                 }
                 let cluster = Cluster::new(seeds, access, Arc::clone(&server_info));
-                let servers = Servers::Cluster(cluster);
-                return Ok(Redis::new(location, servers, server_info, channel));
+                return Ok(Redis::new(
+                    location,
+                    Router::Cluster(cluster),
+                    server_info,
+                    channel,
+                ));
             }
         };
         let connector = connector.map_err(|error| translate(&location, error))?;
-        let link = Link::new(connector, Arc::clone(&server_info));
-        Ok(Redis::new(location, Servers::One(link), server_info, channel))
+        let connection = Connection::new(connector, Arc::clone(&server_info));
+        Ok(Redis::new(
+            location,
+            Router::One(connection),
+            server_info,
+            channel,
+        ))
     }
 
     /// The channel on which changes are published, shared by all processes on a database; `None` where none can listen.

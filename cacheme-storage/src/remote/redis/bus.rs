@@ -51,7 +51,7 @@ impl Redis {
                 Request::Many(pipeline)
             }
         };
-        let answer = self.servers.send_to_all(&request).await;
+        let answer = self.router.send_to_all(&request).await;
         let answers = match answer.map_err(|error| self.translate(error))? {
             Value::Array(answers) => answers,
             answer => vec![answer],
@@ -79,9 +79,12 @@ impl Redis {
         channel: &Channel,
         hear: &mut (dyn for<'a> FnMut(Heard<'a>) + Send),
     ) -> RedisResult<()> {
-        let link = timeout(LIMIT, self.servers.post()).await.map_err(timed_out)??;
-        let mut generation = link.generation();
-        let (mut sink, mut messages) = timeout(LIMIT, link.pubsub()).await.map_err(timed_out)??.split();
+        let connection = timeout(LIMIT, self.router.post()).await.map_err(timed_out)??;
+        let mut generation = connection.generation();
+        let (mut sink, mut messages) = timeout(LIMIT, connection.pubsub())
+            .await
+            .map_err(timed_out)??
+            .split();
         let subscribing = sink.subscribe(&channel.0);
         timeout(LIMIT, subscribing).await.map_err(timed_out)??;
         hear(Heard::Joined);
@@ -96,7 +99,7 @@ impl Redis {
                 Err(_) => {
                     let ping = sink.ping::<Value>();
                     timeout(QUIET, ping).await.map_err(timed_out)??;
-                    if timeout(QUIET, self.servers.is_cut_off(&link)).await == Ok(true) {
+                    if timeout(QUIET, self.router.is_cut_off(&connection)).await == Ok(true) {
                         return Err(std::io::Error::other("the server is cut off from its cluster").into());
                     }
                 }

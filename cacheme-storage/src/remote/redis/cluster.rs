@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::Mutex;
 
-use super::connection::{Link, OneAtATime, Request};
+use super::connection::{Connection, OneAtATime, Request};
 use super::connector::Access;
 use super::fault::is_lost;
 use super::nodes::{Address, Nodes, first_answer};
@@ -36,7 +36,7 @@ struct Shared {
     asking: Mutex<()>,
     refreshing: OneAtATime,
     /// The server that carried our last message to the others.
-    messenger: ArcSwapOption<Link>,
+    messenger: ArcSwapOption<Connection>,
 }
 
 /// A command of a call that has no answer yet.
@@ -58,7 +58,7 @@ enum Route {
 
 /// The commands of one call that go to one server, with their places in the call.
 struct Part {
-    link: Link,
+    connection: Connection,
     places: Vec<usize>,
     request: Request,
     /// Each command follows an `ASKING`, whose answers are not wanted.
@@ -80,7 +80,7 @@ impl Cluster {
 
     pub(super) async fn connect(&self) -> RedisResult<()> {
         let map = self.shared.newer(None).await?;
-        let mut pings: FuturesUnordered<_> = map.masters.iter().map(Link::connect).collect();
+        let mut pings: FuturesUnordered<_> = map.masters.iter().map(Connection::connect).collect();
         while let Some(answer) = pings.next().await {
             answer?;
         }
@@ -93,7 +93,7 @@ impl Cluster {
     }
 
     /// The servers that keep values.
-    pub(super) async fn masters(&self) -> RedisResult<Vec<Link>> {
+    pub(super) async fn masters(&self) -> RedisResult<Vec<Connection>> {
         Ok(self.shared.current().await?.masters.clone())
     }
 
@@ -106,34 +106,34 @@ impl Cluster {
 
     /// Sends what every server passes on to all others, by one that answers.
     pub(super) async fn send_by_anybody(&self, request: &Request) -> RedisResult<Value> {
-        let mut links = self.shared.everybody().await?;
+        let mut connections = self.shared.everybody().await?;
         if let Some(messenger) = self.shared.messenger.load_full() {
-            links.retain(|link| !link.is(&messenger));
-            links.insert(0, Link::clone(&messenger));
+            connections.retain(|connection| !connection.is(&messenger));
+            connections.insert(0, Connection::clone(&messenger));
         }
-        first_answer(links, async |link| {
-            let answer = link.send(request).await?;
-            self.shared.messenger.store(Some(Arc::new(link)));
+        first_answer(connections, async |connection| {
+            let answer = connection.send(request).await?;
+            self.shared.messenger.store(Some(Arc::new(connection)));
             Ok(answer)
         })
         .await
     }
 
     /// A server to listen on: one that answers, and is in touch with the others if any is.
-    pub(super) async fn post(&self) -> RedisResult<Link> {
+    pub(super) async fn post(&self) -> RedisResult<Connection> {
         let cut_off = parking_lot::Mutex::new(None);
-        let post = first_answer(self.shared.everybody().await?, async |link| {
-            if is_in_touch(&link).await? {
-                return Ok(link);
+        let post = first_answer(self.shared.everybody().await?, async |connection| {
+            if is_in_touch(&connection).await? {
+                return Ok(connection);
             }
-            *cut_off.lock() = Some(link);
+            *cut_off.lock() = Some(connection);
             Err(unsettled())
         });
         post.await.or_else(|error| cut_off.into_inner().ok_or(error))
     }
 
     /// Whether this server does not hear the others, while another does.
-    pub(super) async fn is_cut_off(&self, post: &Link) -> bool {
+    pub(super) async fn is_cut_off(&self, post: &Connection) -> bool {
         if is_in_touch(post).await.unwrap_or(true) {
             return false;
         }
@@ -169,11 +169,11 @@ impl Cluster {
             let (mut stale, mut pause) = (false, attempt > 2);
             let mut lost = Vec::new();
             let mut under_way: FuturesUnordered<_> = parts.into_iter().map(Part::send).collect();
-            while let Some((link, places, outcome)) = under_way.next().await {
+            while let Some((connection, places, outcome)) = under_way.next().await {
                 let part = match outcome {
                     Ok(part) => part,
                     Err(error) if is_lost(&error) => {
-                        lost.push((link, places, error));
+                        lost.push((connection, places, error));
                         continue;
                     }
                     Err(error) => return Err(error),
@@ -207,9 +207,9 @@ impl Cluster {
             if stale || !lost.is_empty() {
                 map = self.shared.newer(Some(&map)).await?;
             }
-            for (link, places, error) in lost {
+            for (connection, places, error) in lost {
                 for place in places {
-                    if map.owner(commands[place].0)?.is(&link) {
+                    if map.owner(commands[place].0)?.is(&connection) {
                         return Err(error);
                     }
                     open.push(by_slot(place));
@@ -231,7 +231,7 @@ impl Cluster {
         {
             let (key, command) = &commands[place];
             return Ok(vec![Part {
-                link: map.owner(key)?.clone(),
+                connection: map.owner(key)?.clone(),
                 places: vec![place],
                 request: Request::One(command.clone()),
                 asking: false,
@@ -244,17 +244,17 @@ impl Cluster {
             match route {
                 Route::BySlot => {
                     let owner = map.place_of(key).ok_or_else(uncovered)?;
-                    let link = &map.masters[owner];
-                    let part = by_owner[owner].get_or_insert_with(|| Part::of(link.clone(), false));
+                    let connection = &map.masters[owner];
+                    let part = by_owner[owner].get_or_insert_with(|| Part::of(connection.clone(), false));
                     part.add(place, command);
                 }
                 Route::Moved(address) => {
-                    let mut part = Part::of(self.shared.nodes.link(&address)?, false);
+                    let mut part = Part::of(self.shared.nodes.connection(&address)?, false);
                     part.add(place, command);
                     named.push(part);
                 }
                 Route::Ask(address) => {
-                    let mut part = Part::of(self.shared.nodes.link(&address)?, true);
+                    let mut part = Part::of(self.shared.nodes.connection(&address)?, true);
                     part.add(place, command);
                     named.push(part);
                 }
@@ -265,9 +265,9 @@ impl Cluster {
 }
 
 impl Part {
-    fn of(link: Link, asking: bool) -> Self {
+    fn of(connection: Connection, asking: bool) -> Self {
         Self {
-            link,
+            connection,
             places: Vec::new(),
             request: Request::Many(Pipeline::new()),
             asking,
@@ -284,9 +284,9 @@ impl Part {
         }
     }
 
-    async fn send(self) -> (Link, Vec<usize>, RedisResult<Vec<Value>>) {
+    async fn send(self) -> (Connection, Vec<usize>, RedisResult<Vec<Value>>) {
         let answers = self
-            .link
+            .connection
             .send(&self.request)
             .await
             .map(|answer| match (&self.request, answer) {
@@ -295,7 +295,7 @@ impl Part {
                 (Request::Many(_), Value::Array(answers)) => answers,
                 (Request::Many(_), answer) => vec![answer; self.places.len()],
             });
-        (self.link, self.places, answers)
+        (self.connection, self.places, answers)
     }
 }
 
@@ -343,13 +343,13 @@ impl Shared {
     }
 
     /// All servers, masters first, and those first that answered lately.
-    async fn everybody(&self) -> RedisResult<Vec<Link>> {
+    async fn everybody(&self) -> RedisResult<Vec<Connection>> {
         let map = self.current().await?;
-        let (mut links, mut replicas) = (map.masters.clone(), map.replicas.clone());
-        self.nodes.spread(&mut links);
+        let (mut connections, mut replicas) = (map.masters.clone(), map.replicas.clone());
+        self.nodes.spread(&mut connections);
         self.nodes.spread(&mut replicas);
-        links.append(&mut replicas);
-        Ok(links)
+        connections.append(&mut replicas);
+        Ok(connections)
     }
 
     /// A map that is newer than the one that misled us, or as new as can be had.

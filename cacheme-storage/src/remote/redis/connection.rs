@@ -10,7 +10,7 @@
 //! | every ten seconds | a look at the address: if another server answers there by now, its connection takes over |
 //!
 //! After a fail-over behind one address, connections made before go on leading to the old server, which may answer reads for
-//! ever. So wherever a connection leads to another server than those before, the [`generation`](Link::generation) goes up,
+//! ever. So wherever a connection leads to another server than those before, the [`generation`](Connection::generation) goes up,
 //! and connections that listen end as well.
 
 use std::io;
@@ -58,7 +58,7 @@ pub(super) enum Request {
 /// before it is done. That task, and the one that serves the connection, belong to the runtime of the caller that
 /// needed them first; when that runtime ends, the next caller's takes over.
 #[derive(Clone)]
-pub(super) struct Link {
+pub(super) struct Connection {
     shared: Arc<Shared>,
 }
 
@@ -114,7 +114,7 @@ enum Repeated {
     Lost,
 }
 
-impl Link {
+impl Connection {
     pub(super) fn new(connector: Connector, server_info: Arc<ServerInfo>) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -205,7 +205,7 @@ impl Link {
         self.shared.connector.pubsub().await
     }
 
-    /// Counts how often connections of this link came to lead to another server. Those made before are to be given up when it
+    /// Counts how often connections of this connection came to lead to another server. Those made before are to be given up when it
     /// changes.
     pub(super) fn generation(&self) -> watch::Receiver<u64> {
         self.shared.generation.subscribe()
@@ -235,7 +235,7 @@ impl Link {
         self.shared.live.load().is_some()
     }
 
-    /// Whether both are the same link.
+    /// Whether both are the same connection.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }

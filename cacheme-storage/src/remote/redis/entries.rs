@@ -1,144 +1,24 @@
-//! Commands on their way to whoever has their keys.
+//! Values: `GET`, `SET`, `UNLINK`, and `SCAN` for what a prefix has.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::stream::{FuturesOrdered, FuturesUnordered};
-use redis::{Cmd, Pipeline, RedisResult, Value};
+use futures_util::stream::FuturesUnordered;
+use redis::{Cmd, Pipeline, RedisResult, ServerError, Value};
 
-use super::cluster::Cluster;
-use super::connection::{Link, Request};
+use super::connection::Connection;
+use super::router::{Router, send_many};
+use crate::contract::remote::RemoteEntry;
 
 /// How many keys one `MGET` or `UNLINK` names: while it runs, nobody else is served.
 const KEYS_AT_ONCE: usize = 2_000;
-/// How many commands are written as one, and how many such parts are on their way at once. The server answers one part
-/// while the next is written, and memory holds few of them.
-const COMMANDS_AT_ONCE: usize = 5_000;
-const PARTS_AT_ONCE: usize = 4;
 /// How many keys a step of `SCAN` looks at.
 const SCAN_STEP: usize = 1_000;
+/// The longest ttl that is sent, in milliseconds: ten thousand years. Servers refuse what does not fit their own count.
+const TTL_LIMIT_MS: u64 = 10_000 * 365 * 24 * 60 * 60 * 1_000;
 
-/// One server or many.
-pub(super) enum Servers {
-    One(Link),
-    Cluster(Cluster),
-}
-
-impl Servers {
-    pub(super) async fn connect(&self) -> RedisResult<()> {
-        match self {
-            Self::One(link) => link.connect().await,
-            Self::Cluster(cluster) => cluster.connect().await,
-        }
-    }
-
-    pub(super) fn disconnect(&self) {
-        match self {
-            Self::One(link) => link.disconnect(),
-            Self::Cluster(cluster) => cluster.disconnect(),
-        }
-    }
-
-    /// The server, where there is one.
-    pub(super) fn one(&self) -> Option<&Link> {
-        match self {
-            Self::One(link) => Some(link),
-            Self::Cluster(_) => None,
-        }
-    }
-
-    /// The number of the server that has this key, as far as we know.
-    pub(super) fn shard_of(&self, key: &[u8]) -> usize {
-        match self {
-            Self::One(_) => 0,
-            Self::Cluster(cluster) => cluster.shard_of(key),
-        }
-    }
-
-    /// Sends what is for everybody who listens, wherever.
-    pub(super) async fn send_to_all(&self, request: &Request) -> RedisResult<Value> {
-        match self {
-            Self::One(link) => link.send(request).await,
-            Self::Cluster(cluster) => cluster.send_by_anybody(request).await,
-        }
-    }
-
-    /// The server to listen on. What is known of it is as new as the answer.
-    pub(super) async fn post(&self) -> RedisResult<Link> {
-        match self {
-            Self::One(link) => {
-                link.look().await?;
-                Ok(link.clone())
-            }
-            Self::Cluster(cluster) => cluster.post().await,
-        }
-    }
-
-    /// Whether those who listen on this server miss what others say, and would hear it on another.
-    pub(super) async fn is_cut_off(&self, post: &Link) -> bool {
-        match self {
-            // It finds out by itself.
-            Self::One(link) => {
-                link.look_at_times();
-                false
-            }
-            Self::Cluster(cluster) => cluster.is_cut_off(post).await,
-        }
-    }
-
-    /// Sends each command to the server of its key; the answers are in the order of the commands, and may be
-    /// [`Value::ServerError`]s.
-    pub(super) async fn send(&self, commands: Vec<(&[u8], Cmd)>) -> RedisResult<Vec<Value>> {
-        // Boxed, here and below, so that a call of one key does not carry the space of the others.
-        match commands.len() <= COMMANDS_AT_ONCE {
-            true => self.send_part(commands).await,
-            false => Box::pin(self.send_parts(commands)).await,
-        }
-    }
-
-    /// Sends one command to the server of its key.
-    pub(super) async fn send_one(&self, key: &[u8], command: Cmd) -> RedisResult<Value> {
-        match self {
-            Self::One(link) => link.send(&Request::One(command)).await,
-            Self::Cluster(cluster) => {
-                let command = [(key, command)];
-                let mut answers = Box::pin(cluster.send(&command)).await?;
-                Ok(answers.pop().unwrap_or(Value::Nil))
-            }
-        }
-    }
-
-    async fn send_parts(&self, mut commands: Vec<(&[u8], Cmd)>) -> RedisResult<Vec<Value>> {
-        let mut answers = Vec::with_capacity(commands.len());
-        let mut under_way = FuturesOrdered::new();
-        loop {
-            while under_way.len() < PARTS_AT_ONCE && !commands.is_empty() {
-                let rest = commands.split_off(commands.len().min(COMMANDS_AT_ONCE));
-                let part = std::mem::replace(&mut commands, rest);
-                under_way.push_back(self.send_part(part));
-            }
-            match under_way.next().await {
-                Some(part) => answers.append(&mut part?),
-                None => return Ok(answers),
-            }
-        }
-    }
-
-    async fn send_part(&self, mut commands: Vec<(&[u8], Cmd)>) -> RedisResult<Vec<Value>> {
-        let link = match self {
-            _ if commands.is_empty() => return Ok(Vec::new()),
-            Self::Cluster(cluster) => return Box::pin(cluster.send(&commands)).await,
-            Self::One(link) => link,
-        };
-        if commands.len() > 1 {
-            let mut pipeline = Pipeline::with_capacity(commands.len());
-            for (_, command) in commands {
-                pipeline.add_command(command);
-            }
-            return send_many(link, pipeline).await;
-        }
-        let (_, command) = commands.swap_remove(0);
-        Ok(vec![link.send(&Request::One(command)).await?])
-    }
-
+impl Router {
     /// The strings under the keys.
     pub(super) async fn get(&self, keys: &[&[u8]]) -> RedisResult<Vec<Value>> {
         if keys.len() == 1 || matches!(self, Self::Cluster(_)) {
@@ -163,6 +43,20 @@ impl Servers {
         Ok(found)
     }
 
+    pub(super) async fn set(&self, entries: &[RemoteEntry<'_>]) -> RedisResult<Vec<Value>> {
+        let keys: Vec<_> = entries.iter().map(|entry| entry.key).collect();
+        let set = |place: usize| {
+            let entry: &RemoteEntry<'_> = &entries[place];
+            let mut command = Cmd::with_capacity(5, entry.key.len() + entry.value.len() + 32);
+            command.arg("SET").arg(entry.key).arg(&entry.value[..]);
+            if let Some(ttl) = entry.ttl {
+                command.arg("PX").arg(ttl_ms(ttl));
+            }
+            command
+        };
+        self.send_each(&keys, set).await
+    }
+
     pub(super) async fn unlink(&self, keys: &[&[u8]]) -> RedisResult<Vec<Value>> {
         match self {
             Self::One(_) => self.send(together(keys, "UNLINK")).await,
@@ -174,12 +68,12 @@ impl Servers {
     pub(super) async fn clear(&self, prefix: &[u8]) -> RedisResult<()> {
         let pattern = pattern(prefix);
         match self {
-            Self::One(link) => clear(link, &pattern).await,
+            Self::One(connection) => clear(connection, &pattern).await,
             Self::Cluster(cluster) => {
                 let masters = cluster.masters().await?;
                 let mut cleared = FuturesUnordered::new();
-                for link in &masters {
-                    cleared.push(clear(link, &pattern));
+                for connection in &masters {
+                    cleared.push(clear(connection, &pattern));
                 }
                 while let Some(outcome) = cleared.next().await {
                     outcome?;
@@ -187,13 +81,6 @@ impl Servers {
                 Ok(())
             }
         }
-    }
-}
-
-async fn send_many(link: &Link, pipeline: Pipeline) -> RedisResult<Vec<Value>> {
-    match link.send(&Request::Many(pipeline)).await? {
-        Value::Array(answers) => Ok(answers),
-        other => Ok(vec![other]),
     }
 }
 
@@ -221,7 +108,7 @@ fn together<'k>(keys: &[&'k [u8]], name: &str) -> Vec<(&'k [u8], Cmd)> {
 }
 
 /// Removes what matches the pattern from one server. What was found in one step goes with the question for the next.
-async fn clear(link: &Link, pattern: &[u8]) -> RedisResult<()> {
+async fn clear(connection: &Connection, pattern: &[u8]) -> RedisResult<()> {
     let mut cursor = b"0".to_vec();
     let mut found: Vec<Vec<u8>> = Vec::new();
     loop {
@@ -236,7 +123,7 @@ async fn clear(link: &Link, pattern: &[u8]) -> RedisResult<()> {
             .arg(pattern)
             .arg("COUNT")
             .arg(SCAN_STEP);
-        let mut answers = send_many(link, step).await?;
+        let mut answers = send_many(connection, step).await?;
         let scanned = answers.pop().unwrap_or(Value::Nil).extract_error()?;
         for answer in answers {
             answer.extract_error()?;
@@ -250,7 +137,7 @@ async fn clear(link: &Link, pattern: &[u8]) -> RedisResult<()> {
             for key in found.drain(..) {
                 last.cmd("UNLINK").arg(key);
             }
-            for answer in send_many(link, last).await? {
+            for answer in send_many(connection, last).await? {
                 answer.extract_error()?;
             }
             return Ok(());
@@ -269,4 +156,19 @@ fn pattern(prefix: &[u8]) -> Vec<u8> {
     }
     pattern.push(b'*');
     pattern
+}
+
+/// Whole milliseconds, rounded up and at least one, which is the least that servers take.
+pub(super) fn ttl_ms(ttl: Duration) -> u64 {
+    let ms = ttl.as_nanos().div_ceil(1_000_000);
+    u64::try_from(ms).unwrap_or(u64::MAX).clamp(1, TTL_LIMIT_MS)
+}
+
+/// The bytes of an answer, or none.
+pub(super) fn bytes(answer: Value) -> Result<Option<Bytes>, ServerError> {
+    match answer {
+        Value::BulkString(bytes) => Ok(Some(bytes.into())),
+        Value::ServerError(error) => Err(error),
+        _ => Ok(None),
+    }
 }

@@ -18,7 +18,7 @@ use redis::aio::{PubSubSink, PubSubStream};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::connection::Link;
+use super::connection::Connection;
 use super::timed_out;
 
 /// Channels are named by this and the key.
@@ -49,8 +49,8 @@ enum Order {
 
 impl FillWatch {
     /// Waits until one of the keys was filled, or its lease given up, after the server knew of us.
-    pub(super) async fn changed(&self, link: &Link, keys: &[&[u8]]) {
-        let place = self.place(link, keys);
+    pub(super) async fn changed(&self, connection: &Connection, keys: &[&[u8]]) {
+        let place = self.place(connection, keys);
         place.notify.notified().await;
     }
 
@@ -59,7 +59,7 @@ impl FillWatch {
         self.state.lock().orders = None;
     }
 
-    fn place(&self, link: &Link, keys: &[&[u8]]) -> Place {
+    fn place(&self, connection: &Connection, keys: &[&[u8]]) -> Place {
         let notify = Arc::new(Notify::new());
         let keys: Vec<Arc<[u8]>> = keys.iter().map(|&key| key.into()).collect();
         let mut state = self.state.lock();
@@ -77,10 +77,10 @@ impl FillWatch {
             // Those who wait from before a connection broke are among them.
             let all: Vec<_> = state.waiting.keys().cloned().collect();
             all.into_iter().for_each(|key| state.order(Order::Subscribe(key)));
-            let (link, state) = (link.clone(), Arc::clone(&self.state));
+            let (connection, state) = (connection.clone(), Arc::clone(&self.state));
             tokio::spawn(async move {
                 // Without the connection, whoever waits looks by itself; who comes next tries again.
-                if let Err(error) = serve(&link, &state, received).await {
+                if let Err(error) = serve(&connection, &state, received).await {
                     tracing::debug!(%error, "nobody is woken early");
                 }
             });
@@ -133,9 +133,13 @@ impl Drop for Place {
 }
 
 /// Carries out orders and hands on messages, on a connection of its own, until nobody has waited for a while.
-async fn serve(link: &Link, state: &Mutex<State>, mut orders: UnboundedReceiver<Order>) -> RedisResult<()> {
-    let mut generation = link.generation();
-    let connecting = tokio::time::timeout(LIMIT, link.pubsub());
+async fn serve(
+    connection: &Connection,
+    state: &Mutex<State>,
+    mut orders: UnboundedReceiver<Order>,
+) -> RedisResult<()> {
+    let mut generation = connection.generation();
+    let connecting = tokio::time::timeout(LIMIT, connection.pubsub());
     let (mut sink, messages): (PubSubSink, PubSubStream) = connecting.await.map_err(timed_out)??.split();
     let orders = stream::poll_fn(|cx| orders.poll_recv(cx)).map(Event::Order);
     // The orders end when the storage is closed.

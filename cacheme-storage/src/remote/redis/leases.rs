@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use redis::{Cmd, ServerError, Value};
 
+use super::Redis;
+use super::entries::{bytes, ttl_ms};
 use super::fault::{is_foreign, refuses_writes};
 use super::scripts::{Lease, LeaseBytes, Script};
-use super::{Redis, bytes, ttl_ms};
 use crate::contract::lease::{Acquire, Acquired, Grant};
 use crate::error::Result;
 
@@ -228,7 +229,7 @@ impl Redis {
         }
         let asked: Vec<_> = refused.iter().map(|&place| keys[place]).collect();
         let found = self
-            .servers
+            .router
             .get(&asked)
             .await
             .map_err(|error| self.translate(error))?;

@@ -28,7 +28,7 @@ const TRIAL_LIMIT: Duration = Duration::from_millis(100);
 /// A connection and when it was last of use.
 pub(super) struct Live {
     wire: Wire,
-    /// When the last request began that was answered, in milliseconds of the link's clock.
+    /// When the last request began that was answered, in milliseconds of the connection's clock.
     answered_ms: AtomicU64,
     /// The test of it that is under way.
     trial: Mutex<Option<Trial>>,

@@ -11,6 +11,7 @@ mod fill_watch;
 mod leases;
 mod live;
 mod nodes;
+mod router;
 
 mod scripts;
 mod sentinel;
@@ -29,9 +30,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use self::builder::RedisBuilder;
 use self::bus::Channel;
-use self::entries::Servers;
+use self::entries::{bytes, ttl_ms};
 use self::fault::{is_foreign, translate};
 use self::fill_watch::FillWatch;
+use self::router::Router;
 use self::scripts::{Lease, Script, claim};
 use self::server_info::ServerInfo;
 use crate::contract::lease::{Acquire, Acquired, Filled, LeaseToken};
@@ -45,8 +47,6 @@ use ::bytes::Bytes;
 const KIB_UNDER_WAY: u32 = 64 * 1024;
 /// Calls with less than this are not counted.
 const SMALL: usize = 64 * 1024;
-/// The longest ttl that is sent, in milliseconds: ten thousand years. Servers refuse what does not fit their own count.
-const TTL_LIMIT_MS: u64 = 10_000 * 365 * 24 * 60 * 60 * 1_000;
 
 /// A storage on Redis.
 ///
@@ -84,7 +84,7 @@ const TTL_LIMIT_MS: u64 = 10_000 * 365 * 24 * 60 * 60 * 1_000;
 /// ```
 pub struct Redis {
     location: String,
-    servers: Servers,
+    router: Router,
     server_info: Arc<ServerInfo>,
     /// The server does not know `SET` with `NX` and `GET`.
     acquires_by_script: AtomicBool,
@@ -101,15 +101,10 @@ impl Redis {
         RedisBuilder::new()
     }
 
-    fn new(
-        location: String,
-        servers: Servers,
-        server_info: Arc<ServerInfo>,
-        channel: Option<Channel>,
-    ) -> Self {
+    fn new(location: String, router: Router, server_info: Arc<ServerInfo>, channel: Option<Channel>) -> Self {
         Self {
             location,
-            servers,
+            router,
             server_info,
             acquires_by_script: AtomicBool::new(false),
             room: Semaphore::new(KIB_UNDER_WAY as usize),
@@ -181,17 +176,7 @@ impl Redis {
 
     /// Sends a command for each key, by its place, in one round trip.
     async fn send_each(&self, keys: &[&[u8]], command: impl Fn(usize) -> Cmd) -> Result<Vec<Value>> {
-        let answers = match keys {
-            // The call that there is most of goes without lists.
-            [key] => {
-                let answer = self.servers.send_one(key, command(0)).await;
-                answer.map(|answer| vec![answer])
-            }
-            _ => {
-                let commands = keys.iter().enumerate().map(|(place, &key)| (key, command(place)));
-                self.servers.send(commands.collect()).await
-            }
-        };
+        let answers = self.router.send_each(keys, command).await;
         answers.map_err(|error| self.translate(error))
     }
 }
@@ -212,10 +197,7 @@ impl RemoteStorage for Redis {
 
     async fn connect(&self) -> Result<()> {
         let _pass = self.enter().await?;
-        self.servers
-            .connect()
-            .await
-            .map_err(|error| self.translate(error))
+        self.router.connect().await.map_err(|error| self.translate(error))
     }
 
     fn now_ms(&self) -> u64 {
@@ -223,13 +205,13 @@ impl RemoteStorage for Redis {
     }
 
     fn shard_of(&self, key: &[u8]) -> usize {
-        self.servers.shard_of(key)
+        self.router.shard_of(key)
     }
 
     async fn get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
         let _pass = self.enter().await?;
         let answers = self
-            .servers
+            .router
             .get(keys)
             .await
             .map_err(|error| self.translate(error))?;
@@ -247,24 +229,14 @@ impl RemoteStorage for Redis {
     async fn set(&self, entries: &[RemoteEntry<'_>]) -> Result<()> {
         let _pass = self.enter().await?;
         let _room = self.room_for(entries).await?;
-        let set = |place: usize| {
-            let entry: &RemoteEntry<'_> = &entries[place];
-            let mut command = Cmd::with_capacity(5, entry.key.len() + entry.value.len() + 32);
-            command.arg("SET").arg(entry.key).arg(&entry.value[..]);
-            if let Some(ttl) = entry.ttl {
-                command.arg("PX").arg(ttl_ms(ttl));
-            }
-            command
-        };
-        let keys: Vec<_> = entries.iter().map(|entry| entry.key).collect();
-        let answers = self.send_each(&keys, set).await?;
-        first_error(answers).map_err(|error| self.translate(error))
+        let answers = self.router.set(entries).await;
+        first_error(answers.map_err(|error| self.translate(error))?).map_err(|error| self.translate(error))
     }
 
     async fn remove(&self, keys: &[&[u8]]) -> Result<()> {
         let _pass = self.enter().await?;
         let answers = self
-            .servers
+            .router
             .unlink(keys)
             .await
             .map_err(|error| self.translate(error))?;
@@ -273,7 +245,7 @@ impl RemoteStorage for Redis {
 
     async fn clear(&self, prefix: &[u8]) -> Result<()> {
         let _pass = self.enter().await?;
-        self.servers
+        self.router
             .clear(prefix)
             .await
             .map_err(|error| self.translate(error))
@@ -340,8 +312,8 @@ impl RemoteStorage for Redis {
     async fn changed(&self, keys: &[&[u8]]) {
         // Looked at only: closing does not wait for those who wait.
         let is_open = self.enter().await.map(drop).is_ok();
-        match self.servers.one() {
-            Some(link) if is_open => self.fill_watch.changed(link, keys).await,
+        match self.router.one() {
+            Some(connection) if is_open => self.fill_watch.changed(connection, keys).await,
             // The servers of a cluster would pass every fill on to each other.
             _ => std::future::pending().await,
         }
@@ -367,7 +339,7 @@ impl RemoteStorage for Redis {
     async fn close(&self) -> Result<()> {
         self.gate.close().await;
         self.fill_watch.disconnect();
-        self.servers.disconnect();
+        self.router.disconnect();
         Ok(())
     }
 }
@@ -375,21 +347,6 @@ impl RemoteStorage for Redis {
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Redis").field(&self.location).finish()
-    }
-}
-
-/// Whole milliseconds, rounded up and at least one, which is the least that servers take.
-fn ttl_ms(ttl: Duration) -> u64 {
-    let ms = ttl.as_nanos().div_ceil(1_000_000);
-    u64::try_from(ms).unwrap_or(u64::MAX).clamp(1, TTL_LIMIT_MS)
-}
-
-/// The bytes of an answer, or none.
-fn bytes(answer: Value) -> Result<Option<Bytes>, ServerError> {
-    match answer {
-        Value::BulkString(bytes) => Ok(Some(bytes.into())),
-        Value::ServerError(error) => Err(error),
-        _ => Ok(None),
     }
 }
 

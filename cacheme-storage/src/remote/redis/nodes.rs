@@ -1,4 +1,4 @@
-//! The servers of a cluster, each with its link, and asking any of them.
+//! The servers of a cluster, each with its connection, and asking any of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use redis::{RedisError, RedisResult};
 use tokio::time::timeout;
 
-use super::connection::Link;
+use super::connection::Connection;
 use super::connector::{Access, Connector};
 use super::server_info::ServerInfo;
 
@@ -28,7 +28,7 @@ pub(super) struct Nodes {
     seeds: Vec<Address>,
     access: Access,
     server_info: Arc<ServerInfo>,
-    links: Mutex<BTreeMap<Address, Link>>,
+    connections: Mutex<BTreeMap<Address, Connection>>,
     /// Where the next question to anybody begins, so that processes and questions are spread.
     turn: AtomicUsize,
 }
@@ -39,68 +39,71 @@ impl Nodes {
             seeds,
             access,
             server_info,
-            links: Mutex::default(),
+            connections: Mutex::default(),
             turn: AtomicUsize::new(usize::from(std::process::id() as u16)),
         }
     }
 
-    /// The link to a server, always the same one.
-    pub(super) fn link(&self, address: &Address) -> RedisResult<Link> {
-        let mut links = self.links.lock();
-        if let Some(link) = links.get(address) {
-            return Ok(link.clone());
+    /// The connection to a server, always the same one.
+    pub(super) fn connection(&self, address: &Address) -> RedisResult<Connection> {
+        let mut connections = self.connections.lock();
+        if let Some(connection) = connections.get(address) {
+            return Ok(connection.clone());
         }
         let (host, port) = address;
         let client = self.access.server(host, *port)?;
-        let link = Link::new(Connector::Node(client), Arc::clone(&self.server_info));
-        links.insert(address.clone(), link.clone());
-        Ok(link)
+        let connection = Connection::new(Connector::Node(client), Arc::clone(&self.server_info));
+        connections.insert(address.clone(), connection.clone());
+        Ok(connection)
     }
 
     /// Forgets all servers but these, and those that were named; what was named for others to be asked for is not kept
     /// connected.
     pub(super) fn keep(&self, known: &BTreeSet<&Address>) {
-        let mut links = self.links.lock();
-        links.retain(|address, link| {
+        let mut connections = self.connections.lock();
+        connections.retain(|address, connection| {
             let is_known = known.contains(address);
             if !is_known {
-                link.disconnect();
+                connection.disconnect();
             }
             is_known || self.seeds.contains(address)
         });
     }
 
     pub(super) fn disconnect(&self) {
-        self.links.lock().values().for_each(Link::disconnect);
+        self.connections.lock().values().for_each(Connection::disconnect);
     }
 
     /// All servers, with those first that answered lately, beginning with another at each call.
-    pub(super) fn anybody(&self) -> RedisResult<Vec<Link>> {
+    pub(super) fn anybody(&self) -> RedisResult<Vec<Connection>> {
         for seed in &self.seeds {
-            self.link(seed)?;
+            self.connection(seed)?;
         }
-        let mut links: Vec<Link> = self.links.lock().values().cloned().collect();
-        self.spread(&mut links);
-        Ok(links)
+        let mut connections: Vec<Connection> = self.connections.lock().values().cloned().collect();
+        self.spread(&mut connections);
+        Ok(connections)
     }
 
     /// Puts those first that answered lately, beginning with another at each call.
-    pub(super) fn spread(&self, links: &mut [Link]) {
-        if !links.is_empty() {
-            let turn = self.turn.fetch_add(1, Ordering::Relaxed) % links.len();
-            links.rotate_left(turn);
+    pub(super) fn spread(&self, connections: &mut [Connection]) {
+        if !connections.is_empty() {
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed) % connections.len();
+            connections.rotate_left(turn);
         }
-        links.sort_by_key(|link| !link.is_live());
+        connections.sort_by_key(|connection| !connection.is_live());
     }
 }
 
 /// Asks one server after the other: the next as soon as one fails, or has not answered for a moment. Gives the first answer, or
 /// the last error.
-pub(super) async fn first_answer<T, F>(links: Vec<Link>, ask: impl Fn(Link) -> F) -> RedisResult<T>
+pub(super) async fn first_answer<T, F>(
+    connections: Vec<Connection>,
+    ask: impl Fn(Connection) -> F,
+) -> RedisResult<T>
 where
     F: Future<Output = RedisResult<T>>,
 {
-    let mut links = links.into_iter().peekable();
+    let mut connections = connections.into_iter().peekable();
     let mut asked = FuturesUnordered::new();
     let mut trouble: RedisError = (
         redis::ErrorKind::ClusterConnectionNotFound,
@@ -108,15 +111,15 @@ where
     )
         .into();
     loop {
-        asked.extend(links.next().map(&ask));
-        let answer = match links.peek() {
+        asked.extend(connections.next().map(&ask));
+        let answer = match connections.peek() {
             Some(_) => timeout(NEXT_AFTER, asked.next()).await,
             None => Ok(asked.next().await),
         };
         match answer {
             Ok(Some(Ok(answer))) => return Ok(answer),
             Ok(Some(Err(error))) => trouble = error,
-            Ok(None) if links.peek().is_none() => return Err(trouble),
+            Ok(None) if connections.peek().is_none() => return Err(trouble),
             Ok(None) | Err(_) => {}
         }
     }
@@ -140,11 +143,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn t1_the_next_is_asked_when_one_fails_or_is_silent() {
-        let links = || nodes(&[1, 2, 3, 4]).anybody().unwrap();
+        let connections = || nodes(&[1, 2, 3, 4]).anybody().unwrap();
         for silent in [false, true] {
             let asked = AtomicUsize::new(0);
             let start = tokio::time::Instant::now();
-            let answer = first_answer(links(), |_| async {
+            let answer = first_answer(connections(), |_| async {
                 match asked.fetch_add(1, Ordering::Relaxed) {
                     0 | 1 if silent => pending().await,
                     0 | 1 => Err(failed()),
@@ -156,7 +159,7 @@ mod tests {
             let waited = if silent { NEXT_AFTER * 2 } else { Duration::ZERO };
             assert_eq!(start.elapsed(), waited);
         }
-        let nobody = first_answer(links(), |_| async { Err::<(), _>(failed()) }).await;
+        let nobody = first_answer(connections(), |_| async { Err::<(), _>(failed()) }).await;
         assert!(nobody.unwrap_err().to_string().contains("failed"));
         let nobody = first_answer(Vec::new(), |_| async { Ok(()) }).await;
         assert!(nobody.unwrap_err().to_string().contains("no server"));
@@ -166,8 +169,8 @@ mod tests {
     fn servers_that_are_gone_are_forgotten_but_for_those_that_were_named() {
         let nodes = nodes(&[1]);
         let [a, b] = [2, 3].map(|port| ("h".to_owned(), port));
-        nodes.link(&a).unwrap();
-        nodes.link(&b).unwrap();
+        nodes.connection(&a).unwrap();
+        nodes.connection(&b).unwrap();
         assert_eq!(nodes.anybody().unwrap().len(), 3);
         nodes.keep(&BTreeSet::from([&b]));
         assert_eq!(nodes.anybody().unwrap().len(), 2);

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use redis::{Pipeline, RedisError, RedisResult, Value};
 use tokio::time::timeout;
 
-use super::connection::{Link, Request};
+use super::connection::{Connection, Request};
 use super::nodes::{Address, Nodes, first_answer};
 use super::slots::{SLOTS, slot_of};
 
@@ -18,8 +18,8 @@ const LIMIT: Duration = Duration::from_millis(500);
 pub(super) struct SlotMap {
     /// By slot, the position in `masters`.
     owners: Box<[Option<u16>]>,
-    pub(super) masters: Vec<Link>,
-    pub(super) replicas: Vec<Link>,
+    pub(super) masters: Vec<Connection>,
+    pub(super) replicas: Vec<Connection>,
     pub(super) asked: Instant,
 }
 
@@ -29,8 +29,8 @@ impl SlotMap {
     pub(super) async fn ask(nodes: &Nodes) -> RedisResult<Self> {
         let asked = Instant::now();
         let cut_off = Mutex::new(None);
-        let answer = first_answer(nodes.anybody()?, async |link| {
-            let answer = timeout(LIMIT, ranges(&link)).await;
+        let answer = first_answer(nodes.anybody()?, async |connection| {
+            let answer = timeout(LIMIT, ranges(&connection)).await;
             let answer = answer.unwrap_or_else(|_| Err(unsettled()))?;
             if answer.ranges.is_empty() {
                 return Err(uncovered());
@@ -52,8 +52,11 @@ impl SlotMap {
         let masters: BTreeSet<&Address> = ranges.iter().map(|range| &range.master).collect();
         let replicas: BTreeSet<&Address> = ranges.iter().flat_map(|range| &range.replicas).collect();
         nodes.keep(&masters.union(&replicas).copied().collect());
-        let links = |addresses: &BTreeSet<&Address>| -> RedisResult<Vec<Link>> {
-            addresses.iter().map(|address| nodes.link(address)).collect()
+        let connections = |addresses: &BTreeSet<&Address>| -> RedisResult<Vec<Connection>> {
+            addresses
+                .iter()
+                .map(|address| nodes.connection(address))
+                .collect()
         };
         let mut owners = vec![None; SLOTS].into_boxed_slice();
         for range in ranges {
@@ -65,8 +68,8 @@ impl SlotMap {
         }
         Ok(Self {
             owners,
-            masters: links(&masters)?,
-            replicas: links(&replicas)?,
+            masters: connections(&masters)?,
+            replicas: connections(&replicas)?,
             asked,
         })
     }
@@ -77,7 +80,7 @@ impl SlotMap {
     }
 
     /// The server that has this key.
-    pub(super) fn owner(&self, key: &[u8]) -> RedisResult<&Link> {
+    pub(super) fn owner(&self, key: &[u8]) -> RedisResult<&Connection> {
         let place = self.place_of(key).ok_or_else(uncovered)?;
         Ok(&self.masters[place])
     }
@@ -115,8 +118,8 @@ struct Answer {
 }
 
 /// Whether this server is in touch with most of the others, by its own account.
-pub(super) async fn is_in_touch(link: &Link) -> RedisResult<bool> {
-    let answer = link.send(&Request::One(cluster_info())).await?;
+pub(super) async fn is_in_touch(connection: &Connection) -> RedisResult<bool> {
+    let answer = connection.send(&Request::One(cluster_info())).await?;
     Ok(says_ok(&answer))
 }
 
@@ -132,17 +135,17 @@ fn says_ok(info: &Value) -> bool {
     text.map_or(true, |text| !text.contains("cluster_state:fail"))
 }
 
-async fn ranges(link: &Link) -> RedisResult<Answer> {
+async fn ranges(connection: &Connection) -> RedisResult<Answer> {
     let mut questions = Pipeline::with_capacity(2);
     questions.add_command(cluster_info());
     questions.cmd("CLUSTER").arg("SLOTS");
-    let answer = link.send(&Request::Many(questions)).await?;
+    let answer = connection.send(&Request::Many(questions)).await?;
     let Value::Array(answers) = answer else {
         return Err(unexpected("a pipeline is answered by no array"));
     };
     let [info, rows] = <[Value; 2]>::try_from(answers).map_err(|_| unexpected("an answer is missing"))?;
     let rows: Vec<Vec<Value>> = redis::from_redis_value(rows.extract_error()?)?;
-    let ranges: RedisResult<Vec<Range>> = rows.iter().map(|row| range(row, link.host())).collect();
+    let ranges: RedisResult<Vec<Range>> = rows.iter().map(|row| range(row, connection.host())).collect();
     Ok(Answer {
         ranges: ranges?,
         is_in_touch: says_ok(&info),
