@@ -144,6 +144,34 @@ pub enum Error {
         source: Arc<cacheme_storage::Error>,
     },
 
+    /// The instance is [closed](crate::Cacheme::close).
+    Closed,
+
+    /// Calls or loads were still under way when [`close`](crate::Cacheme::close) had waited for its time.
+    StillBusy {
+        /// The names of the nodes' types.
+        nodes: Vec<String>,
+        /// How long it waited.
+        after: Duration,
+    },
+
+    /// A storage has old values, or other processes copies of them, when [`close`](crate::Cacheme::close) ends: they could not be removed
+    /// or the change could not be published, also not at the last try.
+    OldValuesLeft {
+        /// The name of the storage.
+        name: String,
+        /// The full keys.
+        keys: Vec<String>,
+    },
+
+    /// A storage could not be closed in time.
+    NotClosed {
+        /// The name of the storage.
+        name: String,
+        /// The error of the storage.
+        source: Arc<cacheme_storage::Error>,
+    },
+
     /// The runtime is shutting down; the call may not have been carried out.
     ShuttingDown,
 
@@ -213,6 +241,22 @@ impl fmt::Display for Error {
             Self::NotInvalidated { name, keys, .. } => {
                 write!(f, "storage `{name}` may still hold {keys} old value(s)")
             }
+            Self::Closed => f.write_str("the instance of the cache is closed"),
+            Self::StillBusy { nodes, after } => write!(
+                f,
+                "calls of nodes `{}` were still under way after {after:?}",
+                nodes.join("`, `")
+            ),
+            Self::OldValuesLeft { name, keys } => {
+                const SHOWN: usize = 10;
+                let shown = keys[..keys.len().min(SHOWN)].join("`, `");
+                write!(f, "storage `{name}` still has old values of `{shown}`")?;
+                match keys.len().checked_sub(SHOWN) {
+                    Some(more @ 1..) => write!(f, " and {more} more"),
+                    _ => Ok(()),
+                }
+            }
+            Self::NotClosed { name, .. } => write!(f, "storage `{name}` could not be closed"),
             Self::ShuttingDown => f.write_str("the runtime is shutting down"),
             Self::Several(errors) | Self::Check(errors) => {
                 for (at, error) in errors.iter().enumerate() {
@@ -232,7 +276,9 @@ impl StdError for Error {
                 Some(shared) => shared.as_error(),
                 None => &**source,
             }),
-            Self::Unreached { source, .. } | Self::NotInvalidated { source, .. } => Some(&**source),
+            Self::Unreached { source, .. }
+            | Self::NotInvalidated { source, .. }
+            | Self::NotClosed { source, .. } => Some(&**source),
             Self::LoadPanicked { .. }
             | Self::LoadTimedOut { .. }
             | Self::CircularLoad { .. }
@@ -245,6 +291,9 @@ impl StdError for Error {
             | Self::Policy { .. }
             | Self::Prefix { .. }
             | Self::DefaultInUse
+            | Self::Closed
+            | Self::StillBusy { .. }
+            | Self::OldValuesLeft { .. }
             | Self::ShuttingDown
             | Self::Several(_)
             | Self::Check(_) => None,

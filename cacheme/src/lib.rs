@@ -149,7 +149,7 @@ pub use crate::lifecycle::builder::CachemeBuilder;
 #[cfg(feature = "metrics")]
 pub use crate::lifecycle::default::record_metrics;
 pub use crate::lifecycle::default::{
-    check, default_instance, get, get_all, get_with, invalidate, invalidate_all, nodes, peek, refresh,
+    check, close, default_instance, get, get_all, get_with, invalidate, invalidate_all, nodes, peek, refresh,
     refresh_with, register_storage, register_storage_lazy, set, set_default, set_prefix, set_with_ttl, stats,
 };
 pub use crate::load::context::LoadContext;

@@ -27,6 +27,7 @@ pub enum Operation {
     Renew,
     Publish,
     Listen,
+    Close,
 }
 
 /// What is wrong with a storage.
@@ -574,6 +575,10 @@ impl RemoteStorage for MemoryRemote {
             storage: self.location(),
             source: "cut by a test".into(),
         }
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.enter(Operation::Close, 0).await
     }
 }
 

@@ -10,6 +10,8 @@ mod bad_input;
 mod bus;
 #[path = "promises/circles.rs"]
 mod circles;
+#[path = "promises/closing.rs"]
+mod closing;
 #[path = "promises/consistency.rs"]
 mod consistency;
 #[path = "promises/dropped_kinds.rs"]

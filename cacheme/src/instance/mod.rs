@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use cacheme_storage::{Chain, Storage};
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::OnceCell;
 
 use crate::bus::stats::BusStats;
 use crate::error::{Error, Result};
@@ -37,6 +38,8 @@ pub(crate) struct Inner {
     pub(crate) kinds: Arc<KindTable>,
     /// Mistakes of the set-up that were logged, so that each is logged once and not for each call.
     logged: Mutex<HashSet<String>>,
+    /// How the instance was closed, if it was.
+    pub(crate) closed: OnceCell<Result<()>>,
 }
 
 impl Drop for Inner {
@@ -57,6 +60,7 @@ impl Cacheme {
             storages: RwLock::default(),
             kinds: Arc::default(),
             logged: Mutex::default(),
+            closed: OnceCell::new(),
         };
         Self {
             inner: Arc::new(inner),
@@ -172,16 +176,14 @@ impl Cacheme {
             dynamic: dynamic.id(),
         };
         let info = policy.info.clone();
-        let kind = kinds.get_or_make_dynamic(id, &info, dynamic.held(), || {
+        kinds.get_or_make_dynamic(id, &info, dynamic.held(), || {
             let kind = self.new_kind::<N>(policy)?;
             let registration = Registration::new(kinds, id, dynamic.definition());
             Ok(Arc::new(kind.registered(registration)) as Arc<dyn AnyKind>)
         })?;
-        dynamic.held().hold(kinds, &kind);
         let held = dynamic.held().find::<Kind<N>>(kinds);
-        Ok(FoundKind::Held(
-            held.expect("the handle keeps it as long as the instance lives"),
-        ))
+        // It is there unless the instance was closed meanwhile.
+        held.map(FoundKind::Held).ok_or(Error::Closed)
     }
 
     fn new_kind<N: Node>(&self, policy: Policy<N::Value>) -> Result<Kind<N>> {

@@ -372,6 +372,10 @@ impl<N: Node> AnyKind for Kind<N> {
         &self.info
     }
 
+    fn remote_tiers(&self) -> Vec<Arc<RemoteTier>> {
+        self.remotes().map(|(_, tier)| Arc::clone(tier)).collect()
+    }
+
     fn stats(&self) -> NodeStats {
         let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         NodeStats {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::flight::FullKey;
@@ -19,6 +20,8 @@ pub(crate) struct PendingRemovals {
     /// How many keys there are: looked at on every read of the tier, and nearly always zero.
     len: AtomicUsize,
     state: Mutex<State>,
+    /// Notified when no task is to try again any more.
+    ended: Notify,
 }
 
 #[derive(Default)]
@@ -26,8 +29,17 @@ struct State {
     keys: HashMap<FullKey, Pending>,
     /// How many removals became pending so far.
     added: u64,
-    /// Whether a task tries them again.
-    is_retried: bool,
+    task: RetryTask,
+}
+
+/// The state of the task that tries removals again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum RetryTask {
+    #[default]
+    None,
+    Running,
+    /// There will be none any more: the storage is about to be closed.
+    Ended,
 }
 
 #[derive(Clone, Copy)]
@@ -75,7 +87,11 @@ impl PendingRemovals {
             state.keys.insert(Arc::clone(key), Pending { number, until });
         }
         self.len.store(state.keys.len(), Ordering::SeqCst);
-        !std::mem::replace(&mut state.is_retried, true)
+        let begins = state.task == RetryTask::None;
+        if begins {
+            state.task = RetryTask::Running;
+        }
+        begins
     }
 
     /// All keys with their numbers, without those whose old values have expired. With none left, the task that asks has ended.
@@ -86,7 +102,9 @@ impl PendingRemovals {
         let now = Instant::now();
         state.keys.retain(|_, pending| pending.until > now);
         self.len.store(state.keys.len(), Ordering::SeqCst);
-        state.is_retried = !state.keys.is_empty();
+        if state.keys.is_empty() && state.task == RetryTask::Running {
+            state.task = RetryTask::None;
+        }
         let all = state.keys.iter();
         all.map(|(key, pending)| (Arc::clone(key), pending.number))
             .collect()
@@ -94,6 +112,26 @@ impl PendingRemovals {
 
     /// Notes that the task has ended: the next removal that fails begins another.
     pub(crate) fn task_ended(&self) {
-        self.state.lock().is_retried = false;
+        let task = &mut self.state.lock().task;
+        if *task == RetryTask::Running {
+            *task = RetryTask::None;
+        }
+    }
+
+    /// Ends the task for good. What is pending stays so.
+    pub(crate) fn end_task(&self) {
+        self.state.lock().task = RetryTask::Ended;
+        self.ended.notify_waiters();
+    }
+
+    /// Resolves when the task is to end.
+    pub(crate) async fn ended(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.state.lock().task == RetryTask::Ended {
+                return;
+            }
+            ended.await;
+        }
     }
 }

@@ -176,6 +176,11 @@ impl Releases {
         self.added.notify_one();
     }
 
+    /// Whether everything is given back.
+    pub(crate) fn is_done(&self) -> bool {
+        self.queue.lock().task == Task::None
+    }
+
     /// Whether the caller is to begin a task.
     fn begin(&self) -> bool {
         let task = &mut self.queue.lock().task;

@@ -158,6 +158,15 @@ pub fn register_storage_lazy(name: impl Into<String>, storage: Storage) -> Resul
     default_instance().register_storage_lazy(name, storage)
 }
 
+/// [`Cacheme::close`](crate::Cacheme::close) on the process-wide instance.
+///
+/// # Errors
+///
+/// Those of the method of the same name.
+pub async fn close(timeout: Duration) -> Result<()> {
+    default_instance().close(timeout).await
+}
+
 /// [`Cacheme::record_metrics`](crate::Cacheme::record_metrics) of the process-wide instance.
 #[cfg(feature = "metrics")]
 pub fn record_metrics() {

@@ -4,15 +4,17 @@
 //! |---|---|
 //! | `builder.rs` | `Cacheme::builder` |
 //! | `register.rs` | `register_storage`: a storage gets its name and its bus, and is connected |
+//! | `close.rs` | `close`: work under way ends, and what is left is told |
 //! | `check.rs` | `check`, and the nodes that it looks at |
 //! | `default.rs` | the process-wide instance, and the free functions of the crate |
 //! | `metrics.rs` | counters for exporters |
 //! | `generated.rs` | names that the code of the macros uses |
 //!
-//! An instance ends when its last clone is dropped: the `Drop` in `instance/mod.rs` ends its subscriptions.
+//! An instance that is not closed ends when its last clone is dropped: the `Drop` in `instance/mod.rs` ends its subscriptions.
 
 pub(crate) mod builder;
 mod check;
+mod close;
 pub(crate) mod default;
 pub(crate) mod generated;
 #[cfg(feature = "metrics")]

@@ -18,8 +18,9 @@ impl Cacheme {
     ///
     /// # Errors
     ///
-    /// [`Error::SameKey`] if two derived nodes would share entries, [`Error::StorageRegistered`] for a name that is taken, and
-    /// [`Error::DefaultStorageInUse`] for `local` after a memoized function has used it: then nothing is registered. [`Error::Unreached`] if the storage cannot be reached: it is registered all the same, reads go on
+    /// [`Error::SameKey`] if two derived nodes would share entries, [`Error::StorageRegistered`] for a name that is taken,
+    /// [`Error::DefaultStorageInUse`] for `local` after a memoized function has used it, and [`Error::Closed`] after
+    /// [`close`](Self::close): then nothing is registered. [`Error::Unreached`] if the storage cannot be reached: it is registered all the same, reads go on
     /// without it, and it is tried again whenever it is needed. Trouble with its bus alone is logged.
     ///
     /// # Cancel safety
@@ -53,8 +54,8 @@ impl Cacheme {
     ///
     /// # Errors
     ///
-    /// [`Error::SameKey`] if two derived nodes would share entries, and [`Error::StorageRegistered`] or
-    /// [`Error::DefaultStorageInUse`] for a name that is taken.
+    /// [`Error::SameKey`] if two derived nodes would share entries, [`Error::StorageRegistered`] or
+    /// [`Error::DefaultStorageInUse`] for a name that is taken, and [`Error::Closed`] after [`close`](Self::close).
     pub fn register_storage_lazy(&self, name: impl Into<String>, storage: Storage) -> Result<()> {
         let name = name.into();
         let bus = self.insert_storage(&name, &storage)?;
@@ -70,6 +71,9 @@ impl Cacheme {
 
     /// Gives a storage its name, and its bus if it has one.
     fn insert_storage(&self, name: &str, storage: &Storage) -> Result<Option<Arc<Bus>>> {
+        if self.inner.kinds.is_closed() {
+            return Err(Error::Closed);
+        }
         if let Some(conflict) = derived().conflicts().next() {
             return Err(conflict.clone());
         }

@@ -6,11 +6,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::flight::FullKey;
 use crate::kind::Kind;
+use crate::kind::table::Retrying;
 use crate::kind::tier::RemoteTier;
 use crate::node::Node;
 
@@ -50,32 +52,53 @@ impl<N: Node> RetryTask<N> {
     async fn run(&self) {
         let mut pause = FIRST_PAUSE;
         loop {
-            tokio::time::sleep(pause).await;
+            if tokio::time::timeout(pause, self.tier.pending.ended())
+                .await
+                .is_ok()
+            {
+                return;
+            }
             let pending = self.tier.pending.all();
             if pending.is_empty() {
                 return;
             }
-            // Failures are counted and logged by `bounded`.
-            let removed = self.remove(&pending).await;
-            removed
-                .iter()
-                .for_each(|(key, number)| self.tier.pending.forget(key, Some(*number)));
-            pause = match removed.len() == pending.len() {
-                true => Duration::ZERO,
-                false => (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
+            pause = match try_removals(&self.kind, &self.tier, &pending).await {
+                0 => Duration::ZERO,
+                _ => (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
             };
         }
     }
+}
 
-    /// Removes keys and publishes them. Returns those for which both succeeded.
-    async fn remove<'p>(&self, pending: &'p [(FullKey, u64)]) -> Vec<&'p (FullKey, u64)> {
-        let keys: Vec<FullKey> = pending.iter().map(|(key, _)| Arc::clone(key)).collect();
-        let failed = self.tier.remove_all(&keys).await;
-        let failed: HashSet<&FullKey> = failed.into_iter().flat_map(|(keys, _)| keys).collect();
-        let mut removed: Vec<_> = pending.iter().filter(|(key, _)| !failed.contains(key)).collect();
-        let keys: Vec<FullKey> = removed.iter().map(|(key, _)| Arc::clone(key)).collect();
-        removed.truncate(self.kind.publish_removed(&keys).await);
-        removed
+/// Removes keys and publishes them. Those for which both succeeded are pending no longer. Returns how many are left.
+async fn try_removals<N: Node>(kind: &Kind<N>, tier: &RemoteTier, pending: &[(FullKey, u64)]) -> usize {
+    let keys: Vec<FullKey> = pending.iter().map(|(key, _)| Arc::clone(key)).collect();
+    // Failures are counted and logged by `bounded`.
+    let failed = tier.remove_all(&keys).await;
+    let failed: HashSet<&FullKey> = failed.into_iter().flat_map(|(keys, _)| keys).collect();
+    let mut removed: Vec<_> = pending.iter().filter(|(key, _)| !failed.contains(key)).collect();
+    let keys: Vec<FullKey> = removed.iter().map(|(key, _)| Arc::clone(key)).collect();
+    removed.truncate(kind.publish_removed(&keys).await);
+    for (key, number) in &removed {
+        tier.pending.forget(key, Some(*number));
+    }
+    pending.len() - removed.len()
+}
+
+impl<N: Node> Retrying for Kind<N> {
+    fn try_pending(self: Arc<Self>) -> BoxFuture<'static, Vec<(Arc<RemoteTier>, Vec<FullKey>)>> {
+        Box::pin(async move {
+            let mut left = Vec::new();
+            // Back to front, as every change.
+            for (_, tier) in self.remotes().rev() {
+                try_removals(&self, tier, &tier.pending.all()).await;
+                let keys: Vec<FullKey> = tier.pending.all().into_iter().map(|(key, _)| key).collect();
+                if !keys.is_empty() {
+                    left.push((Arc::clone(tier), keys));
+                }
+            }
+            left
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which kinds of nodes an instance has met.
 //!
-//! The kind of a type is looked for on every hit, so that takes no lock. It comes and never goes. The kind of a
+//! The kind of a type is looked for on every hit, so that takes no lock. It comes and never goes: an instance that is closed begins
+//! a [generation](KindTable::generation) without kinds, and the kinds of the one before are found no longer. The kind of a
 //! [`DynamicKind`](crate::DynamicKind) belongs to its handles, where it is looked for ([`dynamic`](crate::dynamic)); the instance
 //! knows it as long as it lives.
 
@@ -13,9 +14,11 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use cacheme_storage::CodecError;
+use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 
 use self::derived::derived;
@@ -26,7 +29,9 @@ use self::templates::Templates;
 use crate::bus::{Bus, Changes};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::flight::FullKey;
 use crate::kind::stats::NodeStats;
+use crate::kind::tier::RemoteTier;
 use crate::node::policy::NodeInfo;
 
 /// Slots of the first segment; each further one has twice as many.
@@ -34,6 +39,8 @@ const FIRST_SEGMENT: usize = 64;
 const SEGMENTS: usize = 16;
 /// How far from its place a kind is put before the next segment is tried.
 const PROBES: usize = 8;
+/// The generation of a closed instance, which has no kinds.
+const CLOSED: u64 = u64::MAX;
 
 /// The identity of a kind: the node's type, and for [`DynamicNode`](crate::DynamicNode)s which of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,9 +57,17 @@ pub(crate) trait Receiver {
     fn lost(&self, bus: &Bus);
 }
 
+/// How a kind tries pending removals once more. The layer of changes (`write/retry.rs`) implements it.
+pub(crate) trait Retrying {
+    /// Tries all of them, and gives the tiers that have some left, with their keys.
+    fn try_pending(self: Arc<Self>) -> BoxFuture<'static, Vec<(Arc<RemoteTier>, Vec<FullKey>)>>;
+}
+
 /// A [`Kind`](crate::kind::Kind) without its type.
-pub(crate) trait AnyKind: Receiver + Any + Send + Sync {
+pub(crate) trait AnyKind: Receiver + Retrying + Any + Send + Sync {
     fn info(&self) -> &NodeInfo;
+    /// Its remote tiers, from the nearest on.
+    fn remote_tiers(&self) -> Vec<Arc<RemoteTier>>;
     fn stats(&self) -> NodeStats;
     /// Whether its serializer can read its values, as far as their type shows.
     fn check_serializer(&self) -> Result<(), CodecError>;
@@ -60,8 +75,24 @@ pub(crate) trait AnyKind: Receiver + Any + Send + Sync {
 
 type Slot = OnceLock<(KindId, Arc<dyn AnyKind>)>;
 
+/// A kind that is known when the instance is closed.
+pub(crate) struct LastKind {
+    pub(crate) kind: Arc<dyn AnyKind>,
+    /// How many references the table has.
+    kept: usize,
+}
+
+impl LastKind {
+    /// Whether a call, a load or other work is under way for it: that has a reference of its own.
+    pub(crate) fn is_busy(&self) -> bool {
+        Arc::strong_count(&self.kind) > self.kept + 1
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct KindTable {
+    /// Part of the identity under which kinds of types are looked for, so that a new one forgets them all at once.
+    generation: AtomicU64,
     /// The kinds of types.
     segments: [OnceLock<Box<[Slot]>>; SEGMENTS],
     /// Locked while a kind is made and put in its place, so that a kind is made once.
@@ -72,6 +103,7 @@ pub(crate) struct KindTable {
 
 #[derive(Default)]
 struct Making {
+    is_closed: bool,
     /// The templates of kinds that are not [derived](derived()).
     templates: Templates,
     /// The kinds that can go away.
@@ -79,8 +111,11 @@ struct Making {
 }
 
 impl Making {
-    /// Why there can be no kind of this description beside those that there are.
+    /// Why there can be no kind of this description: the instance is closed, or its key clashes with that of another.
     fn conflict(&self, id: KindId, info: &NodeInfo) -> Option<Error> {
+        if self.is_closed {
+            return Some(Error::Closed);
+        }
         let is_there = |other: KindId| other.dynamic == 0 || self.dynamic.contains(other);
         derived().conflict(id, info).or_else(|| {
             let mut met = self.templates.met_by(id, info);
@@ -92,6 +127,7 @@ impl Making {
 impl KindTable {
     #[inline]
     pub(crate) fn get(&self, id: KindId) -> Option<&Arc<dyn AnyKind>> {
+        let id = id.of_generation(self.generation.load(Ordering::Acquire));
         for segment in &self.segments {
             let segment = segment.get()?;
             let place = id.place();
@@ -126,14 +162,15 @@ impl KindTable {
                 making.templates.add(id, info);
             }
             self.name(info, &kind);
+            let placed = id.of_generation(self.generation.load(Ordering::Acquire));
             let slots = self.segments.iter().enumerate().flat_map(|(number, segment)| {
                 let slots = FIRST_SEGMENT << number;
                 let segment = segment.get_or_init(|| (0..slots).map(|_| OnceLock::new()).collect());
-                (0..PROBES).map(move |step| slot(segment, id.place().wrapping_add(step)))
+                (0..PROBES).map(move |step| slot(segment, placed.place().wrapping_add(step)))
             });
             let free = slots.into_iter().find(|slot| slot.get().is_none());
             // 16 segments of doubling size, eight places in each: more kinds than a program has types.
-            let placed = free.expect("there is room for every kind").set((id, kind));
+            let placed = free.expect("there is room for every kind").set((placed, kind));
             debug_assert!(placed.is_ok(), "kinds are placed under the lock");
         }
         Ok(self.get(id).expect("it was placed just now"))
@@ -146,14 +183,18 @@ impl KindTable {
     ///
     /// As with [`get_or_make`](Self::get_or_make).
     pub(crate) fn get_or_make_dynamic(
-        &self,
+        self: &Arc<Self>,
         id: KindId,
         info: &NodeInfo,
         holder: &Arc<HeldKinds>,
         make: impl FnOnce() -> Result<Arc<dyn AnyKind>>,
     ) -> Result<Arc<dyn AnyKind>> {
         let mut making = self.making.lock();
+        if making.is_closed {
+            return Err(Error::Closed);
+        }
         if let Some(kind) = making.dynamic.hold(id, holder) {
+            holder.hold(self, &kind);
             return Ok(kind);
         }
         if let Some(conflict) = making.conflict(id, info) {
@@ -165,7 +206,27 @@ impl KindTable {
         if making.dynamic.add(id, info, &kind, holder) {
             making.templates.add(id, info);
         }
+        // Under the lock: a handle that holds the kind of a closed instance would serve its copies for ever.
+        holder.hold(self, &kind);
         Ok(kind)
+    }
+
+    /// Closes the instance: no kind is found or made from now on. Returns those that there were, until their work is done.
+    pub(crate) fn close(&self) -> Vec<LastKind> {
+        let (dynamic, holders) = {
+            let mut making = self.making.lock();
+            making.is_closed = true;
+            self.generation.store(CLOSED, Ordering::Release);
+            (making.dynamic.all(), making.dynamic.holders())
+        };
+        holders.iter().for_each(|holder| holder.let_go(self));
+        let last = |kept| move |kind| LastKind { kind, kept };
+        let kept = self.entries().map(|(_, kind)| Arc::clone(kind)).map(last(1));
+        kept.chain(dynamic.into_iter().map(last(0))).collect()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.making.lock().is_closed
     }
 
     /// Lets messages find a kind: before anybody else does, and so before it holds anything.
@@ -202,7 +263,9 @@ impl KindTable {
 
     /// Every kind that is not [derived](derived()), in no order.
     pub(crate) fn others(&self) -> impl Iterator<Item = Arc<dyn AnyKind>> {
-        let kept = self.entries().filter(|(id, _)| !derived().contains(*id));
+        let kept = self
+            .entries()
+            .filter(|(id, _)| !derived().contains(KindId::of_type(id.node)));
         kept.map(|(_, kind)| Arc::clone(kind)).chain(self.dynamic())
     }
 
@@ -229,6 +292,15 @@ impl KindId {
     /// A kind of a type that has only one.
     pub(crate) fn of_type(node: TypeId) -> Self {
         Self { node, dynamic: 0 }
+    }
+
+    /// The identity under which the kind of a type is placed in a generation. The first one has that of the type.
+    #[inline]
+    fn of_generation(self, generation: u64) -> Self {
+        Self {
+            dynamic: self.dynamic ^ generation,
+            ..self
+        }
     }
 
     /// Where the search for it begins.
@@ -278,6 +350,10 @@ mod tests {
             &self.0
         }
 
+        fn remote_tiers(&self) -> Vec<Arc<RemoteTier>> {
+            Vec::new()
+        }
+
         fn stats(&self) -> NodeStats {
             NodeStats::default()
         }
@@ -291,6 +367,12 @@ mod tests {
         fn changed(&self, _: &Bus, _: &Changes<'_>) {}
 
         fn lost(&self, _: &Bus) {}
+    }
+
+    impl Retrying for Named {
+        fn try_pending(self: Arc<Self>) -> BoxFuture<'static, Vec<(Arc<RemoteTier>, Vec<FullKey>)>> {
+            Box::pin(async { Vec::new() })
+        }
     }
 
     #[test]
