@@ -60,6 +60,7 @@ node_keys! {
     ttl_jitter: Share = "ttl_jitter",
     doorkeeper: Count = "doorkeeper",
     weigh: ExprPath = "weigh",
+    state: StateTypes = "state",
     krate: ModPath = "crate",
 }
 
@@ -129,6 +130,27 @@ fn parse_tier(
     Ok(storage
         .filter(|_| complete)
         .map(|storage| TierAttr { storage, ttl }))
+}
+
+/// `PgPool`, or several types in parentheses.
+pub(crate) struct StateTypes(pub(crate) Vec<Type>);
+
+impl Parse for StateTypes {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let ty: Type = input.parse()?;
+        let types = match ty {
+            Type::Tuple(tuple) if !tuple.elems.is_empty() => tuple.elems.into_iter().collect(),
+            Type::Paren(inner) => vec![*inner.elem],
+            Type::Reference(reference) => {
+                return Err(syn::Error::new_spanned(
+                    &reference,
+                    "write the type without `&`: the instance owns its state, and `cx.state` gives a reference to it",
+                ));
+            }
+            ty => vec![ty],
+        };
+        Ok(Self(types))
+    }
 }
 
 /// A path as in `use`: `crate`, `::cacheme`, `my::cacheme`.

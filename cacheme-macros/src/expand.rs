@@ -199,12 +199,14 @@ pub(crate) fn settings(attr: &NodeAttr, value: Span, private: &TokenStream) -> T
         let keys = keys.to_expr();
         quote!(.doorkeeper(#keys))
     });
+    let state = attr.state.iter().flat_map(|types| &types.0);
+    let state = state.map(|ty| quote!(.state::<#ty>()));
     let weigh = attr.weigh.as_ref().map(|weigh| quote!(.weigh(#weigh)));
     let default_local = attr.default_local.as_ref().map(|ttl| {
         let ttl = ttl.to_expr();
         quote!(.default_local(#ttl))
     });
-    quote!(#version #default_local #(#tiers)* #serializer #load_timeout #lease #negative_ttl #ttl_jitter #doorkeeper #weigh)
+    quote!(#version #default_local #(#tiers)* #serializer #load_timeout #lease #negative_ttl #ttl_jitter #doorkeeper #(#state)* #weigh)
 }
 
 /// What the type of a field says of its text.

@@ -74,6 +74,7 @@ mod time;
 /// | `negative_ttl = …` | how long a `None` lives at most, for values that are an `Option` (or another `MaybeAbsent`) |
 /// | `ttl_jitter = 0.1` | by which share of itself a ttl may be shortened at random, so that what was stored together does not expire together |
 /// | `doorkeeper = 10_000` | a value is stored when its key is loaded the second time within about so many keys; the first time it is only returned |
+/// | `state = PgPool` | what the loader takes from the instance by `cx.state::<PgPool>()`, several types in parentheses: a load without it is refused, and `check` finds it |
 /// | `weigh = path` | `fn(&Value) -> u32`: what a value weighs in local storages whose capacity is a weight; 1 when nothing is said |
 /// | `crate = path` | where `cacheme` is, when it has another name |
 ///

@@ -80,6 +80,14 @@ pub enum Error {
         storage: String,
     },
 
+    /// The loader of a node needs a value of the application's that the instance was not built with.
+    StateMissing {
+        /// The name of the node's type.
+        node: String,
+        /// The type of the value.
+        state: &'static str,
+    },
+
     /// A node without serializer has a remote tier.
     NoSerializer {
         /// The name of the node's type.
@@ -210,6 +218,11 @@ impl fmt::Display for Error {
                 "a memoized function has used storage `{storage}` already, which was made with 10 000 entries; register it before the \
                  first call"
             ),
+            Self::StateMissing { node, state } => write!(
+                f,
+                "the loader of node `{node}` needs a `{state}`, which this instance does not have; build it with \
+                 `Cacheme::builder().state(…)`, and make that the default instance with `set_default`"
+            ),
             Self::NoSerializer { node, storage } => write!(
                 f,
                 "node `{node}` has a tier on the remote storage `{storage}` but no serializer; remove `serializer = none` \
@@ -286,6 +299,7 @@ impl StdError for Error {
             | Self::StorageNotRegistered { .. }
             | Self::StorageRegistered { .. }
             | Self::DefaultStorageInUse { .. }
+            | Self::StateMissing { .. }
             | Self::NoSerializer { .. }
             | Self::SameKey { .. }
             | Self::Policy { .. }

@@ -52,6 +52,8 @@ mod runtimes;
 mod single_loads;
 #[path = "promises/spans.rs"]
 mod spans;
+#[path = "promises/state.rs"]
+mod state;
 #[path = "promises/surface.rs"]
 mod surface;
 #[path = "promises/told.rs"]

@@ -1,5 +1,7 @@
 //! An instance: storages by name, kinds by type of node.
 
+pub(crate) mod state;
+
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -19,8 +21,10 @@ use crate::kind::table::{AnyKind, KindId, KindTable, Registration};
 use crate::kind::{Kind, around_key};
 use crate::node::Node;
 use crate::node::key::KeyWriter;
-use crate::node::policy::{DEFAULT_LOCAL, Policy};
+use crate::node::policy::{DEFAULT_LOCAL, NodeInfo, Policy};
 use crate::node::registration::DerivedNode;
+
+use self::state::State;
 
 /// Storages by name, and the nodes that use them.
 ///
@@ -34,6 +38,8 @@ pub struct Cacheme {
 
 pub(crate) struct Inner {
     pub(crate) prefix: String,
+    /// What the application's loaders use.
+    pub(crate) state: State,
     pub(crate) storages: RwLock<HashMap<String, Registered>>,
     pub(crate) kinds: Arc<KindTable>,
     /// Mistakes of the set-up that were logged, so that each is logged once and not for each call.
@@ -54,9 +60,10 @@ impl Drop for Inner {
 }
 
 impl Cacheme {
-    pub(crate) fn new(prefix: String) -> Self {
+    pub(crate) fn new(prefix: String, state: State) -> Self {
         let inner = Inner {
             prefix,
+            state,
             storages: RwLock::default(),
             kinds: Arc::default(),
             logged: Mutex::default(),
@@ -188,10 +195,21 @@ impl Cacheme {
 
     fn new_kind<N: Node>(&self, policy: Policy<N::Value>) -> Result<Kind<N>> {
         let default_local = policy.info.default_local;
-        Kind::new(policy, &self.inner.prefix, |name| {
+        let missing_state = self.missing_state(&policy.info).next();
+        let kind = Kind::new(policy, &self.inner.prefix, |name| {
             let registered = self.storage(name);
             let is_default = default_local && name == DEFAULT_LOCAL;
             registered.or_else(|| is_default.then(|| self.default_local()).flatten())
+        })?;
+        Ok(kind.without_state(missing_state))
+    }
+
+    /// The errors for types of state that a kind needs and this instance does not have.
+    pub(crate) fn missing_state(&self, info: &NodeInfo) -> impl Iterator<Item = Error> {
+        let missing = info.state.iter().filter(|of| !self.inner.state.contains(of));
+        missing.map(|of| Error::StateMissing {
+            node: info.name.to_string(),
+            state: of.name,
         })
     }
 

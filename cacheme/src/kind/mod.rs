@@ -68,6 +68,8 @@ pub(crate) struct Kind<N: Node> {
     pub(crate) start: Box<str>,
     /// `:version`, with which every full key ends.
     pub(crate) end: Box<str>,
+    /// Why nothing can be loaded: the instance lacks state that its loader needs.
+    pub(crate) missing_state: Option<Error>,
     /// For a kind that can go away: the registration that ends with it.
     registration: Option<Registration>,
 }
@@ -121,8 +123,15 @@ impl<N: Node> Kind<N> {
             template,
             start,
             end,
+            missing_state: None,
             registration: None,
         })
+    }
+
+    /// Makes it a kind that nothing is loaded for, if its loader needs state that is missing.
+    pub(crate) fn without_state(mut self, missing: Option<Error>) -> Self {
+        self.missing_state = missing;
+        self
     }
 
     /// Makes it a kind that can go away.

@@ -2,11 +2,13 @@
 
 use crate::error::{Error, Result};
 use crate::instance::Cacheme;
+use crate::instance::state::State;
 
 /// Builds a [`Cacheme`].
 #[derive(Clone, Debug)]
 pub struct CachemeBuilder {
     prefix: String,
+    state: State,
 }
 
 impl CachemeBuilder {
@@ -14,6 +16,35 @@ impl CachemeBuilder {
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
+        self
+    }
+
+    /// Gives loaders a value of the application's, such as a pool of connections: [`LoadContext::state`](crate::LoadContext::state).
+    ///
+    /// There is one value of each type; another of the same type takes its place. Tests build instances with state of their own.
+    ///
+    /// ```
+    /// use cacheme::{Cacheme, LoadContext, Node};
+    ///
+    /// struct Db(Vec<&'static str>);
+    ///
+    /// #[derive(Node, Clone)]
+    /// #[node(key = "name:{0}", value = String, state = Db, load = load_name)]
+    /// struct NameNode(usize);
+    ///
+    /// async fn load_name(node: &NameNode, cx: &mut LoadContext<NameNode>) -> Result<String, std::io::Error> {
+    ///     let name = cx.state::<Db>().0.get(node.0);
+    ///     name.map(|name| name.to_string()).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cacheme::Error> {
+    /// let cacheme = Cacheme::builder().state(Db(vec!["ann", "bob"])).build()?;
+    /// assert_eq!(cacheme.get(&NameNode(1)).await?, "bob");
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.state.insert(value);
         self
     }
 
@@ -31,7 +62,7 @@ impl CachemeBuilder {
                 reason,
             });
         }
-        Ok(Cacheme::new(self.prefix))
+        Ok(Cacheme::new(self.prefix, self.state))
     }
 }
 
@@ -46,6 +77,7 @@ impl Cacheme {
     pub fn builder() -> CachemeBuilder {
         CachemeBuilder {
             prefix: "cacheme".into(),
+            state: State::default(),
         }
     }
 }

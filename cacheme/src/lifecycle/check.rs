@@ -22,7 +22,7 @@ impl Cacheme {
     ///
     /// # Errors
     ///
-    /// [`Error::Check`] with every mistake: storages that are not registered, nodes that would share entries, remote
+    /// [`Error::Check`] with every mistake: storages that are not registered, state that is missing, nodes that would share entries, remote
     /// tiers without serializer or with one that cannot read the node's values, policies that cannot work.
     pub fn check(&self) -> Result<()> {
         let nodes = self.nodes();
@@ -30,6 +30,7 @@ impl Cacheme {
         let mut found: Vec<Error> = derived().conflicts().cloned().collect();
         for node in &nodes {
             found.extend(node.validate().err());
+            found.extend(self.missing_state(node));
             for tier in &node.tiers {
                 match self.storage(&tier.storage) {
                     None if node.makes(tier) => {}

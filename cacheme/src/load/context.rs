@@ -61,6 +61,27 @@ impl<N> LoadContext<N> {
         &self.cacheme
     }
 
+    /// The value of this type that the instance was built with ([`CachemeBuilder::state`](crate::CachemeBuilder::state)).
+    ///
+    /// # Panics
+    ///
+    /// If there is none, which the caller of the load gets as [`Error::LoadPanicked`](crate::Error::LoadPanicked). With `#[node(state = T)]` a load is
+    /// refused before it begins, and [`check`](crate::check) says so at start-up.
+    #[must_use]
+    #[track_caller]
+    pub fn state<T: 'static>(&self) -> &T {
+        self.try_state().unwrap_or_else(|| {
+            let (node, state) = (std::any::type_name::<N>(), std::any::type_name::<T>());
+            panic!("the loader of node `{node}` needs a `{state}`; build the instance with `Cacheme::builder().state(…)`")
+        })
+    }
+
+    /// The value of this type that the instance was built with, if there is one.
+    #[must_use]
+    pub fn try_state<T: 'static>(&self) -> Option<&T> {
+        self.cacheme.inner.state.get()
+    }
+
     /// Lets the value live for `ttl` at most, in every tier. It only shortens the ttl of a tier.
     pub fn ttl(&self, ttl: Duration) {
         self.store.shorten(ttl);

@@ -1,5 +1,6 @@
 //! The policy of a kind of node, and its description.
 
+use std::any::TypeId;
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
@@ -90,10 +91,28 @@ pub struct NodeInfo {
     pub doorkeeper: Option<usize>,
     /// Whether the kind has a serializer, which remote tiers need.
     pub serializable: bool,
+    /// The types of the application's state that its loader needs.
+    pub(crate) state: Vec<StateType>,
     /// Whether a local storage is made where nobody has registered `local`.
     pub(crate) default_local: bool,
     /// The forms of the fields of the key, in their order. A field without one may be anything.
     pub(crate) forms: Vec<KeyForm>,
+}
+
+/// A type of the application's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StateType {
+    pub(crate) id: TypeId,
+    pub(crate) name: &'static str,
+}
+
+impl StateType {
+    pub(crate) fn of<T: 'static>() -> Self {
+        Self {
+            id: TypeId::of::<T>(),
+            name: std::any::type_name::<T>(),
+        }
+    }
 }
 
 /// One tier of a chain.
@@ -135,6 +154,7 @@ impl<V> Policy<V> {
             ttl_jitter: 0.0,
             doorkeeper: None,
             serializable: false,
+            state: Vec::new(),
             default_local: false,
             forms: Vec::new(),
         };
@@ -160,6 +180,19 @@ impl<V> Policy<V> {
             storage: storage.into(),
             ttl,
         });
+        self
+    }
+
+    /// Says that the loader needs a value of this type from the instance ([`LoadContext::state`](crate::LoadContext::state)).
+    ///
+    /// ```
+    /// # use cacheme::Policy;
+    /// # struct Db;
+    /// let policy: Policy<String> = Policy::new("NameNode", "name:{id}").state::<Db>();
+    /// ```
+    #[must_use]
+    pub fn state<T: 'static>(mut self) -> Self {
+        self.info.state.push(StateType::of::<T>());
         self
     }
 

@@ -80,6 +80,9 @@ enum Loads<V> {
 }
 
 async fn load<N: Load>(cacheme: &Cacheme, batch: &Batch<N>, items: &[usize], nodes: &[N]) -> Loads<N::Value> {
+    if let Some(error) = &batch.kind().missing_state {
+        return fail_all(items, |_| Failure::error(error.clone()));
+    }
     let load = batch.begin_load(items);
     if let (&[item], [node]) = (items, nodes) {
         let answer = load_one(cacheme, node, &load, batch.load_timeout()).await;
