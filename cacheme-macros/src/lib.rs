@@ -16,6 +16,7 @@ mod bounds;
 mod check;
 mod count;
 mod expand;
+mod invalidate;
 mod key_part;
 mod memoize;
 mod mistakes;
@@ -274,4 +275,52 @@ pub fn derive_key_part(item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn memoize(attr: TokenStream, item: TokenStream) -> TokenStream {
     memoize::memoize(attr.into(), item.into()).into()
+}
+
+/// Invalidates nodes when an `async fn` that writes has returned.
+///
+/// ```
+/// use cacheme::{Node, invalidate};
+///
+/// #[derive(Node, Clone)]
+/// #[node(key = "user:{0}", value = String, tier(storage = "local", ttl = "1m"))]
+/// struct UserNode(u64);
+///
+/// #[derive(Node, Clone)]
+/// #[node(key = "users", value = Vec<u64>, tier(storage = "local", ttl = "1m"))]
+/// struct UsersNode;
+///
+/// # struct Db;
+/// /// The new user's number is known when the row is there.
+/// #[invalidate(UsersNode, after(|id: &u64| UserNode(*id)))]
+/// async fn add_user(db: &Db, name: &str) -> Result<u64, std::io::Error> {
+///     Ok(7) // INSERT …
+/// }
+///
+/// #[invalidate(UserNode(id))]
+/// async fn rename_user(db: &Db, id: u64, name: &str) -> Result<(), std::io::Error> {
+///     Ok(()) // UPDATE …
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # cacheme::register_storage("local", cacheme::Storage::open("local://tlfu?size=100")?).await?;
+/// # assert_eq!(add_user(&Db, "ann").await?, 7);
+/// # rename_user(&Db, 7, "anne").await?;
+/// # Ok(()) }
+/// ```
+///
+/// The nodes are made of the arguments, before the body. They are invalidated after `Ok`, or after any return where the function returns no `Result`:
+/// when the caller has the result, no later read in this process sees what was there before. They are invalidated in the background when the
+/// future is dropped after the body began, or when the body panics, since the write may have happened. What cannot be reached is tried again
+/// in the background and logged; the function's result stays what it is.
+///
+/// | | |
+/// |---|---|
+/// | `UserNode(id), …` | expressions of nodes, also of several kinds |
+/// | `after(\|value: &T\| UserNode(value.id))` | a node made of what the function returned, of a `Result` the value; not known if the future is dropped |
+/// | `on_error = true` | invalidates after `Err` too |
+/// | `cacheme = expression` | a `&Cacheme`, for another instance than the process-wide one; sees the arguments too |
+/// | `crate = path` | where `cacheme` is, when it has another name |
+#[proc_macro_attribute]
+pub fn invalidate(attr: TokenStream, item: TokenStream) -> TokenStream {
+    invalidate::invalidate(attr.into(), item.into()).into()
 }

@@ -53,7 +53,7 @@ const BESIDE_NODE: &[&str] = &["node", "cacheme", "unless", "when", "crate"];
 pub(crate) fn memoize(attr: TokenStream, item: TokenStream) -> TokenStream {
     let mut mistakes = Mistakes::default();
     let attr = parse_attr(attr, &mut mistakes);
-    let function = mistakes.note(parse_function(item.clone()));
+    let function = mistakes.note(parse_function(item.clone(), "memoize"));
     if let Some(function) = &function {
         check(&function.sig, &mut mistakes);
         check_attr(&attr, &function.sig, &mut mistakes);
@@ -138,13 +138,26 @@ fn check_attr(attr: &MemoizeAttr, sig: &Signature, mistakes: &mut Mistakes) {
 }
 
 /// A function of any place that has a body: free, in an impl block, or a trait's default.
-fn parse_function(item: TokenStream) -> syn::Result<ImplItemFn> {
+pub(crate) fn parse_function(item: TokenStream, attribute: &str) -> syn::Result<ImplItemFn> {
     syn::parse2(item.clone()).map_err(|_| match syn::parse2::<TraitItemFn>(item.clone()) {
-        Ok(TraitItemFn { default: None, sig, semi_token, .. }) => {
+        Ok(TraitItemFn {
+            default: None,
+            sig,
+            semi_token,
+            ..
+        }) => {
             let place = semi_token.map_or(sig.ident.span(), |semi| semi.span());
-            syn::Error::new(place, "there is no body to run on a miss: put `#[memoize]` on the method in each `impl` of the trait")
+            syn::Error::new(
+                place,
+                format!(
+                    "there is no body to run: put `#[{attribute}]` on the method in each `impl` of the trait"
+                ),
+            )
         }
-        _ => syn::Error::new_spanned(first_line(item), "`#[memoize]` goes on an `async fn`"),
+        _ => syn::Error::new_spanned(
+            first_line(item),
+            format!("`#[{attribute}]` goes on an `async fn`"),
+        ),
     })
 }
 
@@ -332,7 +345,7 @@ impl<'a> Call<'a> {
 /// A block whose statements are the user's and whose braces are ours.
 ///
 /// Braces of the user's around a single expression would be `unused_braces` where they end up.
-fn in_our_braces(block: &Block) -> Group {
+pub(crate) fn in_our_braces(block: &Block) -> Group {
     let mut statements = TokenStream::new();
     statements.append_all(&block.stmts);
     let mut braced = Group::new(Delimiter::Brace, statements);

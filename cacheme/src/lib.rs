@@ -85,7 +85,7 @@ pub mod __private {
     pub use crate::lifecycle::generated::*;
 }
 
-pub use cacheme_macros::{KeyPart, Node, memoize};
+pub use cacheme_macros::{KeyPart, Node, invalidate, memoize};
 /// The storages and what a storage of your own needs: the traits, the in-memory engine, serializers and envelopes.
 ///
 /// The feature `testing` adds the suite that every storage has to pass (`storage::conformance`).
@@ -149,8 +149,9 @@ pub use crate::lifecycle::builder::CachemeBuilder;
 #[cfg(feature = "metrics")]
 pub use crate::lifecycle::default::record_metrics;
 pub use crate::lifecycle::default::{
-    check, close, default_instance, get, get_all, get_with, invalidate, invalidate_all, nodes, peek, refresh,
-    refresh_with, register_storage, register_storage_lazy, set, set_default, set_prefix, set_with_ttl, stats,
+    changes, check, close, default_instance, get, get_all, get_with, invalidate, invalidate_all, nodes, peek,
+    refresh, refresh_with, register_storage, register_storage_lazy, set, set_all, set_default, set_prefix,
+    set_with_ttl, stats,
 };
 pub use crate::load::context::LoadContext;
 pub use crate::load::loading::{Loading, loading};
@@ -159,3 +160,4 @@ pub use crate::load::{Load, Loaded};
 pub use crate::node::Node;
 pub use crate::node::key::{AnyKeyPart, KeyPart, KeyWriter};
 pub use crate::node::policy::{MaybeAbsent, NodeInfo, Policy, Tier};
+pub use crate::write::changes::Changes;

@@ -8,6 +8,8 @@ mod any_error;
 mod bad_input;
 #[path = "promises/bus.rs"]
 mod bus;
+#[path = "promises/changes.rs"]
+mod changes;
 #[path = "promises/circles.rs"]
 mod circles;
 #[path = "promises/closing.rs"]

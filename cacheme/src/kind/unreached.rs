@@ -11,6 +11,15 @@ pub(crate) type Report = Arc<Mutex<Unreached>>;
 #[derive(Default)]
 pub(crate) struct Unreached(Vec<Error>);
 
+impl From<Error> for Unreached {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Several(errors) => Self(errors),
+            error => Self(vec![error]),
+        }
+    }
+}
+
 impl Unreached {
     /// Takes note of an error about the same keys as those before: a storage that fails again is named already.
     pub(crate) fn note(&mut self, error: Error) {

@@ -13,6 +13,7 @@ use crate::load::Load;
 use crate::load::outcome::LoadOutcome;
 use crate::node::Node;
 use crate::node::policy::NodeInfo;
+use crate::write::changes::Changes;
 
 static DEFAULT: OnceLock<Cacheme> = OnceLock::new();
 
@@ -105,6 +106,20 @@ pub async fn invalidate<N: Node>(node: &N) -> Result<()> {
 /// Those of the method of the same name.
 pub async fn invalidate_all<N: Node>(nodes: &[N]) -> Result<()> {
     default_instance().invalidate_all(nodes).await
+}
+
+/// [`Cacheme::changes`](crate::Cacheme::changes) on the process-wide instance.
+pub fn changes() -> Changes {
+    default_instance().changes()
+}
+
+/// [`Cacheme::set_all`](crate::Cacheme::set_all) on the process-wide instance.
+///
+/// # Errors
+///
+/// Those of the method of the same name.
+pub fn set_all<N: Node>(values: impl IntoIterator<Item = (N, N::Value)>) -> impl Future<Output = Result<()>> {
+    default_instance().set_all(values)
 }
 
 /// [`Cacheme::refresh`](crate::Cacheme::refresh) on the process-wide instance.

@@ -26,8 +26,45 @@ pub use crate::node::key::{KeyForm, KeyPart, KeyWriter, Text};
 pub use crate::node::policy::{NodeInfo, Policy};
 pub use crate::node::registration::{DerivedNode, NodeRegistration};
 pub use crate::read::get_with::Looked;
+pub use crate::write::changes::ChangesOfBody;
 pub use cacheme_storage::BoxError;
 use cacheme_storage::Chain;
+
+/// The changes of a function that invalidates.
+#[must_use]
+pub fn changes_of_body(cacheme: Option<&Cacheme>) -> ChangesOfBody {
+    ChangesOfBody::new(cacheme.unwrap_or_else(|| default_instance()))
+}
+
+/// What a function that invalidates returned.
+#[derive(Debug)]
+pub struct Returned<'r, R>(pub &'r R);
+
+impl<'r, V, E> Returned<'r, Result<V, E>> {
+    /// The value, unless the function failed.
+    #[must_use]
+    pub fn value(&self) -> Option<&'r V> {
+        self.0.as_ref().ok()
+    }
+}
+
+/// A function that cannot fail.
+pub trait ReturnedValue<'r, R> {
+    /// What it returned.
+    fn value(&self) -> Option<&'r R>;
+}
+
+impl<'r, R> ReturnedValue<'r, R> for Returned<'r, R> {
+    fn value(&self) -> Option<&'r R> {
+        Some(self.0)
+    }
+}
+
+/// The node that `after` makes of what a function returned.
+#[must_use]
+pub fn after<V, N: Node>(value: &V, after: impl FnOnce(&V) -> N) -> N {
+    after(value)
+}
 
 /// The node of a memoized function, which has to be one.
 #[inline]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, stream};
 
 use super::retry::remove_from;
@@ -48,7 +49,18 @@ impl Cacheme {
     /// [`Error::Several`](crate::Error::Several) names all troubles where there is more than one.
     pub async fn invalidate_all<N: Node>(&self, nodes: &[N]) -> Result<()> {
         let mut unreached = Unreached::default();
-        let mut invalidations = Vec::new();
+        let mut removals = Vec::new();
+        self.begin_removals(nodes, &mut removals, &mut unreached);
+        finish_removals(removals, unreached).await
+    }
+
+    /// Removes nodes of kinds without remote tiers. Adds the removals of the others, which are still to be driven.
+    pub(super) fn begin_removals<N: Node>(
+        &self,
+        nodes: &[N],
+        removals: &mut Vec<Removal>,
+        unreached: &mut Unreached,
+    ) {
         for positions in by_kind(nodes) {
             let kind = match self.kind_of(&nodes[positions[0]]) {
                 Ok(kind) => kind.into_arc(),
@@ -65,21 +77,28 @@ impl Cacheme {
                 // There is nothing to wait for, so it needs no task.
                 fence_and_drop(&kind, &keys);
             } else {
-                invalidations.push(invalidate(kind, keys));
+                removals.push(Box::pin(invalidate(kind, keys)));
             }
         }
-        if invalidations.is_empty() {
-            return unreached.into_result();
-        }
-        detached(async move {
-            let mut invalidations = stream::iter(invalidations).buffered(KINDS_AT_ONCE);
-            while let Some(others) = invalidations.next().await {
-                unreached.add(others);
-            }
-            unreached.into_result()
-        })
-        .await
     }
+}
+
+/// The removal of keys of one kind.
+pub(super) type Removal = BoxFuture<'static, Unreached>;
+
+/// Drives removals to their end, also when the caller goes away.
+pub(super) async fn finish_removals(removals: Vec<Removal>, mut unreached: Unreached) -> Result<()> {
+    if removals.is_empty() {
+        return unreached.into_result();
+    }
+    detached(async move {
+        let mut removals = stream::iter(removals).buffered(KINDS_AT_ONCE);
+        while let Some(others) = removals.next().await {
+            unreached.add(others);
+        }
+        unreached.into_result()
+    })
+    .await
 }
 
 /// Fences the flights of `keys`, then drops the keys from the local tiers, back to front. Returns the flights.

@@ -46,6 +46,7 @@
 //!
 //! A refresh stores as a load does, but leaves nothing older behind: a tier that does not take its value loses the old one.
 
+pub(crate) mod changes;
 mod invalidate;
 pub(crate) mod publish;
 mod receive;

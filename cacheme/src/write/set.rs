@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cacheme_storage::{RemoteEntry, SmallBox};
+use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use super::retry::{not_invalidated, retry_removal};
@@ -56,6 +57,55 @@ impl Cacheme {
         self.set_for(node, SmallBox::new(value), Some(ttl))
     }
 
+    /// Puts many values in every tier in place of what is there: as [`set`](Self::set) for each, side by side.
+    ///
+    /// ```
+    /// # use cacheme::{Cacheme, Node};
+    /// #[derive(Node, Clone)]
+    /// #[node(key = "rank:{0}", value = u64, tier(storage = "local", ttl = "1m"))]
+    /// struct RankNode(String);
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cacheme = Cacheme::builder().build()?;
+    /// # cacheme.register_storage("local", cacheme::Storage::open("local://tlfu?size=100")?).await?;
+    /// let ranks = [("ann", 1), ("bob", 2)];
+    /// cacheme.set_all(ranks.map(|(name, rank)| (RankNode(name.into()), rank))).await?;
+    /// assert_eq!(cacheme.peek(&RankNode("bob".into())).await?, Some(2));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`set`](Self::set). Trouble with one value keeps no other from being set. [`Error::Several`] names all troubles where there is more
+    /// than one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the writes go through even if the future is dropped.
+    pub fn set_all<N: Node>(
+        &self,
+        values: impl IntoIterator<Item = (N, N::Value)>,
+    ) -> impl Future<Output = Result<()>> {
+        let mut sets = Vec::new();
+        let mut unreached = Unreached::default();
+        for (node, value) in values {
+            match self.kind_of(&node) {
+                Ok(kind) => {
+                    let key: FullKey = kind.full_key(&node).as_bytes().into();
+                    sets.push(set(kind.into_arc(), key, SmallBox::new(value), None));
+                }
+                Err(error) => unreached.note(error),
+            }
+        }
+        detached(async move {
+            let mut sets = stream::iter(sets).buffered(SETS_AT_ONCE);
+            while let Some(done) = sets.next().await {
+                unreached.add(done.err().map(Unreached::from).unwrap_or_default());
+            }
+            unreached.into_result()
+        })
+    }
+
     async fn set_for<N: Node>(
         &self,
         node: &N,
@@ -73,6 +123,9 @@ impl Cacheme {
         detached(set(kind, key, value, ttl)).await
     }
 }
+
+/// How many values of one call are set side by side. Two of one key are set in their order: the later waits for the earlier.
+const SETS_AT_ONCE: usize = 64;
 
 async fn set<N: Node>(
     kind: Arc<Kind<N>>,
