@@ -1,5 +1,5 @@
 ::core::compile_error! {
-    "unknown key `valeu`, did you mean `value`? (there are `key`, `value`, `version`, `load`, `load_all`, `serializer`, `load_timeout`, `lease`, `negative_ttl`, `ttl_jitter`, `doorkeeper`, `weigh`, `crate` and `tier`)"
+    "unknown key `valeu`, did you mean `value`? (there are `key`, `value`, `version`, `load`, `load_all`, `serializer`, `load_timeout`, `lease`, `negative_ttl`, `ttl_jitter`, `doorkeeper`, `weigh`, `state`, `crate` and `tier`)"
 }
 ::core::compile_error! {
     "a duration of zero caches nothing: write how long values live, remove the tier, or leave `ttl` out for values that live for ever"

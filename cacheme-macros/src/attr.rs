@@ -137,6 +137,9 @@ pub(crate) struct StateTypes(pub(crate) Vec<Type>);
 
 impl Parse for StateTypes {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        if input.peek(syn::LitStr) {
+            return Err(input.error("write the type without quotes: `state = PgPool`"));
+        }
         let ty: Type = input.parse()?;
         let types = match ty {
             Type::Tuple(tuple) if !tuple.elems.is_empty() => tuple.elems.into_iter().collect(),
