@@ -28,7 +28,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `tlfu`, `tlfu_builder` | the public cache over its shards |
+//! | `cache`, `builder` | the public cache over its shards |
 //! | `shard` | entries, policy and deadlines of a part, behind one lock |
 //! | `store`, `table` | slots with keys and values, and the table that finds them; marks |
 //! | `reader_lock` | the lock whose readers share nothing |
@@ -38,6 +38,10 @@
 //! | `storage`, `key_bytes` | either of them as a [`LocalStorage`](crate::LocalStorage) of erased values |
 
 pub(crate) mod bloom;
+#[cfg(feature = "local")]
+mod builder;
+#[cfg(feature = "local")]
+mod cache;
 #[cfg(feature = "local")]
 mod clock;
 #[cfg(feature = "local")]
@@ -68,11 +72,11 @@ mod store;
 mod sweeper;
 #[cfg(feature = "local")]
 mod table;
-#[cfg(feature = "local")]
-mod tlfu;
-#[cfg(feature = "local")]
-mod tlfu_builder;
 
+#[cfg(feature = "local")]
+pub use builder::TinyLfuBuilder;
+#[cfg(feature = "local")]
+pub use cache::TinyLfu;
 #[cfg(feature = "local")]
 pub use clock::Clock;
 #[cfg(feature = "local")]
@@ -81,7 +85,3 @@ pub use entry::{Evicted, Listener};
 pub use lru::{Lru, LruBuilder};
 #[cfg(feature = "local")]
 pub use storage::{LocalCache, LocalCacheBuilder};
-#[cfg(feature = "local")]
-pub use tlfu::TinyLfu;
-#[cfg(feature = "local")]
-pub use tlfu_builder::TinyLfuBuilder;

@@ -1,9 +1,9 @@
 use std::fmt;
 
+use super::cache::TinyLfu;
 use super::clock::Clock;
 use super::key_bytes::KeyBytes;
 use super::lru::Lru;
-use super::tlfu::TinyLfu;
 use crate::contract::fence::Fence;
 use crate::contract::local::{LocalEntry, LocalStorage};
 use crate::contract::local_value::LocalValue;

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
+use super::cache::Inner;
 use super::clock::{Clock, NEVER};
-use super::tlfu::Inner;
 
 /// Time between two sweeps, at the most: an entry is gone within a second of its end, the sweep itself included.
 const LONGEST_NAP: Duration = Duration::from_millis(500);

@@ -8,13 +8,13 @@ use std::time::Duration;
 use foldhash::quality::FixedState;
 use parking_lot::Mutex;
 
+use super::builder::TinyLfuBuilder;
 use super::clock::{Clock, NEVER};
 use super::entry::{Arriver, Leavers, Listener, Weigher};
 use super::reader_lock::ReaderLock;
 use super::sampler::Sampler;
 use super::shard::{Inserted, Shard, Terms};
 use super::sweeper::Sweeper;
-use super::tlfu_builder::TinyLfuBuilder;
 
 /// A cache that keeps what is worth most, by how often and how lately it was used: bounded, shared between threads.
 ///
@@ -418,8 +418,8 @@ impl<K, V> fmt::Debug for TinyLfu<K, V> {
 }
 
 #[cfg(test)]
-#[path = "tlfu_stress.rs"]
+#[path = "cache_stress.rs"]
 mod stress;
 #[cfg(test)]
-#[path = "tlfu_tests.rs"]
+#[path = "cache_tests.rs"]
 mod tests;

@@ -5,13 +5,13 @@ use std::sync::atomic::AtomicUsize;
 use foldhash::quality::FixedState;
 use parking_lot::Mutex;
 
+use super::cache::{Inner, TinyLfu, share};
 use super::clock::Clock;
 use super::entry::{Evicted, Listener, Weigher};
 use super::reader_lock::ReaderLock;
 use super::sampler::Sampler;
 use super::shard::Shard;
 use super::sweeper::Sweeper;
-use super::tlfu::{Inner, TinyLfu, share};
 use crate::random::random;
 
 /// Builds a [`TinyLfu`].
