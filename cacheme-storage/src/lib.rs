@@ -62,7 +62,8 @@ pub use error::{BoxError, Chain, Error, Result};
 pub use memory::bloom::BloomFilter;
 #[cfg(feature = "local")]
 pub use memory::{
-    Clock, Evicted, Listener, LocalCache, LocalCacheBuilder, Lru, LruBuilder, TinyLfu, TinyLfuBuilder,
+    Cache, CacheBuilder, Clock, Evicted, Listener, LocalCache, LocalCacheBuilder, Lru, LruBuilder, TinyLfu,
+    TinyLfuBuilder,
 };
 pub use remote::*;
 #[doc(hidden)]

@@ -8,24 +8,20 @@ use std::time::Duration;
 use foldhash::quality::FixedState;
 use parking_lot::Mutex;
 
-use super::builder::TinyLfuBuilder;
+use super::builder::CacheBuilder;
 use super::clock::{Clock, NEVER};
 use super::entry::{Arriver, Leavers, Listener, Weigher};
+use super::lru::LeastRecent;
+use super::policy::{Policy, WTinyLfu};
 use super::reader_lock::ReaderLock;
 use super::sampler::Sampler;
 use super::shard::{Inserted, Shard, Terms};
 use super::sweeper::Sweeper;
 
-/// A cache that keeps what is worth most, by how often and how lately it was used: bounded, shared between threads.
+/// A cache that keeps what is worth most, by how often and how lately it was used.
 ///
 /// The policy is W-TinyLFU with a recency test after LIRS, and adapts to the workload. Reads take no exclusive lock and write nothing
-/// that another thread reads, but a mark on an entry that had none. `get` clones the value; let it be an `Arc` or something as cheap, or look at it in place with
-/// [`read`](Self::read).
-///
-/// A `Clone` or `Eq` of user types, or a closure given to `read`, that calls back into the same cache may read; what it
-/// writes may be refused: then nothing is stored or removed. Listeners, `Drop` and the weigher run without a lock and may do anything.
-///
-/// Clones are the same cache.
+/// that another thread reads, but a mark on an entry that had none.
 ///
 /// ```
 /// let cache = cacheme_storage::TinyLfu::new(1_000);
@@ -33,13 +29,35 @@ use super::sweeper::Sweeper;
 /// assert_eq!(cache.get("a"), Some(1));
 /// assert_eq!(cache.get("b"), None);
 /// ```
-pub struct TinyLfu<K, V> {
-    pub(super) inner: Arc<Inner<K, V>>,
+pub type TinyLfu<K, V> = Cache<K, V, WTinyLfu>;
+
+/// A cache that keeps what was used last, in one shard: a use makes an entry the most recently used, exactly.
+///
+/// ```
+/// let cache = cacheme_storage::Lru::builder(2).build();
+/// cache.insert("a".to_string(), 1);
+/// cache.insert("b".to_string(), 2);
+/// assert_eq!(cache.get("a"), Some(1));
+/// cache.insert("c".to_string(), 3);
+/// assert!(!cache.contains("b"));
+/// ```
+pub type Lru<K, V> = Cache<K, V, LeastRecent>;
+
+/// The engine of [`TinyLfu`] and [`Lru`]: a bounded cache, shared between threads.
+///
+/// `get` clones the value; let it be an `Arc` or something as cheap, or look at it in place with [`read`](Self::read).
+///
+/// A `Clone` or `Eq` of user types, or a closure given to `read`, that calls back into the same cache may read; what it
+/// writes may be refused: then nothing is stored or removed. Listeners, `Drop` and the weigher run without a lock and may do anything.
+///
+/// Clones are the same cache.
+pub struct Cache<K, V, P> {
+    pub(super) inner: Arc<Inner<K, V, P>>,
 }
 
-pub(super) struct Inner<K, V> {
+pub(super) struct Inner<K, V, P> {
     pub(super) hasher: FixedState,
-    pub(super) shards: Box<[ReaderLock<Shard<K, V>>]>,
+    pub(super) shards: Box<[ReaderLock<Shard<K, V, P>>]>,
     pub(super) sampler: Sampler,
     pub(super) clock: Clock,
     pub(super) listener: Option<Listener<K, V>>,
@@ -48,13 +66,13 @@ pub(super) struct Inner<K, V> {
     /// One change of the capacity at a time.
     pub(super) resizing: Mutex<()>,
     pub(super) seed: u64,
-    pub(super) sweeper: Sweeper<K, V>,
+    pub(super) sweeper: Sweeper<K, V, P>,
 }
 
-impl<K, V> TinyLfu<K, V> {
+impl<K, V, P> Cache<K, V, P> {
     /// A builder of a cache of at most `capacity` entries, or of that weight in all if it is given a weigher; 0 stores nothing.
-    pub fn builder(capacity: usize) -> TinyLfuBuilder<K, V> {
-        TinyLfuBuilder::new(capacity)
+    pub fn builder(capacity: usize) -> CacheBuilder<K, V, P> {
+        CacheBuilder::new(capacity)
     }
 }
 
@@ -68,7 +86,17 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
     {
         Self::builder(capacity).build()
     }
+}
 
+impl<K: Hash + Eq, V> Lru<K, V> {
+    /// A cache of at most `capacity` entries; 0 stores nothing.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self::builder(capacity).build()
+    }
+}
+
+impl<K: Hash + Eq, V, P: Policy> Cache<K, V, P> {
     /// The value under `key`.
     #[inline]
     pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<V>
@@ -116,16 +144,16 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
             };
             let deadline = shard.deadline(&found);
             if inner.clock.is_before(deadline) {
-                found.mark();
+                shard.hit(&found);
                 Some(see(found.entry, deadline))
             } else {
                 None
             }
         };
-        if found.is_some() {
-            inner.sampler.see(hash);
-        } else {
+        if found.is_none() {
             self.meet_expired(hash, key);
+        } else if P::ADAPTS {
+            inner.sampler.see(hash);
         }
         found
     }
@@ -155,15 +183,15 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
             .is_some_and(|found| inner.clock.is_before(shard.deadline(&found)))
     }
 
-    /// Stores `value` under `key`; says whether it did. It does not if the entry is heavier than the cache may be, or too
-    /// heavy for what it is worth; what was under the key before is gone even then.
+    /// Stores `value` under `key`; says whether it did. It does not if the entry is heavier than the cache may be, or (in a
+    /// [`TinyLfu`]) too heavy for what it is worth; what was under the key before is gone even then.
     pub fn insert(&self, key: K, value: V) -> bool {
         self.insert_if(key, value, None, || true)
     }
 
     /// Stores the entry for `ttl` from now. A `ttl` of zero stores nothing and removes the entry that was there.
     ///
-    /// Where a tokio runtime is there, the entry's memory is given back within a second of its end; else by later writes. Should the
+    /// A [`TinyLfu`] gives the entry's memory back within a second of its end where a tokio runtime is there; else later writes do. Should the
     /// runtime end, or be left lying, the next call on another one that stores an entry with a ttl or meets an expired one sees to
     /// that.
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) -> bool {
@@ -224,10 +252,10 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
         let (full, len) = (leavers.is_empty(), shard.len());
         drop(shard);
         leavers.leave(inner.listener.as_ref());
-        if inserted == Inserted::Added {
+        if P::ADAPTS && inserted == Inserted::Added {
             inner.sampler.see(hash);
         }
-        if inner.weigher.is_some() && !full {
+        if P::ADAPTS && inner.weigher.is_some() && !full {
             inner.sampler.estimate(len as u64 * inner.shards.len() as u64);
         }
         if terms.deadline != NEVER && inserted != Inserted::Refused {
@@ -254,7 +282,7 @@ impl<K: Hash + Eq, V> TinyLfu<K, V> {
     }
 }
 
-impl<K, V> TinyLfu<K, V> {
+impl<K, V, P: Policy> Cache<K, V, P> {
     /// Removes everything.
     pub fn clear(&self) {
         self.inner.clear();
@@ -265,15 +293,15 @@ impl<K, V> TinyLfu<K, V> {
         self.inner.sweep();
     }
 
-    /// Changes the capacity, and evicts what is too much. How the cache is divided does not change: it is best at
-    /// capacities like the one it was built for.
+    /// Changes the capacity, and evicts what is too much. The number of shards stays: it is best at capacities like the one
+    /// that the cache was built for.
     pub fn resize(&self, capacity: usize) {
         self.inner.resize(capacity);
     }
 
     /// Copies of all entries that have not expired, in no order. Taken shard by shard, so entries that come and go
     /// meanwhile may be there or not. Not a use.
-    pub fn iter(&self) -> impl Iterator<Item = (K, V)> + use<'_, K, V>
+    pub fn iter(&self) -> impl Iterator<Item = (K, V)> + use<'_, K, V, P>
     where
         K: Clone,
         V: Clone,
@@ -315,10 +343,10 @@ impl<K, V> TinyLfu<K, V> {
     }
 }
 
-impl<K, V> Inner<K, V> {
+impl<K, V, P: Policy> Inner<K, V, P> {
     /// The shard by the upper half of the hash; the lower half is for what is inside.
     #[inline]
-    pub(super) fn shard(&self, hash: u64) -> &ReaderLock<Shard<K, V>> {
+    pub(super) fn shard(&self, hash: u64) -> &ReaderLock<Shard<K, V, P>> {
         let at = ((hash >> 32) * self.shards.len() as u64) >> 32;
         &self.shards[at as usize]
     }
@@ -388,7 +416,7 @@ impl<K, V> Inner<K, V> {
             drop(shard);
             leavers.leave(self.listener.as_ref());
         }
-        if self.weigher.is_none() {
+        if P::ADAPTS && self.weigher.is_none() {
             self.sampler.fit(capacity as u64);
         }
     }
@@ -402,7 +430,7 @@ pub(super) fn share(capacity: u64, shards: u64, at: u64) -> u64 {
     capacity / shards + u64::from(at < capacity % shards)
 }
 
-impl<K, V> Clone for TinyLfu<K, V> {
+impl<K, V, P> Clone for Cache<K, V, P> {
     fn clone(&self) -> Self {
         Self {
             inner: Arc::clone(&self.inner),
@@ -410,9 +438,9 @@ impl<K, V> Clone for TinyLfu<K, V> {
     }
 }
 
-impl<K, V> fmt::Debug for TinyLfu<K, V> {
+impl<K, V, P: Policy> fmt::Debug for Cache<K, V, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut fields = f.debug_struct("TinyLfu");
+        let mut fields = f.debug_struct(P::NAME);
         fields.field("capacity", &self.capacity()).finish_non_exhaustive()
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::memory::Evicted;
+use crate::memory::TinyLfuBuilder;
 
 const KEYS: u64 = 300;
 const STEPS: u64 = if cfg!(miri) { 100 } else { 10_000 };

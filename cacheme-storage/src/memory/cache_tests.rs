@@ -419,7 +419,7 @@ fn user_code_may_call_back_and_panic() {
 
 /// An `Eq` that calls back, and panics when asked to.
 #[derive(Debug)]
-struct Key(u32, Weak<Inner<Key, u32>>);
+struct Key(u32, Weak<Inner<Key, u32, WTinyLfu>>);
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {

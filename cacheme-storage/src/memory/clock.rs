@@ -97,12 +97,7 @@ impl Clock {
         self.now() < deadline
     }
 
-    /// The time `ttl` from now; [`NEVER`] when that is past what the clock can count (584 years).
-    pub(crate) fn deadline(&self, ttl: Option<Duration>) -> u64 {
-        ttl.map_or(NEVER, |ttl| Self::deadline_at(self.now(), Some(ttl)))
-    }
-
-    /// The time `ttl` from `now`.
+    /// The time `ttl` from `now`; [`NEVER`] when that is past what the clock can count (584 years).
     pub(crate) fn deadline_at(now: u64, ttl: Option<Duration>) -> u64 {
         ttl.map_or(NEVER, |ttl| now.saturating_add(nanos(ttl)))
     }
@@ -149,11 +144,11 @@ mod tests {
     fn r5_near_and_far_deadlines_are_told_alike_by_both_clocks() {
         for clock in [Clock::real(), Clock::manual()] {
             assert!(!clock.is_before(0));
-            assert!(clock.is_before(clock.deadline(Some(Duration::from_millis(900)))));
-            assert!(clock.is_before(clock.deadline(Some(Duration::from_secs(3600)))));
-            assert!(clock.is_before(clock.deadline(Some(Duration::MAX))));
+            assert!(clock.is_before(Clock::deadline_at(clock.now(), Some(Duration::from_millis(900)))));
+            assert!(clock.is_before(Clock::deadline_at(clock.now(), Some(Duration::from_secs(3600)))));
+            assert!(clock.is_before(Clock::deadline_at(clock.now(), Some(Duration::MAX))));
             assert!(clock.is_before(NEVER));
-            let near = clock.deadline(Some(Duration::from_nanos(1)));
+            let near = Clock::deadline_at(clock.now(), Some(Duration::from_nanos(1)));
             if let Kind::Manual(_) = clock.0 {
                 clock.advance(Duration::from_nanos(1));
             }

@@ -1,15 +1,15 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::clock::NEVER;
-use super::*;
 use crate::contract::fence::Fence;
 use crate::contract::local::{LocalEntry, LocalStorage};
 use crate::contract::local_value::LocalValue;
-use crate::memory::LocalCache;
+use crate::memory::clock::NEVER;
+use crate::memory::{Clock, Evicted, LocalCache, Lru};
 use crate::storage::Storage;
 
 /// An LRU cache as one would write it on paper: newest at the back.
@@ -34,10 +34,12 @@ impl Model {
     }
 
     fn insert(&mut self, key: u8, value: u32, ttl: Option<u64>) -> bool {
-        self.take(key);
         if self.capacity == 0 || ttl == Some(0) {
+            self.take(key);
             return false;
         }
+        self.entries.retain(|entry| entry.2 > self.now);
+        self.take(key);
         if self.entries.len() == self.capacity {
             self.entries.pop_front();
         }

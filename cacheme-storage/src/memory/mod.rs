@@ -1,16 +1,16 @@
 //! The in-memory engine: values, locks and shards. What stays is decided in `policy`.
 //!
-//! A read of [`TinyLfu`]:
+//! A read of a [`Cache`]:
 //!
 //! ```text
 //! hash the key ─ upper half: shard ─▶ raise this thread's own slot of the shard's lock (reader_lock.rs)
 //!    ─ lower half: line of the table (table.rs) ─▶ word ─▶ key and value (store.rs) ─ equal? ─▶
-//!    if the word says so, compare the deadline (deadlines.rs) ─▶ if its mark is not set, set it ─▶
+//!    if the word says so, compare the deadline (deadlines.rs) ─▶ the policy hears of the hit (a mark is set) ─▶
 //!    clone the value, or show it ─▶ lower the slot ─▶ if the key is sampled, tell the shadows (sampler.rs)
 //! ```
 //!
-//! No list, no sketch, no counter, no clock; nothing is written that another thread reads, but for a mark on an entry
-//! that had none and one key in hundreds that is sampled.
+//! For [`TinyLfu`] there is no list, no sketch, no counter and no clock in that; nothing is written that another thread reads, but for a mark on an entry
+//! that had none and one key in hundreds that is sampled. For [`Lru`], a hit moves the entry to the end of the order, under a lock of its own.
 //!
 //! A write:
 //!
@@ -28,13 +28,13 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `cache`, `builder` | the public cache over its shards |
+//! | `cache`, `builder` | the public caches over their shards |
 //! | `shard` | entries, policy and deadlines of a part, behind one lock |
 //! | `store`, `table` | slots with keys and values, and the table that finds them; marks |
 //! | `reader_lock` | the lock whose readers share nothing |
 //! | `deadlines`, `sweeper` | expiry, and the task that gives memory back |
 //! | `sampler` | the way from the threads to the policy's shadows |
-//! | `lru`, `slab` | the simple cache: one lock, exact order |
+//! | `lru` | the policy of [`Lru`]; that of [`TinyLfu`] lies in `policy` |
 //! | `storage`, `key_bytes` | either of them as a [`LocalStorage`](crate::LocalStorage) of erased values |
 
 pub(crate) mod bloom;
@@ -63,8 +63,6 @@ mod shard;
 #[cfg(feature = "local")]
 mod simd;
 #[cfg(feature = "local")]
-mod slab;
-#[cfg(feature = "local")]
 mod storage;
 #[cfg(feature = "local")]
 mod store;
@@ -74,14 +72,12 @@ mod sweeper;
 mod table;
 
 #[cfg(feature = "local")]
-pub use builder::TinyLfuBuilder;
+pub use builder::{CacheBuilder, LruBuilder, TinyLfuBuilder};
 #[cfg(feature = "local")]
-pub use cache::TinyLfu;
+pub use cache::{Cache, Lru, TinyLfu};
 #[cfg(feature = "local")]
 pub use clock::Clock;
 #[cfg(feature = "local")]
 pub use entry::{Evicted, Listener};
-#[cfg(feature = "local")]
-pub use lru::{Lru, LruBuilder};
 #[cfg(feature = "local")]
 pub use storage::{LocalCache, LocalCacheBuilder};

@@ -1,4 +1,4 @@
-//! One part of a [`TinyLfu`](super::TinyLfu): entries, the policy over them and their deadlines, behind one lock.
+//! One part of a [`Cache`](super::Cache): entries, the policy over them and their deadlines, behind one lock.
 
 use std::borrow::Borrow;
 
@@ -16,8 +16,8 @@ const SMALL: usize = 4096;
 const COLLECTED_AT_ONCE: usize = 256;
 
 /// The shard.
-pub(crate) struct Shard<K, V> {
-    policy: Policy,
+pub(crate) struct Shard<K, V, P> {
+    policy: P,
     store: Store<K, V>,
     deadlines: Deadlines,
     writes: u32,
@@ -41,11 +41,11 @@ pub(crate) enum Inserted {
     Refused,
 }
 
-impl<K, V> Shard<K, V> {
+impl<K, V, P: Policy> Shard<K, V, P> {
     /// A shard of at most `capacity`, of entries or of weight.
     pub(crate) fn new(capacity: u64, weighted: bool, seed: u64) -> Self {
         Self {
-            policy: Policy::new(capacity, weighted, seed),
+            policy: P::new(capacity, weighted, seed),
             store: Store::new(),
             deadlines: Deadlines::new(),
             writes: 0,
@@ -89,6 +89,12 @@ impl<K, V> Shard<K, V> {
         }
     }
 
+    /// An entry that was found is used.
+    #[inline]
+    pub(crate) fn hit(&self, found: &Found<'_, K, V>) {
+        self.policy.hit(found.slot(), || found.mark());
+    }
+
     /// Asks for what an insertion with this hash will touch.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u32) {
@@ -130,6 +136,8 @@ impl<K, V> Shard<K, V> {
                 };
                 leavers.push(self.store.replace(position, entry, timed), why);
             }
+            // Its mark was set with that.
+            self.policy.hit(slot, || ());
             if timed || was_timed {
                 self.deadlines.set(slot, terms.deadline);
             }

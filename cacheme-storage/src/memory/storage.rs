@@ -1,9 +1,8 @@
 use std::fmt;
 
-use super::cache::TinyLfu;
+use super::cache::{Lru, TinyLfu};
 use super::clock::Clock;
 use super::key_bytes::KeyBytes;
-use super::lru::Lru;
 use crate::contract::fence::Fence;
 use crate::contract::local::{LocalEntry, LocalStorage};
 use crate::contract::local_value::LocalValue;

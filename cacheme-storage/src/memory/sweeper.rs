@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 
 use super::cache::Inner;
 use super::clock::{Clock, NEVER};
+use super::policy::Policy;
 
 /// Time between two sweeps, at the most: an entry is gone within a second of its end, the sweep itself included.
 const LONGEST_NAP: Duration = Duration::from_millis(500);
@@ -24,10 +25,13 @@ const SHORTEST_NAP: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The task, if there is one.
-pub(super) struct Sweeper<K, V> {
+pub(super) struct Sweeper<K, V, P> {
     duty: Arc<Duty>,
-    spawn: fn(&Handle, Weak<Inner<K, V>>, Turn) -> AbortHandle,
+    /// `None` where nothing is swept but by writes.
+    spawn: Option<Spawn<K, V, P>>,
 }
+
+type Spawn<K, V, P> = fn(&Handle, Weak<Inner<K, V, P>>, Turn) -> AbortHandle;
 
 /// Whose turn it is to sweep.
 #[derive(Default)]
@@ -44,7 +48,7 @@ struct Task {
     handle: Option<AbortHandle>,
 }
 
-impl<K, V> Sweeper<K, V> {
+impl<K, V, P: Policy> Sweeper<K, V, P> {
     pub(super) fn new() -> Self
     where
         K: Send + Sync + 'static,
@@ -52,21 +56,29 @@ impl<K, V> Sweeper<K, V> {
     {
         Self {
             duty: Arc::default(),
-            spawn: |runtime, cache, turn| runtime.spawn(sweep(cache, turn)).abort_handle(),
+            spawn: Some(|runtime, cache, turn| runtime.spawn(sweep(cache, turn)).abort_handle()),
+        }
+    }
+
+    /// Leaves it to writes.
+    pub(super) fn none() -> Self {
+        Self {
+            duty: Arc::default(),
+            spawn: None,
         }
     }
 
     /// Something may expire, or has; it is `now` by the cache's clock.
     #[inline]
-    pub(super) fn wake(&self, cache: &Arc<Inner<K, V>>, now: u64) {
+    pub(super) fn wake(&self, cache: &Arc<Inner<K, V, P>>, now: u64) {
         if now >= self.duty.alive_until.load(Ordering::SeqCst) {
             self.start(cache, now);
         }
     }
 
     #[cold]
-    fn start(&self, cache: &Arc<Inner<K, V>>, now: u64) {
-        let Ok(runtime) = Handle::try_current() else {
+    fn start(&self, cache: &Arc<Inner<K, V, P>>, now: u64) {
+        let (Some(spawn), Ok(runtime)) = (self.spawn, Handle::try_current()) else {
             return;
         };
         let number = {
@@ -81,7 +93,7 @@ impl<K, V> Sweeper<K, V> {
         };
         let duty = Arc::clone(&self.duty);
         // Not under the lock, which a turn takes when it is dropped: at once, if the runtime is ending.
-        let handle = (self.spawn)(&runtime, Arc::downgrade(cache), Turn { duty, number });
+        let handle = spawn(&runtime, Arc::downgrade(cache), Turn { duty, number });
         let left_over = {
             let mut task = self.duty.task.lock();
             if task.number == number {
@@ -96,7 +108,7 @@ impl<K, V> Sweeper<K, V> {
     }
 }
 
-impl<K, V> Drop for Sweeper<K, V> {
+impl<K, V, P> Drop for Sweeper<K, V, P> {
     fn drop(&mut self) {
         let task = self.duty.task.lock().handle.take();
         if let Some(task) = task {
@@ -139,7 +151,7 @@ impl Drop for Turn {
     }
 }
 
-async fn sweep<K, V>(cache: Weak<Inner<K, V>>, turn: Turn) {
+async fn sweep<K, V, P: Policy>(cache: Weak<Inner<K, V, P>>, turn: Turn) {
     let mut nap = SHORTEST_NAP;
     loop {
         tokio::time::sleep(nap).await;
@@ -165,7 +177,7 @@ async fn sweep<K, V>(cache: Weak<Inner<K, V>>, turn: Turn) {
 
 /// Collects what has expired, a little at a time, and lets other tasks run in between. Gives a time before which nothing else
 /// expires; `None` if the cache is gone, or the turn is another's.
-async fn collect<K, V>(cache: &Weak<Inner<K, V>>, turn: &Turn) -> Option<u64> {
+async fn collect<K, V, P: Policy>(cache: &Weak<Inner<K, V, P>>, turn: &Turn) -> Option<u64> {
     let mut earliest = NEVER;
     let mut shard = 0;
     loop {

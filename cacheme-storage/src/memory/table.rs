@@ -27,8 +27,6 @@ const PAST_MOST: u32 = 15;
 
 /// The bits of a word that are the slot; those above belong to the caller.
 const SLOT: u32 = (1 << 30) - 1;
-/// Slots must be below this number.
-pub(crate) const MAX_SLOTS: usize = 1 << 25;
 
 /// 64 bytes, one cache line.
 #[derive(Debug)]

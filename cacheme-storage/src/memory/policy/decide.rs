@@ -5,18 +5,7 @@ use super::config::{CONFIGS, Chance, Config, Contest, Mode, START, comes_back_so
 use super::ghost::Ghost;
 use super::segments::{Arrival, MAX_SLOTS, Segment, Segments};
 use super::sketch::Sketch;
-
-/// The operations that the policy needs from the owner of the entries.
-pub(crate) trait Residents {
-    /// Takes the mark off the entry in this slot; says whether it was there.
-    fn take_mark(&mut self, slot: u32, hash: u32) -> bool;
-
-    /// The entry in this slot leaves.
-    fn evict(&mut self, slot: u32, hash: u32);
-
-    /// The entry in this slot is next in line to leave: asks for what its eviction will touch.
-    fn prefetch(&self, _slot: u32, _hash: u32) {}
-}
+use super::{Policy, Residents};
 
 /// Marked entries that one arrival may send back to a tail. Bounds the work under the lock when everything is marked;
 /// the hand then takes whoever is at the head.
@@ -31,7 +20,7 @@ const MOST_ENTRIES: usize = MAX_SLOTS / 2;
 const DEAD_PART: usize = 8;
 
 /// The policy over one shard.
-pub(crate) struct Policy {
+pub struct WTinyLfu {
     capacity: u64,
     segments: Segments,
     sketch: Sketch,
@@ -49,9 +38,11 @@ pub(crate) struct Policy {
     chance: Chance,
 }
 
-impl Policy {
-    /// A policy that keeps at most `capacity`, of entries or of weight.
-    pub(crate) fn new(capacity: u64, weighted: bool, seed: u64) -> Self {
+impl Policy for WTinyLfu {
+    const NAME: &'static str = "TinyLfu";
+    const ADAPTS: bool = true;
+
+    fn new(capacity: u64, weighted: bool, seed: u64) -> Self {
         let mut policy = Self {
             capacity,
             segments: Segments::new(weighted),
@@ -72,42 +63,42 @@ impl Policy {
     }
 
     #[inline]
-    pub(crate) fn capacity(&self) -> u64 {
+    fn capacity(&self) -> u64 {
         self.capacity
     }
 
     #[inline]
-    pub(crate) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.segments.len()
     }
 
-    pub(crate) fn weight(&self) -> u64 {
+    fn weight(&self) -> u64 {
         self.segments.weight()
     }
 
-    /// How many slots there are, occupied, dead and free.
     #[inline]
-    pub(crate) fn slots(&self) -> usize {
+    fn slots(&self) -> usize {
         self.segments.slots()
     }
 
-    pub(crate) fn hash(&self, slot: u32) -> u32 {
+    fn hash(&self, slot: u32) -> u32 {
         self.segments.hash(slot)
     }
 
-    /// Asks for what is known of a key that is not there.
     #[inline]
-    pub(crate) fn prefetch(&self, hash: u32) {
+    fn prefetch(&self, hash: u32) {
         self.sketch.prefetch(hash);
         if let Some(ghost) = &self.ghost {
             ghost.prefetch(hash);
         }
     }
 
-    /// A key that is not there arrives. Makes room and says which slot is its own; `None` if it may not stay.
-    ///
-    /// The caller has made sure that it weighs no more than the capacity.
-    pub(crate) fn arrive(
+    #[inline]
+    fn hit(&self, _slot: u32, mark: impl FnOnce()) {
+        mark();
+    }
+
+    fn arrive(
         &mut self,
         hash: u32,
         weight: u32,
@@ -139,6 +130,30 @@ impl Policy {
         Some(slot)
     }
 
+    #[inline]
+    fn weighs(&self, slot: u32, weight: u32) -> bool {
+        self.segments.weight_at(slot) == u64::from(weight)
+    }
+
+    #[inline]
+    fn reweigh(&mut self, slot: u32, weight: u32, residents: &mut impl Residents) {
+        self.segments.reweigh(slot, weight);
+        self.shrink(residents);
+    }
+
+    fn remove(&mut self, slot: u32) {
+        self.segments.remove(slot);
+    }
+
+    fn resize(&mut self, capacity: u64, residents: &mut impl Residents) {
+        self.capacity = capacity;
+        self.apply();
+        self.shrink(residents);
+        self.size(self.segments.slots().min(self.most_entries()));
+    }
+}
+
+impl WTinyLfu {
     /// Asks for what is known of those who are next in line to leave, and for their entries: for the next arrival, so that it finds
     /// them there. Asking as late as in that arrival hides half of it.
     #[inline]
@@ -149,32 +164,6 @@ impl Policy {
                 residents.prefetch(slot, hash);
             }
         }
-    }
-
-    /// Whether the entry in this slot weighs that much.
-    #[inline]
-    pub(crate) fn weighs(&self, slot: u32, weight: u32) -> bool {
-        self.segments.weight_at(slot) == u64::from(weight)
-    }
-
-    /// The entry in this slot weighs something else now. Makes room, for which it may have to go itself.
-    #[inline]
-    pub(crate) fn reweigh(&mut self, slot: u32, weight: u32, residents: &mut impl Residents) {
-        self.segments.reweigh(slot, weight);
-        self.shrink(residents);
-    }
-
-    /// The entry in this slot was removed.
-    pub(crate) fn remove(&mut self, slot: u32) {
-        self.segments.remove(slot);
-    }
-
-    /// Changes the capacity and evicts what is too much.
-    pub(crate) fn resize(&mut self, capacity: u64, residents: &mut impl Residents) {
-        self.capacity = capacity;
-        self.apply();
-        self.shrink(residents);
-        self.size(self.segments.slots().min(self.most_entries()));
     }
 
     #[inline]

@@ -220,7 +220,7 @@ impl Naive {
     }
 
     /// Follows the sizes of the real one's sketch and ghost, which come with its slots.
-    fn size(&mut self, real: &Policy) {
+    fn size(&mut self, real: &WTinyLfu) {
         if real.sized_for != self.sized_for {
             self.sized_for = real.sized_for;
             self.sketch = self.sketch.resized(real.sized_for);
@@ -238,7 +238,7 @@ proptest! {
         seed in any::<u64>(),
         steps in prop::collection::vec((0u8..40, 0u32..60, 1u32..12, 0usize..8), 1..600),
     ) {
-        let mut real = Policy::new(capacity, weighted, seed);
+        let mut real = WTinyLfu::new(capacity, weighted, seed);
         let mut kept = Kept::default();
         let mut slots: HashMap<u32, u32> = HashMap::new();
         let mut naive = Naive {
@@ -333,7 +333,7 @@ impl Naive {
 
 #[test]
 fn slots_of_removed_entries_are_used_again() {
-    let mut policy = Policy::new(64, false, 1);
+    let mut policy = WTinyLfu::new(64, false, 1);
     let mut kept = Kept::default();
     for key in 0..100_000u32 {
         let hash = key.wrapping_mul(0x9e37_79b9);

@@ -5,13 +5,13 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::decide::{Policy, Residents};
+use super::{Policy, Residents, WTinyLfu};
 
 /// The cache.
 pub(crate) struct Shadow {
     /// Its number among the configurations.
     config: usize,
-    policy: Policy,
+    policy: WTinyLfu,
     kept: Kept,
 }
 
@@ -40,7 +40,7 @@ impl Shadow {
     pub(crate) fn new(config: usize, capacity: usize) -> Self {
         Self {
             config,
-            policy: Policy::new(capacity as u64, false, SEED),
+            policy: WTinyLfu::new(capacity as u64, false, SEED),
             kept: Kept::default(),
         }
     }

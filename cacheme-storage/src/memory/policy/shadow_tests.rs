@@ -31,7 +31,7 @@ proptest! {
         keys in prop::collection::vec(0u32..120, 1..1500),
     ) {
         let mut shadow = Shadow::new(config, capacity);
-        let mut policy = Policy::new(capacity as u64, false, SEED);
+        let mut policy = WTinyLfu::new(capacity as u64, false, SEED);
         let mut hashes = Hashes::default();
         // Everything that is there is marked, more than the hand passes at once; so marked ones leave too.
         let all_marked = (0..60).chain(0..60).chain(100..120);
