@@ -24,7 +24,7 @@ const _: () = {
     impl ::cacheme::__private::DerivedNode for PriceNode {
         fn derived_policy() -> ::cacheme::__private::Policy<u64> {
             #[allow(unused_imports)]
-            use ::cacheme::__private::NoForm as _;
+            use ::cacheme::__private::{EscapedForm as _, NoForm as _};
             ::cacheme::__private::Policy::new("PriceNode", "price:{sku}:{user_id}")
                 .key_forms([
                     ::cacheme::__private::form_of(|node: &Self| &node.sku).form(),

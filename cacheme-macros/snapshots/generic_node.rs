@@ -1,5 +1,6 @@
 #[automatically_derived]
-impl<'a, T: Table, const N: usize> ::cacheme::__private::Node for RowNode<'a, T, N>
+impl<'a: 'static, T: Table, const N: usize> ::cacheme::__private::Node
+for RowNode<'a, T, N>
 where
     T::Id: Clone,
     'a: 'static,
@@ -20,11 +21,15 @@ where
         key.literal("/");
         key.part(&self.id);
         key.literal("/");
-        key.display(&self.name);
+        {
+            #[allow(unused_imports)]
+            use ::cacheme::__private::Displayed as _;
+            ::cacheme::__private::ByDisplay(&self.name).write(key);
+        }
     }
 }
 #[automatically_derived]
-impl<'a, T: Table, const N: usize> ::cacheme::__private::DerivedNode
+impl<'a: 'static, T: Table, const N: usize> ::cacheme::__private::DerivedNode
 for RowNode<'a, T, N>
 where
     T::Id: Clone,
@@ -36,7 +41,7 @@ where
 {
     fn derived_policy() -> ::cacheme::__private::Policy<Vec<T>> {
         #[allow(unused_imports)]
-        use ::cacheme::__private::NoForm as _;
+        use ::cacheme::__private::{EscapedForm as _, NoForm as _};
         let mut key = ::cacheme::__private::KeyWriter::new();
         key.literal("row:");
         key.text(::core::any::type_name::<T>());
@@ -49,7 +54,7 @@ where
             )
             .key_forms([
                 ::cacheme::__private::form_of(|node: &Self| &node.id).form(),
-                ::cacheme::__private::KeyForm::ESCAPED,
+                ::cacheme::__private::display_form_of(|node: &Self| &node.name).form(),
             ])
             .serializer(
                 <::cacheme::__private::DefaultSerializer as ::core::default::Default>::default(),
@@ -57,7 +62,8 @@ where
     }
 }
 #[automatically_derived]
-impl<'a, T: Table, const N: usize> ::cacheme::__private::Load for RowNode<'a, T, N>
+impl<'a: 'static, T: Table, const N: usize> ::cacheme::__private::Load
+for RowNode<'a, T, N>
 where
     T::Id: Clone,
     'a: 'static,
@@ -70,7 +76,7 @@ where
         &self,
         cx: &mut ::cacheme::__private::LoadContext<Self>,
     ) -> ::core::result::Result<Vec<T>, ::cacheme::__private::BoxError> {
-        load_row::<T>(self, cx)
+        ::cacheme::__private::LoadersOf::<Self>::load(load_row::<T>, self, cx)
             .await
             .map_err(|error| {
                 use ::cacheme::__private::BoxByInto as _;

@@ -16,7 +16,7 @@ impl ::cacheme::__private::Node for UserInfoNode {
 impl ::cacheme::__private::DerivedNode for UserInfoNode {
     fn derived_policy() -> ::cacheme::__private::Policy<UserInfo> {
         #[allow(unused_imports)]
-        use ::cacheme::__private::NoForm as _;
+        use ::cacheme::__private::{EscapedForm as _, NoForm as _};
         ::cacheme::__private::Policy::new("UserInfoNode", "user:{user_id}:{org.id}:info")
             .key_forms([
                 ::cacheme::__private::form_of(|node: &Self| &node.user_id).form(),
@@ -50,7 +50,7 @@ impl ::cacheme::__private::Load for UserInfoNode {
         &self,
         cx: &mut ::cacheme::__private::LoadContext<Self>,
     ) -> ::core::result::Result<UserInfo, ::cacheme::__private::BoxError> {
-        load_user_info(self, cx)
+        ::cacheme::__private::LoadersOf::<Self>::load(load_user_info, self, cx)
             .await
             .map_err(|error| {
                 use ::cacheme::__private::BoxByInto as _;
@@ -64,7 +64,7 @@ impl ::cacheme::__private::Load for UserInfoNode {
         ::cacheme::__private::Loaded<Self>,
         ::cacheme::__private::BoxError,
     > {
-        load_user_infos(nodes, cx)
+        ::cacheme::__private::LoadersOf::<Self>::load_all(load_user_infos, nodes, cx)
             .await
             .map(::cacheme::__private::IntoLoaded::<Self>::into_loaded)
             .map_err(|error| {

@@ -13,7 +13,7 @@ impl my::cacheme::__private::Node for SquareNode {
 impl my::cacheme::__private::DerivedNode for SquareNode {
     fn derived_policy() -> my::cacheme::__private::Policy<u64> {
         #[allow(unused_imports)]
-        use my::cacheme::__private::NoForm as _;
+        use my::cacheme::__private::{EscapedForm as _, NoForm as _};
         my::cacheme::__private::Policy::new("SquareNode", "SquareNode:{0}")
             .key_forms([my::cacheme::__private::form_of(|node: &Self| &node.0).form()])
             .lease(::core::option::Option::None)
@@ -39,7 +39,7 @@ impl my::cacheme::__private::Load for SquareNode {
         my::cacheme::__private::Loaded<Self>,
         my::cacheme::__private::BoxError,
     > {
-        squares(nodes, cx)
+        my::cacheme::__private::LoadersOf::<Self>::load_all(squares, nodes, cx)
             .await
             .map(my::cacheme::__private::IntoLoaded::<Self>::into_loaded)
             .map_err(|error| {

@@ -1,11 +1,12 @@
 //! The arguments of a memoized function that its key names, and the fields that they become.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote};
 use syn::spanned::Spanned as _;
 use syn::{FnArg, GenericArgument, Ident, LitStr, Pat, PathArguments, Signature, Type, parse_quote};
 
 use crate::attr::plain;
+use crate::expand::write_part;
 use crate::mistakes::Mistakes;
 use crate::nearest::{did_you_mean, nearest};
 use crate::settings::Known;
@@ -182,16 +183,19 @@ impl Key {
     }
 
     /// Writes the key with a `KeyWriter` named `key`; `expr` gives the expression of an argument.
-    pub(crate) fn write(&self, key: &Ident, expr: impl Fn(&KeyArg) -> TokenStream) -> TokenStream {
+    pub(crate) fn write(
+        &self,
+        key: &Ident,
+        private: &TokenStream,
+        expr: impl Fn(&KeyArg) -> TokenStream,
+    ) -> TokenStream {
         let write = |piece: &KeyPiece| match piece {
             KeyPiece::Literal(text) => quote!(#key.literal(#text);),
             KeyPiece::TypeName(name) => quote!(#key.text(::core::any::type_name::<#name>());),
             KeyPiece::Arg(at) => {
                 let arg = &self.args[*at];
                 let span = Span::mixed_site().located_at(arg.ty.span());
-                let method = Ident::new(if arg.display { "display" } else { "part" }, span);
-                let expr = expr(arg);
-                quote_spanned!(span=> #key.#method(&#expr);)
+                write_part(expr(arg), arg.display, span, key, private)
             }
         };
         self.pieces.iter().map(write).collect()

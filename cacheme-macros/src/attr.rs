@@ -1,14 +1,19 @@
 //! The `#[node(…)]` attribute of a type.
 
 use proc_macro2::Span;
+use quote::ToTokens as _;
 use syn::ext::IdentExt as _;
 use syn::parse::{Parse, ParseStream};
-use syn::{Attribute, ExprPath, Ident, Path, Type, parenthesized, token};
+use syn::punctuated::Punctuated;
+use syn::{Attribute, Expr, ExprPath, Ident, Path, Token, Type, parenthesized, token};
 
 use crate::count::Count;
 use crate::mistakes::Mistakes;
+use crate::nearest::nearest;
+use crate::quoted::refuse_quoted;
 use crate::settings::{OrNone, Text, parse_once, parse_settings};
 use crate::share::Share;
+use crate::storage_name::StorageName;
 use crate::time::Time;
 
 /// Lists the keys of `#[node(…)]` that can be set once. A new key is a line here and its use in `expand.rs`.
@@ -38,6 +43,7 @@ macro_rules! node_keys {
                     self.tiers.extend(parse_tier(name, input, mistakes)?);
                     return Ok(());
                 }
+                refuse_quoted(name, input)?;
                 match name.to_string().as_str() {
                     $($key => parse_once(name, input, &mut self.$field),)*
                     other => unreachable!("`{other}` is not in the list of keys"),
@@ -66,7 +72,7 @@ node_keys! {
 
 /// `tier(storage = "…", ttl = …)`
 pub(crate) struct TierAttr {
-    pub(crate) storage: Text,
+    pub(crate) storage: StorageName,
     pub(crate) ttl: Option<Time>,
 }
 
@@ -113,6 +119,10 @@ fn parse_tier(
     }
     let content;
     parenthesized!(content in input);
+    if let Some(mistake) = unnamed(&content) {
+        content.parse::<proc_macro2::TokenStream>()?;
+        return Err(mistake);
+    }
     let mut found = Mistakes::default();
     let (mut storage, mut ttl) = (None, None);
     parse_settings(&content, &["storage", "ttl"], &mut found, |name, input, _| {
@@ -154,6 +164,34 @@ impl Parse for StateTypes {
         };
         Ok(Self(types))
     }
+}
+
+/// What is wrong with a tier whose settings stand there without their names.
+fn unnamed(content: ParseStream<'_>) -> Option<syn::Error> {
+    let settings = Punctuated::<Expr, Token![,]>::parse_terminated(&content.fork()).ok()?;
+    let is_named = |setting: &Expr| match setting {
+        Expr::Assign(_) => true,
+        // A name whose value is missing.
+        Expr::Path(path) => path
+            .path
+            .get_ident()
+            .is_some_and(|name| nearest(&name.to_string(), &["storage", "ttl"]).is_some()),
+        _ => false,
+    };
+    if settings.iter().all(is_named) || settings.len() > 2 {
+        return None;
+    }
+    let named = settings.iter().zip(["storage", "ttl"]).map(|(setting, name)| {
+        let shown = setting.to_token_stream();
+        if is_named(setting) {
+            shown.to_string()
+        } else {
+            format!("{name} = {shown}")
+        }
+    });
+    let named: Vec<_> = named.collect();
+    let message = format!("a tier names its settings: write `tier({})`", named.join(", "));
+    Some(syn::Error::new_spanned(&settings, message))
 }
 
 /// A path as in `use`: `crate`, `::cacheme`, `my::cacheme`.

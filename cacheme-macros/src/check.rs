@@ -1,12 +1,12 @@
 //! From the tokens of an item to a node that makes sense, or all reasons why it does not.
 
 use syn::spanned::Spanned as _;
-use syn::{Data, DeriveInput, Type};
+use syn::{Data, DeriveInput, LifetimeParam, Type, WherePredicate};
 
 use crate::attr::NodeAttr;
 use crate::mistakes::Mistakes;
 use crate::settings::OrNone;
-use crate::shape::{KeyField, key_fields};
+use crate::shape::{KeyField, key_fields, refuse_unordered};
 use crate::template::{Piece, default_template, parse_template};
 
 /// A node without mistakes.
@@ -36,11 +36,18 @@ pub(crate) fn check<'a>(
     check_version(attr, mistakes);
     check_tiers(attr, mistakes);
     check_times(attr, mistakes);
+    check_lifetimes(item, mistakes);
     let fields = fields?;
     let key = match &attr.key {
         Some(key) => parse_template(&key.0, &item.ident, &item.generics, &fields, mistakes)?,
         None => default_template(&item.ident, &item.generics, &fields),
     };
+    let as_key_part = |field: &&KeyField<'_>| {
+        key.iter().any(|piece| {
+            matches!(piece, Piece::Field(used) if !used.display && used.path[..] == [field.member.clone()])
+        })
+    };
+    refuse_unordered(fields.iter().filter(as_key_part), "node", mistakes);
     let value = attr.value.as_ref()?;
     mistakes.is_empty().then_some(Node {
         item,
@@ -66,6 +73,33 @@ fn fields<'a>(item: &'a DeriveInput, mistakes: &mut Mistakes) -> Option<Vec<KeyF
     None
 }
 
+/// A node goes into flights and storages, which outlive what it could borrow.
+fn check_lifetimes(item: &DeriveInput, mistakes: &mut Mistakes) {
+    let predicates = item
+        .generics
+        .where_clause
+        .iter()
+        .flat_map(|clause| &clause.predicates);
+    let predicates: Vec<_> = predicates.collect();
+    let is_static = |param: &LifetimeParam| {
+        let bounds = predicates.iter().filter_map(|predicate| match predicate {
+            WherePredicate::Lifetime(bound) if bound.lifetime == param.lifetime => Some(&bound.bounds),
+            _ => None,
+        });
+        bounds
+            .chain([&param.bounds])
+            .flatten()
+            .any(|bound| bound.ident == "static")
+    };
+    for param in item.generics.lifetimes().filter(|param| !is_static(param)) {
+        let lifetime = &param.lifetime;
+        mistakes.on(
+            lifetime,
+            format!("a node owns its fields, since it outlives the call that makes it: write `String` in place of `&{lifetime} str` and the like, or `&'static str`"),
+        );
+    }
+}
+
 fn check_version(attr: &NodeAttr, mistakes: &mut Mistakes) {
     let Some(version) = &attr.version else { return };
     let text = version.0.value();
@@ -85,19 +119,19 @@ fn check_version(attr: &NodeAttr, mistakes: &mut Mistakes) {
 
 fn check_tiers(attr: &NodeAttr, mistakes: &mut Mistakes) {
     for (at, tier) in attr.tiers.iter().enumerate() {
-        let storage = tier.storage.0.value();
+        let storage = tier.storage.shown();
         if storage.is_empty() {
             mistakes.on(
-                &tier.storage.0,
+                &tier.storage,
                 "an empty name: write the one that the storage is registered under",
             );
         } else if attr.tiers[..at]
             .iter()
-            .any(|earlier| earlier.storage.0.value() == storage)
+            .any(|earlier| earlier.storage.is_same(&tier.storage))
         {
             let message =
                 format!("storage `{storage}` is already a tier of this node: remove one of the two tiers");
-            mistakes.on(&tier.storage.0, message);
+            mistakes.on(&tier.storage, message);
         }
         if let Some(ttl) = &tier.ttl {
             ttl.refuse_zero(mistakes, "write how long values live, remove the tier, or leave `ttl` out for values that live for ever");

@@ -10,7 +10,7 @@ use crate::bounds::Bounds;
 use crate::check::{Node, check};
 use crate::mistakes::Mistakes;
 use crate::settings::OrNone;
-use crate::shape::concrete;
+use crate::shape::{concrete, inside_option};
 use crate::template::Piece;
 
 pub(crate) fn derive_node(item: &DeriveInput) -> TokenStream {
@@ -89,7 +89,9 @@ fn bounds(node: &Node<'_>, private: &TokenStream) -> Bounds {
         match piece {
             // The type of what is inside a field has no name here; the user's own where clause says what it is.
             Piece::Field(field) if field.path.len() > 1 => {}
-            Piece::Field(field) if field.display => bounds.require(field.ty, quote!(::core::fmt::Display)),
+            Piece::Field(field) if field.display => {
+                bounds.require(inside_option(field.ty), quote!(::core::fmt::Display));
+            }
             Piece::Field(field) => bounds.require(field.ty, quote!(#private::KeyPart)),
             Piece::Literal(_) | Piece::TypeName(_) | Piece::Const(_) => {}
         }
@@ -121,7 +123,7 @@ fn policy(node: &Node<'_>, private: &TokenStream) -> TokenStream {
             match piece {
                 Piece::Literal(_) | Piece::Field(_) => text += &piece.to_placeholder(),
                 Piece::TypeName(_) | Piece::Const(_) => {
-                    let (before, param) = (std::mem::take(&mut text), write_piece(piece, &key));
+                    let (before, param) = (std::mem::take(&mut text), write_piece(piece, &key, private));
                     writes.extend(quote!(#key.literal(#before); #param));
                 }
             }
@@ -140,7 +142,7 @@ fn policy(node: &Node<'_>, private: &TokenStream) -> TokenStream {
     let (import, forms) = if forms.is_empty() {
         Default::default()
     } else {
-        let import = quote!(#[allow(unused_imports)] use #private::NoForm as _;);
+        let import = quote!(#[allow(unused_imports)] use #private::{EscapedForm as _, NoForm as _};);
         (import, quote!(.key_forms([#(#forms),*])))
     };
     let settings = settings(attr, node.value.span(), private);
@@ -154,7 +156,7 @@ pub(crate) fn settings(attr: &NodeAttr, value: Span, private: &TokenStream) -> T
         quote!(.version(#version))
     });
     let tiers = attr.tiers.iter().map(|tier| {
-        let storage = &tier.storage.0;
+        let storage = tier.storage.to_expr();
         let ttl = match &tier.ttl {
             Some(ttl) => {
                 let ttl = ttl.to_expr();
@@ -213,17 +215,19 @@ pub(crate) fn settings(attr: &NodeAttr, value: Span, private: &TokenStream) -> T
 fn key_form(piece: &Piece<'_>, private: &TokenStream) -> Option<TokenStream> {
     let Piece::Field(field) = piece else { return None };
     let (path, node) = (&field.path, Ident::new("node", Span::mixed_site()));
-    Some(if field.display {
-        quote!(#private::KeyForm::ESCAPED)
+    let form_of = if field.display {
+        "display_form_of"
     } else {
-        quote!(#private::form_of(|#node: &Self| &#node #(.#path)*).form())
-    })
+        "form_of"
+    };
+    let form_of = Ident::new(form_of, Span::call_site());
+    Some(quote!(#private::#form_of(|#node: &Self| &#node #(.#path)*).form()))
 }
 
 fn write_key(pieces: &[Piece<'_>], private: &TokenStream) -> TokenStream {
     let this = Ident::new("self", Span::mixed_site());
     let key = Ident::new("key", Span::mixed_site());
-    let writes = pieces.iter().map(|piece| write_piece(piece, &key));
+    let writes = pieces.iter().map(|piece| write_piece(piece, &key, private));
     quote! {
         fn write_key(&#this, #key: &mut #private::KeyWriter) {
             #(#writes)*
@@ -231,7 +235,7 @@ fn write_key(pieces: &[Piece<'_>], private: &TokenStream) -> TokenStream {
     }
 }
 
-fn write_piece(piece: &Piece<'_>, key: &Ident) -> TokenStream {
+fn write_piece(piece: &Piece<'_>, key: &Ident, private: &TokenStream) -> TokenStream {
     match piece {
         Piece::Literal(text) => quote!(#key.literal(#text);),
         Piece::TypeName(param) => quote!(#key.text(::core::any::type_name::<#param>());),
@@ -240,11 +244,35 @@ fn write_piece(piece: &Piece<'_>, key: &Ident) -> TokenStream {
             // A field that cannot be in a key is told of at its type.
             let span = Span::mixed_site().located_at(field.ty.span());
             let this = Ident::new("self", span);
-            let (path, method) = (
-                &field.path,
-                Ident::new(if field.display { "display" } else { "part" }, span),
-            );
-            quote_spanned!(span=> #key.#method(&#this #(.#path)*);)
+            let path = &field.path;
+            write_part(
+                quote_spanned!(span=> #this #(.#path)*),
+                field.display,
+                span,
+                key,
+                private,
+            )
+        }
+    }
+}
+
+/// Writes a part of a key, which is told of at `span` if it cannot be one.
+pub(crate) fn write_part(
+    part: TokenStream,
+    display: bool,
+    span: Span,
+    key: &Ident,
+    private: &TokenStream,
+) -> TokenStream {
+    if !display {
+        return quote_spanned!(span=> #key.part(&#part););
+    }
+    let private = located(private, span);
+    quote_spanned! {span=>
+        {
+            #[allow(unused_imports)]
+            use #private::Displayed as _;
+            #private::ByDisplay(&#part).write(#key);
         }
     }
 }
@@ -253,20 +281,22 @@ fn write_piece(piece: &Piece<'_>, key: &Ident) -> TokenStream {
 fn load(node: &Node<'_>, private: &TokenStream) -> Option<TokenStream> {
     let value = node.value;
     let load_all = node.attr.load_all.as_ref().map(|path| {
-        let boxed = boxed(path, private);
+        let private = located(private, at(path));
+        let boxed = boxed(path, &private);
         quote_spanned! {at(path)=>
             async fn load_all(
                 nodes: &[Self],
                 cx: &mut #private::LoadContext<Self>,
             ) -> ::core::result::Result<#private::Loaded<Self>, #private::BoxError> {
-                #path(nodes, cx).await.map(#private::IntoLoaded::<Self>::into_loaded).map_err(#boxed)
+                #private::LoadersOf::<Self>::load_all(#path, nodes, cx).await.map(#private::IntoLoaded::<Self>::into_loaded).map_err(#boxed)
             }
         }
     });
     let (path, body) = match (&node.attr.load, &node.attr.load_all) {
         (Some(path), _) => {
-            let boxed = boxed(path, private);
-            let call = quote_spanned!(at(path)=> #path(self, cx).await.map_err(#boxed));
+            let private = located(private, at(path));
+            let boxed = boxed(path, &private);
+            let call = quote_spanned!(at(path)=> #private::LoadersOf::<Self>::load(#path, self, cx).await.map_err(#boxed));
             (path, call)
         }
         (None, Some(path)) => {
@@ -302,6 +332,15 @@ fn boxed(path: &ExprPath, private: &TokenStream) -> TokenStream {
 /// The place of the user's path, without seeing what is in scope there.
 fn at(path: &ExprPath) -> Span {
     Span::mixed_site().located_at(path.span())
+}
+
+/// The tokens, told of at another place.
+fn located(tokens: &TokenStream, place: Span) -> TokenStream {
+    let tokens = tokens.clone().into_iter().map(|mut token| {
+        token.set_span(token.span().located_at(place));
+        token
+    });
+    tokens.collect()
 }
 
 /// Impls that keep one mistake from becoming an error at every use of the node.

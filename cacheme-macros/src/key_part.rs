@@ -9,7 +9,7 @@ use crate::attr::{ModPath, plain};
 use crate::bounds::Bounds;
 use crate::mistakes::Mistakes;
 use crate::settings::{parse_once, parse_settings};
-use crate::shape::{KeyField, key_fields};
+use crate::shape::{KeyField, key_fields, refuse_unordered};
 
 /// Another one than that of nodes, so that a node can be a field of another node's key.
 const ATTRIBUTE: &str = "key_part";
@@ -33,7 +33,7 @@ pub(crate) fn derive_key_part(item: &DeriveInput) -> TokenStream {
     let body = match &item.data {
         Data::Struct(data) => {
             let fields = key_fields(&data.fields, ATTRIBUTE, &mut mistakes);
-            require(&mut bounds, &fields, &private);
+            require(&mut bounds, &fields, &private, &mut mistakes);
             form = struct_form(&fields, &private);
             struct_body(&fields, &key)
         }
@@ -71,11 +71,10 @@ pub(crate) fn derive_key_part(item: &DeriveInput) -> TokenStream {
     }
 }
 
-fn require(bounds: &mut Bounds, fields: &[KeyField<'_>], private: &TokenStream) {
-    fields
-        .iter()
-        .filter(|field| field.is_kept())
-        .for_each(|field| bounds.require(field.ty, quote!(#private::KeyPart)));
+fn require(bounds: &mut Bounds, fields: &[KeyField<'_>], private: &TokenStream, mistakes: &mut Mistakes) {
+    let kept = || fields.iter().filter(|field| field.is_kept());
+    refuse_unordered(kept(), ATTRIBUTE, mistakes);
+    kept().for_each(|field| bounds.require(field.ty, quote!(#private::KeyPart)));
 }
 
 /// What [`struct_body`] writes.
@@ -135,7 +134,7 @@ fn enum_body(
     }
     let arms = data.variants.iter().map(|variant| {
         let fields = key_fields(&variant.fields, ATTRIBUTE, mistakes);
-        require(bounds, &fields, private);
+        require(bounds, &fields, private, mistakes);
         arm(variant, &fields, key)
     });
     let arms: Vec<_> = arms.collect();

@@ -21,11 +21,13 @@ mod key_part;
 mod memoize;
 mod mistakes;
 mod nearest;
+mod quoted;
 mod settings;
 mod shape;
 mod share;
 #[cfg(test)]
 mod snapshots;
+mod storage_name;
 mod template;
 mod time;
 
@@ -57,7 +59,8 @@ mod time;
 /// assert_eq!(UserInfoNode { user_id: 1 }.key(), "user:1:info");
 /// ```
 ///
-/// The struct may have named fields, numbered ones or none, and parameters of all kinds. It must be `Clone`.
+/// The struct may have named fields, numbered ones or none, type parameters and const ones. It must be `Clone`, and it owns its fields: a
+/// lifetime must be `'static`.
 ///
 /// # Keys of `#[node(…)]`
 ///
@@ -66,7 +69,7 @@ mod time;
 /// | `value = Type` | what is cached; the one key that must be there. `Clone + Send + Sync + 'static`, and `Serialize + DeserializeOwned` unless `serializer = none` |
 /// | `key = "user:{id}"` | the key's template, see below; without it the type's name and all fields, `:` between them |
 /// | `version = "v2"` | last part of the full key, `v1` when nothing is said: another one makes all values load anew |
-/// | `tier(storage = "…", ttl = …)` | where values are kept, nearest first, any number. Without a `ttl` they live for ever |
+/// | `tier(storage = "…", ttl = …)` | where values are kept, nearest first, any number. Without a `ttl` they live for ever. `storage` is text or an expression of type `&'static str`, such as a constant |
 /// | `load = path` | `async fn(&Node, &mut LoadContext<Node>) -> Result<Value, E>` with any error that turns into a `BoxError` |
 /// | `load_all = path` | `async fn(&[Node], &mut LoadContext<Node>) -> Result<_, E>` with a `Vec` or map of nodes and values, or `Loaded`, in any order. Serves `load` too where that is not given |
 /// | `serializer = Type` | how remote tiers write values, made by `Default`; `none` where no tier is remote |
@@ -87,7 +90,7 @@ mod time;
 /// |---|---|
 /// | `{user_id}`, `{0}` | a field, whose type is a [`KeyPart`] |
 /// | `{org.id}` | what is inside of a field |
-/// | `{place:display}` | a field by its `Display`, which must tell all its values apart |
+/// | `{place:display}` | a field by its `Display`, which must tell all its values apart; an `Option` of such a type is `~` or the value |
 /// | `{T}` | the name of the type that the parameter stands for, or the value of a const parameter |
 ///
 /// Fields are escaped and so never hold the likes of `:`, `/`, `|` and `#`. One of these must stand between two

@@ -6,7 +6,7 @@ use quote::ToTokens as _;
 use syn::ext::IdentExt as _;
 use syn::parse::discouraged::Speculative as _;
 use syn::parse::{Parse, ParseStream};
-use syn::{Ident, Token, token};
+use syn::{Expr, Ident, Token, token};
 
 use crate::mistakes::Mistakes;
 use crate::nearest::{did_you_mean, nearest};
@@ -45,11 +45,13 @@ pub(crate) fn parse_settings(
 }
 
 fn unknown(name: &Ident, nearest: Option<&str>, known: &[&str]) -> syn::Error {
-    let hint = did_you_mean(nearest);
-    syn::Error::new(
-        name.span(),
-        format!("unknown key `{name}`{hint} ({})", Known(known)),
-    )
+    let message = if (name == "ttl" || name == "storage") && known.contains(&"tier") {
+        format!("`{name}` goes inside of a tier: write `tier(storage = \"local\", ttl = \"30s\")`")
+    } else {
+        let hint = did_you_mean(nearest);
+        format!("unknown key `{name}`{hint} ({})", Known(known))
+    };
+    syn::Error::new(name.span(), message)
 }
 
 /// Parses `= value` for a name that may be set once.
@@ -113,6 +115,12 @@ impl<T: Parse> Parse for OrNone<T> {
             input.advance_to(&ahead);
             return Ok(Self::None);
         }
+        let ahead = input.fork();
+        if let Ok(text) = ahead.parse::<syn::LitStr>()
+            && text.value() == "none"
+        {
+            return Err(syn::Error::new(text.span(), "write `none` without quotes"));
+        }
         input.parse().map(Self::Some)
     }
 }
@@ -125,12 +133,32 @@ impl Parse for Text {
         if input.peek(syn::LitStr) {
             return input.parse().map(Self);
         }
+        if let Ok(expr) = input.fork().parse::<Expr>()
+            && is_constant(&expr)
+        {
+            return Err(syn::Error::new_spanned(
+                expr,
+                "write the text itself: this attribute is read before constants have a value and macros such as `concat!` are expanded",
+            ));
+        }
         let found: proc_macro2::TokenTree = input.parse()?;
         let shown = found.to_token_stream();
         Err(syn::Error::new(
             found.span(),
             format!("expected text in quotes: write `\"{shown}\"`"),
         ))
+    }
+}
+
+/// Whether an expression looks like a constant or a macro, and not like text without its quotes.
+pub(crate) fn is_constant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Path(path) => match path.path.get_ident() {
+            Some(name) => name.to_string().starts_with(|first: char| first.is_uppercase()),
+            None => true,
+        },
+        Expr::Macro(_) | Expr::Reference(_) => true,
+        _ => false,
     }
 }
 

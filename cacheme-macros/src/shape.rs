@@ -4,7 +4,10 @@ use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
-use syn::{Attribute, Field, Fields, GenericParam, Generics, Ident, Index, Member, Type};
+use syn::{
+    Attribute, Field, Fields, GenericArgument, GenericParam, Generics, Ident, Index, Member, PathArguments,
+    PathSegment, Type,
+};
 
 use crate::mistakes::Mistakes;
 
@@ -96,6 +99,94 @@ fn skipped(attrs: &[Attribute], attribute: &str, mistakes: &mut Mistakes) -> Opt
 
 fn is_phantom(ty: &Type) -> bool {
     matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "PhantomData"))
+}
+
+/// Refuses fields whose types are never part of a key, at these types. A node can write a number by its `Display`.
+pub(crate) fn refuse_unordered<'a>(
+    fields: impl IntoIterator<Item = &'a KeyField<'a>>,
+    attribute: &str,
+    mistakes: &mut Mistakes,
+) {
+    for field in fields {
+        let Some((ty, unordered)) = unordered(field.ty) else {
+            continue;
+        };
+        let message = match unordered {
+            Unordered::Float(name) => {
+                let is_whole = std::ptr::eq(ty, inside_option(field.ty));
+                let display = match attribute {
+                    "node" if is_whole => format!(", or write `{{{}:display}}` in the key", field.name),
+                    _ => String::new(),
+                };
+                format!(
+                    "`{name}` cannot be in a key, since `NaN` differs from itself and `-0.0` equals `0.0`: \
+                     keep an integer, such as cents{display}"
+                )
+            }
+            Unordered::Hashed(name, sorted) => format!(
+                "a `{name}` cannot be in a key, since it has no order and equal ones would have different keys: \
+                 use a `{sorted}`"
+            ),
+        };
+        mistakes.on(ty, message);
+    }
+}
+
+/// Why a type is never part of a key.
+enum Unordered {
+    Float(&'static str),
+    /// And the type that has an order.
+    Hashed(&'static str, &'static str),
+}
+
+/// The type itself, or what a well-known container of a key holds.
+fn unordered(ty: &Type) -> Option<(&Type, Unordered)> {
+    let last = match ty {
+        Type::Path(path) => path.path.segments.last()?,
+        Type::Reference(reference) => return unordered(&reference.elem),
+        Type::Array(array) => return unordered(&array.elem),
+        Type::Slice(slice) => return unordered(&slice.elem),
+        Type::Tuple(tuple) => return tuple.elems.iter().find_map(unordered),
+        Type::Group(group) => return unordered(&group.elem),
+        Type::Paren(paren) => return unordered(&paren.elem),
+        _ => return None,
+    };
+    let why = match last.ident.to_string().as_str() {
+        "f32" => Unordered::Float("f32"),
+        "f64" => Unordered::Float("f64"),
+        "HashMap" => Unordered::Hashed("HashMap", "BTreeMap"),
+        "HashSet" => Unordered::Hashed("HashSet", "BTreeSet"),
+        "Option" | "Vec" | "VecDeque" | "BTreeSet" | "BTreeMap" | "Box" | "Rc" | "Arc" | "Cow" => {
+            return type_arguments(last).find_map(unordered);
+        }
+        _ => return None,
+    };
+    Some((ty, why))
+}
+
+fn type_arguments(segment: &PathSegment) -> impl Iterator<Item = &Type> {
+    let arguments = match &segment.arguments {
+        PathArguments::AngleBracketed(arguments) => Some(&arguments.args),
+        _ => None,
+    };
+    arguments
+        .into_iter()
+        .flatten()
+        .filter_map(|argument| match argument {
+            GenericArgument::Type(ty) => Some(ty),
+            _ => None,
+        })
+}
+
+/// The `T` of an `Option<T>`, or the type itself.
+pub(crate) fn inside_option(ty: &Type) -> &Type {
+    let last = match ty {
+        Type::Path(path) => path.path.segments.last(),
+        _ => None,
+    };
+    last.filter(|last| last.ident == "Option")
+        .and_then(|option| type_arguments(option).next())
+        .unwrap_or(ty)
 }
 
 /// Whether any of these names stands in `tokens`.

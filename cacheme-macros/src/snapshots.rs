@@ -57,7 +57,7 @@ fn node_with_load_all_only() {
 fn generic_node() {
     let node = derive_node(&parse_quote! {
         #[node(key = "row:{T}/{N}/{id}/{name:display}", value = Vec<T>, load = load_row::<T>)]
-        pub(crate) struct RowNode<'a, T: Table, const N: usize> where T::Id: Clone {
+        pub(crate) struct RowNode<'a: 'static, T: Table, const N: usize> where T::Id: Clone {
             id: T::Id,
             name: &'a str,
             table: PhantomData<T>,

@@ -110,10 +110,7 @@ fn split<'a>(text: &'a str, span: Span, mistakes: &mut Mistakes) -> Vec<Part<'a>
     let mut rest = text;
     while let Some(at) = rest.find(['{', '}']) {
         if rest[at..].starts_with("{{") || rest[at..].starts_with("}}") {
-            mistakes.at(
-                span,
-                "a key cannot contain braces; use another character, such as `(` or `[`",
-            );
+            mistakes.at(span, doubled(&rest[at..]));
             return parts;
         }
         if rest[at..].starts_with('}') {
@@ -127,16 +124,35 @@ fn split<'a>(text: &'a str, span: Span, mistakes: &mut Mistakes) -> Vec<Part<'a>
             );
             return parts;
         };
+        let inside = &rest[at + 1..end];
+        if let Some((before, _)) = inside.split_once('{') {
+            mistakes.at(
+                span,
+                format!("braces do not nest: write `}}` before the second `{{` of `{{{inside}}}`, such as `{{{}}}:{{…}}`", before.trim_end_matches([':', '.'])),
+            );
+            return parts;
+        }
         if at > 0 {
             parts.push(Part::Literal(&rest[..at]));
         }
-        parts.push(Part::Placeholder(&rest[at + 1..end]));
+        parts.push(Part::Placeholder(inside));
         rest = &rest[end + 1..];
     }
     if !rest.is_empty() {
         parts.push(Part::Literal(rest));
     }
     parts
+}
+
+/// What is wrong with `{{` or `}}`, at which the text begins.
+fn doubled(text: &str) -> String {
+    let field = text.strip_prefix("{{").and_then(|text| text.split_once("}}"));
+    match field {
+        Some((field, _)) if !field.is_empty() && !field.contains(['{', '}']) => {
+            format!("a placeholder has one brace on each side: write `{{{field}}}`")
+        }
+        _ => "a key cannot contain braces; use another character, such as `(` or `[`".to_owned(),
+    }
 }
 
 fn placeholder<'a>(
@@ -377,7 +393,9 @@ mod tests {
         for (bad, told) in [
             ("{a", "never closed"),
             ("a}", "without"),
-            ("{{a}}", "cannot contain braces"),
+            ("{{a}}", "write `{a}`"),
+            ("{{}}", "cannot contain braces"),
+            ("{a:{type}}", "write `}` before the second `{` of `{a:{type}`"),
             ("", "empty key"),
         ] {
             let error = check(bad).expect_err(bad);

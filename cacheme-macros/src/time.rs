@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use proc_macro2::{Span, TokenStream};
-use quote::quote;
+use quote::{ToTokens as _, quote};
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned as _;
-use syn::{Expr, ExprLit, Lit};
+use syn::{Expr, ExprLit, Lit, UnOp};
 
 use crate::mistakes::Mistakes;
 
@@ -39,24 +39,51 @@ impl Time {
     }
 }
 
+const NEGATIVE: &str = "a duration cannot be negative";
+
+/// The number before a unit `M` in a duration. `humantime` takes it for months, and people mean minutes.
+fn months(text: &str) -> Option<u64> {
+    text.match_indices('M').find_map(|(at, _)| {
+        let (before, after) = (text[..at].trim_end(), &text[at + 1..]);
+        let is_unit = !after.starts_with(|next: char| next.is_alphabetic());
+        let number = before.rsplit(|char: char| !char.is_ascii_digit()).next()?;
+        number.parse().ok().filter(|_| is_unit)
+    })
+}
+
 impl Parse for Time {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let expr: Expr = input.parse()?;
-        let Expr::Lit(ExprLit { lit, .. }) = &expr else {
-            return Ok(Self::Expr(Box::new(expr)));
-        };
         let wrong = |why: &str| {
-            syn::Error::new(
-                lit.span(),
-                format!(
-                    "{why}; write it like \"30s\", \"500ms\" or \"1h30m\", or as an expression of type `Duration`"
-                ),
-            )
+            let how = "write it like \"30s\", \"500ms\" or \"1h30m\", or as an expression of type `Duration`";
+            syn::Error::new_spanned(&expr, format!("{why}; {how}"))
+        };
+        let lit = match &expr {
+            Expr::Lit(ExprLit { lit, .. }) => lit,
+            Expr::Unary(negated) if matches!((&negated.op, &*negated.expr), (UnOp::Neg(_), Expr::Lit(_))) => {
+                return Err(wrong(NEGATIVE));
+            }
+            _ => return Ok(Self::Expr(Box::new(expr))),
         };
         let Lit::Str(text) = lit else {
-            return Err(wrong("a duration needs its unit"));
+            let shown = lit.to_token_stream().to_string();
+            return Err(match humantime::parse_duration(&shown) {
+                Ok(time) if !time.is_zero() => wrong("a duration stands in quotes"),
+                _ => wrong("a duration needs its unit"),
+            });
         };
-        match humantime::parse_duration(&text.value()) {
+        let text = text.value();
+        if text.trim_start().starts_with('-') {
+            return Err(wrong(NEGATIVE));
+        }
+        if let Some(number) = months(&text) {
+            let (minutes, days) = (format!("{number}min"), format!("{}days", number * 30));
+            return Err(syn::Error::new_spanned(
+                &expr,
+                format!("`M` is a month here, and `m` a minute: write \"{days}\" or \"{minutes}\""),
+            ));
+        }
+        match humantime::parse_duration(&text) {
             Ok(time) => Ok(Self::Text(time, expr.span())),
             Err(why) => Err(wrong(&format!("not a duration: {why}"))),
         }

@@ -122,7 +122,7 @@ impl Keyed {
     /// Writes the key, from the arguments of the function or from the key's parts.
     fn write_key(&self, from: fn(&KeyArg) -> TokenStream) -> TokenStream {
         let key = Ident::new("key", Span::mixed_site());
-        let writes = self.key.write(&key, from);
+        let writes = self.key.write(&key, &self.private, from);
         quote!(|#key| { #writes })
     }
 

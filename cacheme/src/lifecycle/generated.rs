@@ -18,10 +18,12 @@ pub use inventory;
 pub use serde::Serialize;
 pub use serde::de::DeserializeOwned;
 
+pub use crate::lifecycle::loader::{ErrorOfLoader, Loader, LoadersOf};
 pub use crate::load::context::LoadContext;
 pub use crate::load::outcome::Sharing;
 pub use crate::load::{Load, Loaded};
 pub use crate::node::Node;
+pub use crate::node::key::displayed::{ByDisplay, Displayed, EscapedForm, display_form_of};
 pub use crate::node::key::{KeyForm, KeyPart, KeyWriter, Text};
 pub use crate::node::policy::{NodeInfo, Policy};
 pub use crate::node::registration::{DerivedNode, NodeRegistration};
@@ -315,7 +317,7 @@ pub trait BoxByInto {
     /// The error in a box.
     fn boxed(self) -> BoxError
     where
-        Self::Error: Into<BoxError>;
+        Self::Error: ErrorOfLoader;
 }
 
 impl<E> BoxByInto for LoaderError<E> {
@@ -323,9 +325,9 @@ impl<E> BoxByInto for LoaderError<E> {
 
     fn boxed(self) -> BoxError
     where
-        E: Into<BoxError>,
+        E: ErrorOfLoader,
     {
-        self.0.into()
+        self.0.into_box()
     }
 }
 

@@ -8,7 +8,7 @@
 //! | `check.rs` | `check`, and the nodes that it looks at |
 //! | `default.rs` | the process-wide instance, and the free functions of the crate |
 //! | `metrics.rs` | counters for exporters |
-//! | `generated.rs` | names that the code of the macros uses |
+//! | `generated.rs`, `loader.rs` | names that the code of the macros uses |
 //!
 //! An instance that is not closed ends when its last clone is dropped: the `Drop` in `instance/mod.rs` ends its subscriptions.
 
@@ -17,6 +17,7 @@ mod check;
 mod close;
 pub(crate) mod default;
 pub(crate) mod generated;
+mod loader;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod register;

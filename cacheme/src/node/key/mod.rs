@@ -11,6 +11,7 @@
 //! So a field never holds any ASCII character but letters, digits and `_ . - @ % ~ ( ) ,`. The text between two fields of a template holds
 //! at least one other character, by which a reader could take the key apart again.
 
+pub(crate) mod displayed;
 mod form;
 mod parts;
 mod template;
@@ -224,13 +225,16 @@ impl fmt::Debug for KeyWriter {
 /// | `uuid::Uuid` (feature `uuid`) | as it is displayed |
 /// | dates and times of `chrono` (feature `chrono`) and `time` (feature `time`) | instants in UTC, all others as they are displayed |
 ///
+/// A template writes other types by their `Display`, or an `Option` of one: `{place:display}`.
+///
 /// Floating point numbers are left out since `NaN`s and zeros compare in ways that keys cannot. So are hash maps and sets, which have no
 /// order.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a field of a cache key",
     label = "not a `KeyPart`",
     note = "for a type of yours: `#[derive(cacheme::KeyPart)]`",
-    note = "for a type whose `Display` tells all its values apart: write `{{field:display}}` in the key template"
+    note = "for a type whose `Display` tells all its values apart, or an `Option` of one: write `{{field:display}}` in the key template",
+    note = "floating point numbers, `HashMap` and `HashSet` are left out on purpose: keep an integer, a `BTreeMap` or a `BTreeSet`"
 )]
 pub trait KeyPart {
     /// The texts that it may write.

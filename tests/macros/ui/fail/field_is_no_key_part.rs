@@ -3,9 +3,12 @@ use cacheme::Node;
 #[derive(Node, Clone)]
 #[node(key = "at:{at}:{place.x}", value = u64)]
 struct UserNode {
-    at: f64,
+    at: At,
     place: Place,
 }
+
+#[derive(Clone)]
+struct At;
 
 #[derive(Clone)]
 struct Place {

@@ -56,13 +56,13 @@ where
 
 #[derive(Node, Clone)]
 #[node(key = "bytes:{bytes}", value = &'a str, serializer = none)]
-struct BytesNode<'a, const N: usize> {
+struct BytesNode<'a: 'static, const N: usize> {
     bytes: &'a [u8; N],
 }
 
 #[derive(Node, Clone)]
 #[node(key = "name:{0}", value = u8)]
-struct NameNode<'a>(&'a str);
+struct NameNode<'a: 'static>(&'a str);
 
 #[derive(Clone, KeyPart)]
 struct Filter<'a, T: Clone, const N: usize> {

@@ -76,6 +76,31 @@ impl Load for HandNode {
     }
 }
 
+#[derive(Node, Clone)]
+#[node(value = u64, load = load_any, load_all = load_default::<_, Loaded<_>>)]
+struct AnyNode(u64);
+
+async fn load_any<N: Node<Value = u64>>(_: &N, _: &LoadContext<N>) -> Result<u64, std::io::Error> {
+    Ok(1)
+}
+
+fn load_default<'n, N: Node, L: Default + Send + 'n>(
+    _: &'n [N],
+    _: &'n mut LoadContext<N>,
+) -> std::pin::Pin<Box<dyn Future<Output = Result<L, &'static str>> + Send + 'n>> {
+    Box::pin(async { Ok(L::default()) })
+}
+
+#[derive(Node, Clone)]
+#[node(value = u64, load = MethodNode::value)]
+struct MethodNode(u64);
+
+impl MethodNode {
+    async fn value(&self, _: &LoadContext<Self>) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.0)
+    }
+}
+
 fn sends<N: Load>(node: N) -> impl Send {
     async move {
         let _ = cacheme::get(&node).await;
@@ -89,4 +114,6 @@ fn main() {
     let _ = sends(VecNode(1));
     let _ = sends(LoadedNode(1));
     let _ = sends(HandNode(1));
+    let _ = sends(AnyNode(1));
+    let _ = sends(MethodNode(1));
 }

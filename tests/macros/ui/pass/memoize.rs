@@ -208,7 +208,15 @@ fn sends(future: impl Future + Send) {
     drop(future);
 }
 
+#[memoize(key = "place:{x:display}:{name}", ttl = "30s")]
+async fn place(x: Option<f32>, name: &str) -> String {
+    format!("{x:?} {name}")
+}
+
 fn main() {
+    sends(place(None, "here"));
+    let place = |x| PlaceNode { x, name: "a".into() }.key();
+    assert_eq!([place(None), place(Some(0.5))], ["place:~:a", "place:0.5:a"]);
     sends(plain(1));
     sends(fallible("1", 1));
     sends(moved(String::new(), &mut Vec::new()));

@@ -71,7 +71,46 @@ struct WeatherNode {
     at: Degrees,
 }
 
+#[derive(Node, Clone)]
+#[node(key = "near:{at:display}/{of.name:display}", value = f32, serializer = none)]
+struct NearNode {
+    at: Option<Degrees>,
+    of: Place,
+}
+
+#[derive(Clone)]
+struct Place {
+    name: Option<&'static str>,
+}
+
+const REMOTE: &str = "remote";
+
+struct Storages;
+
+impl Storages {
+    const NEAR: &str = "near";
+}
+
+#[derive(Node, Clone)]
+#[node(
+    value = u8,
+    tier(storage = Storages::NEAR, ttl = "1s"),
+    tier(storage = concat!("fa", "r")),
+    tier(storage = REMOTE, ttl = "1s"),
+)]
+struct ConstNode;
+
 fn main() {
+    let near = |at: Option<f32>, name| {
+        let (at, of) = (at.map(Degrees), Place { name });
+        NearNode { at, of }.key()
+    };
+    assert_eq!(near(None, Some("~")), "near:~/%7E");
+    assert_eq!(near(Some(1.5), None), "near:1%3A0.5/~");
+    assert_eq!(near(None, Some("")), "near:~/");
+    let tiers = ConstNode.policy().info().tiers.clone();
+    let names: Vec<_> = tiers.iter().map(|tier| &*tier.storage).collect();
+    assert_eq!(names, ["near", "far", "remote"]);
     assert_eq!(UserNode { user_id: -7 }.key(), "user:-7:info");
     assert_eq!(PairNode(1, "a/b").key(), "pair:1/a%2Fb");
     assert_eq!(ConfigNode.key(), "config");
