@@ -30,7 +30,7 @@ pub(crate) fn drop_contained<T>(value: T) {
 
 #[cold]
 fn log(panic: &(dyn Any + Send)) {
-    /// When the last line was written, and how many panics there were since.
+    /// The time of the last line, and the number of panics since.
     static LAST: Mutex<(Option<Instant>, u64)> = Mutex::new((None, 0));
     let times = {
         let (last, times) = &mut *LAST.lock();

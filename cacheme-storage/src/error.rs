@@ -75,7 +75,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Where the trouble was, for errors that come from a storage.
+    /// The storage that had the trouble, for errors that come from one.
     #[must_use]
     pub fn storage(&self) -> &str {
         match self {

@@ -53,7 +53,7 @@ impl Storage {
         Ok(storage)
     }
 
-    /// How long an operation of a remote storage may take when nothing else is said.
+    /// The longest time that an operation of a remote storage may take when nothing else is said.
     pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(500);
 
     /// A storage in this process.
@@ -117,7 +117,7 @@ impl Storage {
         self.largest_value
     }
 
-    /// Whether processes publish over this storage what they change, where it can
+    /// Sets whether processes publish over this storage what they change, where it can
     /// ([`Capabilities::bus`](crate::Capabilities::bus)). They do by default; all that share the storage must do
     /// alike. Without, a local copy outlives a change by another process by its ttl at most, and a change costs a round trip
     /// less.
@@ -127,7 +127,7 @@ impl Storage {
         self
     }
 
-    /// Whether it has a bus that is to be used.
+    /// Says whether it has a bus that is to be used.
     #[must_use]
     pub fn has_bus(&self) -> bool {
         self.bus && self.as_remote().is_some_and(|remote| remote.capabilities().bus)

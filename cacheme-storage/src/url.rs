@@ -118,7 +118,7 @@ impl StorageUrl {
         format!("{}://{}{}", self.scheme, hosts.join(","), self.path)
     }
 
-    /// Whether the option `name` is given and not taken. It is not known for that.
+    /// Says whether the option `name` is given and not taken. It is not known for that.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.options.iter().any(|(option, _)| option == name)
     }

@@ -38,19 +38,19 @@ const CHECKSUM_AT: usize = 36;
 /// Numbers are little-endian. The length is exact: a value that was cut short or appended to does not decode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Envelope<'a> {
-    /// How the payload is to be read.
+    /// The flags by which the payload is to be read.
     pub flags: Flags,
     /// The type, serializer and node of the payload.
     pub fingerprint: Fingerprint,
-    /// When the value was created, in milliseconds since the Unix epoch by the storage's clock.
+    /// The time at which the value was created, in milliseconds since the Unix epoch by the storage's clock.
     pub created_ms: u64,
-    /// When the value expires, in milliseconds since the Unix epoch by the storage's clock; `None` is never.
+    /// The time at which the value expires, in milliseconds since the Unix epoch by the storage's clock; `None` is never.
     pub expires_ms: Option<u64>,
     /// The serialized value.
     pub payload: &'a [u8],
 }
 
-/// Why bytes are not an envelope that we can use. Each is a miss.
+/// The reason why bytes are not an envelope that we can use. Each is a miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvelopeError {
@@ -63,15 +63,15 @@ pub enum EnvelopeError {
     /// Shorter than it was written.
     #[error("truncated: {found} bytes of {expected}")]
     Truncated {
-        /// How many bytes there should be, as far as is known.
+        /// The number of bytes that there should be, as far as is known.
         expected: usize,
-        /// How many there are.
+        /// The number of bytes that there are.
         found: usize,
     },
     /// Longer than it was written.
     #[error("{extra} bytes after its end")]
     Trailing {
-        /// How many bytes there are too many.
+        /// The number of bytes past the end.
         extra: usize,
     },
     /// Written by a version of Cacheme with another byte layout.

@@ -2,7 +2,7 @@ use super::limits::LEVELS;
 use crate::codec::envelope::EnvelopeError;
 use crate::error::BoxError;
 
-/// Why a value is not written to a remote storage. Each concerns this one value.
+/// The reason why a value is not written to a remote storage. Each concerns this one value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
@@ -31,7 +31,7 @@ pub enum CodecError {
     TooLarge {
         /// Name of the value's type.
         value_type: &'static str,
-        /// How many bytes a value may take.
+        /// The number of bytes that a value may take.
         largest: usize,
     },
 
@@ -58,7 +58,7 @@ pub enum CodecError {
     },
 }
 
-/// Why bytes are not a value of the codec's type. Each is a miss.
+/// The reason why bytes are not a value of the codec's type. Each is a miss.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -78,7 +78,7 @@ pub enum DecodeError {
     TooLarge {
         /// Name of the value's type.
         value_type: &'static str,
-        /// How many bytes a value may take.
+        /// The number of bytes that a value may take.
         largest: usize,
     },
 

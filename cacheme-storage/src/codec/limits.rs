@@ -1,4 +1,4 @@
-//! How deep and how large a value may be, the same when it is written and when it is read.
+//! Bounds of the depth and the size of a value, the same when it is written and when it is read.
 
 use std::fmt;
 

@@ -79,9 +79,9 @@ pub struct Codec<V> {
 pub struct Decoded<V> {
     /// The value.
     pub value: V,
-    /// When it was created, in milliseconds since the Unix epoch by the storage's clock.
+    /// The time at which it was created, in milliseconds since the Unix epoch by the storage's clock.
     pub created_ms: u64,
-    /// When it expires, in milliseconds since the Unix epoch by the storage's clock; `None` is never.
+    /// The time at which it expires, in milliseconds since the Unix epoch by the storage's clock; `None` is never.
     pub expires_ms: Option<u64>,
 }
 
@@ -198,7 +198,7 @@ impl<V> Codec<V> {
             .map(|_| ())
     }
 
-    /// Whether the serializer can read values of this type at all, as far as the type's shape tells.
+    /// Says whether the serializer can read values of this type at all, as far as the type's shape tells.
     ///
     /// # Errors
     ///

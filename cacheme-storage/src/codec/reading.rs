@@ -37,7 +37,7 @@ struct Budget {
     unsure: Cell<Option<Unsure>>,
 }
 
-/// Why the read of one value says nothing of the next.
+/// The reason why the read of one value says nothing of the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unsure {
     /// The type finds out what it is while it is read. Serde keeps such a value in a buffer in between, where this wrapper
@@ -134,7 +134,7 @@ struct Bound<'b, I> {
     inner: I,
     budget: &'b Budget,
     level: u8,
-    /// Whether it stands for the key of a map.
+    /// `true` if it stands for the key of a map.
     is_key: bool,
 }
 

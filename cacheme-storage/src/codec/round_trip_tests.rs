@@ -14,7 +14,7 @@ use super::*;
 use crate::codec::serializer::{Bincode, Compressed, Json, MsgPack};
 use crate::error::Chain;
 
-/// How many of `values` are stored, one after the other by one codec. Panics if one comes back as another.
+/// Counts the `values` that are stored, one after the other by one codec. Panics if one comes back as another.
 fn stored<V: fmt::Debug>(codec: &Codec<V>, values: &[V], same: impl Fn(&V, &V) -> bool) -> usize {
     let mut stored = 0;
     for value in values {
@@ -41,7 +41,7 @@ fn stored<V: fmt::Debug>(codec: &Codec<V>, values: &[V], same: impl Fn(&V, &V) -
     stored
 }
 
-/// How many of `values` each serializer of this crate stores: Bincode, MessagePack, JSON; compressed or not.
+/// Counts the `values` that each serializer of this crate stores: Bincode, MessagePack, JSON; compressed or not.
 fn stored_by_all<V>(values: &[V], same: impl Fn(&V, &V) -> bool) -> [usize; 3]
 where
     V: fmt::Debug + Serialize + DeserializeOwned,

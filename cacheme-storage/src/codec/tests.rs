@@ -430,7 +430,7 @@ mod user_code {
         );
     }
 
-    /// What a runtime may know of a value.
+    /// Uses no more of a value than a runtime may know of it.
     fn runtime_only<V: Clone + Send + Sync + 'static>(codec: Codec<V>, value: &V) -> V {
         fn shared<T: Send + Sync + Clone + 'static>(_: &T) {}
         shared(&codec);

@@ -27,7 +27,7 @@ pub(super) trait ErasedSerializer<V>: Send + Sync {
     /// Appends the payload to `out`. With `again` the value is read back even if the like of it came back before.
     fn write(&self, value: &V, out: &mut Vec<u8>, largest: usize, again: bool) -> Result<Flags, CodecError>;
     fn read(&self, payload: &[u8], flags: Flags, largest: usize) -> Result<SmallBox<V>, DecodeError>;
-    /// Whether a value like this one would be read back.
+    /// Says whether a value like this one would be read back.
     #[cfg(test)]
     fn looks_twice(&self, value: &V) -> bool;
 }
@@ -193,7 +193,7 @@ impl<S: Serializer> Typed<S> {
         Ok(())
     }
 
-    /// Why a value did not come back, as far as that is known.
+    /// The reason why a value did not come back, as far as that is known.
     fn explain<V: DeserializeOwned>(&self, findings: Findings) -> String {
         if let Some(untold) = self.untold::<V>() {
             untold

@@ -34,7 +34,7 @@ impl Fence {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the fence was raised.
+    /// Says whether the fence was raised.
     #[must_use]
     pub fn is_raised(&self) -> bool {
         self.0.load(Ordering::SeqCst)

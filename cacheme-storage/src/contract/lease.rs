@@ -25,16 +25,16 @@ pub struct LeaseToken(pub u128);
 pub struct Acquire {
     /// Names the holder of the leases that are granted.
     pub token: LeaseToken,
-    /// How long a lease lasts from its grant on, unless it is renewed.
+    /// The time that a lease lasts from its grant on, unless it is renewed.
     pub time: Duration,
-    /// Whether a value or a lease under the key refuses the request.
+    /// The mode says whether a value or a lease under the key refuses the request.
     pub mode: AcquireMode,
     /// The server's time, in milliseconds since the Unix epoch, after which nothing is granted: the caller is gone by then.
     /// `None` is never.
     pub deadline_ms: Option<u64>,
 }
 
-/// Whether a value or a lease under the key refuses a request for its lease.
+/// The mode of a request: it says whether a value or a lease under the key refuses it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AcquireMode {
@@ -71,7 +71,7 @@ impl Acquire {
         self
     }
 
-    /// Whether leases replace the values and leases under the keys.
+    /// Says whether leases replace the values and leases under the keys.
     #[must_use]
     pub const fn steals(&self) -> bool {
         matches!(self.mode, AcquireMode::StealInPlace)
@@ -83,7 +83,7 @@ impl Acquire {
         Acquired::Granted(Grant::new(at_ms, self.time))
     }
 
-    /// Whether the deadline has passed when the server's clock shows `now_ms`.
+    /// Says whether the deadline has passed when the server's clock shows `now_ms`.
     #[must_use]
     pub fn is_late(&self, now_ms: u64) -> bool {
         self.deadline_ms.is_some_and(|deadline| now_ms > deadline)
@@ -110,7 +110,7 @@ pub enum Acquired {
 }
 
 impl Acquired {
-    /// Whether the lease is ours.
+    /// Says whether the lease is ours.
     #[must_use]
     pub const fn is_granted(&self) -> bool {
         matches!(self, Self::Granted(_))
@@ -123,7 +123,7 @@ impl Acquired {
 pub struct Grant {
     /// The server's time of the grant, in milliseconds since the Unix epoch, as well as the storage knows it.
     pub at_ms: u64,
-    /// How long the lease lasts unless it is renewed. Where this is less than was asked for, the holder renews it at once.
+    /// The time that the lease lasts unless it is renewed. Where this is less than was asked for, the holder renews it at once.
     pub time: Duration,
 }
 

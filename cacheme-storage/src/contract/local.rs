@@ -10,7 +10,7 @@ use crate::contract::local_value::LocalValue;
 pub struct LocalEntry {
     /// The value.
     pub value: LocalValue,
-    /// How long it may live from now on; `None` is for ever.
+    /// The longest time that it may live from now on; `None` is for ever.
     pub ttl: Option<Duration>,
     /// The weight against the capacity of a weighted storage, on the way in.
     ///
@@ -88,10 +88,10 @@ pub trait LocalStorage: Send + Sync + 'static {
     /// Removes everything.
     fn clear(&self);
 
-    /// How many entries there are; expired ones may be counted until they are collected.
+    /// The number of entries; expired ones may be counted until they are collected.
     fn len(&self) -> usize;
 
-    /// Whether there are none.
+    /// Says whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -13,7 +13,7 @@ pub struct RemoteEntry<'a> {
     pub key: &'a [u8],
     /// The bytes to keep, envelope included.
     pub value: Bytes,
-    /// How long it may live by the server's clock; `None` is for ever. Storages round up to a millisecond.
+    /// The longest time that it may live by the server's clock; `None` is for ever. Storages round up to a millisecond.
     pub ttl: Option<Duration>,
 }
 
@@ -63,7 +63,7 @@ impl Capabilities {
     }
 }
 
-/// How many bytes a message on a bus may have: PostgreSQL takes 8 000 characters, two of them for a byte.
+/// The number of bytes that a message on a bus may have: PostgreSQL takes 8 000 characters, two of them for a byte.
 pub const BUS_MESSAGE_LIMIT: usize = 3_900;
 
 /// An event that reaches a caller that [listens](RemoteStorage::listen).

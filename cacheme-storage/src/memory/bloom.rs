@@ -87,7 +87,7 @@ impl BloomFilter {
         true
     }
 
-    /// Whether the key is in the filter, or taken for one that is.
+    /// Says whether the key is in the filter, or taken for one that is.
     pub fn contains<Q: Hash + ?Sized>(&self, key: &Q) -> bool {
         self.capacity != 0 && self.has(self.hasher.hash_one(key))
     }
@@ -98,19 +98,19 @@ impl BloomFilter {
         self.len.store(0, Ordering::Relaxed);
     }
 
-    /// How many keys were new since it was last empty.
+    /// The number of keys that were new since it was last empty.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed).min(self.capacity)
     }
 
-    /// Whether no key is in it.
+    /// Says whether no key is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many keys it holds before it forgets them.
+    /// The number of keys that it holds before it forgets them.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.capacity

@@ -109,7 +109,7 @@ impl<K, V, P> CacheBuilder<K, V, P> {
 }
 
 impl<K, V> TinyLfuBuilder<K, V> {
-    /// Into how many parts the cache is divided, each with a lock, an equal share of the capacity and a policy of its own.
+    /// Divides the cache into so many parts, each with a lock, an equal share of the capacity and a policy of its own.
     ///
     /// Left out, there is one part for every 2 048 entries, up to sixteen for each core. A weighted cache is one part then, since
     /// how many entries it will hold is not known. Say it for one that many threads write to: an entry heavier than a part is refused.

@@ -168,7 +168,7 @@ impl<K: Hash + Eq, V, P: Policy> Cache<K, V, P> {
         self.inner.sweeper.wake(&self.inner, self.inner.clock.now());
     }
 
-    /// Whether `key` is there and has not expired. Not a use.
+    /// Says whether `key` is there and has not expired. Not a use.
     pub fn contains<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -316,14 +316,14 @@ impl<K, V, P: Policy> Cache<K, V, P> {
         })
     }
 
-    /// How many entries there are; expired ones count until they are collected.
+    /// The number of entries; expired ones count until they are collected.
     #[must_use]
     pub fn len(&self) -> usize {
         let shards = self.inner.shards.iter().filter_map(ReaderLock::read);
         shards.map(|shard| shard.len()).sum()
     }
 
-    /// Whether there are none.
+    /// Says whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -336,7 +336,7 @@ impl<K, V, P: Policy> Cache<K, V, P> {
         shards.map(|shard| shard.weight()).sum()
     }
 
-    /// How many entries there may be, or what they may weigh in all if there is a weigher.
+    /// The number of entries that there may be, or what they may weigh in all if there is a weigher.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.inner.capacity.load(Ordering::Relaxed)

@@ -10,7 +10,7 @@ use crate::memory::Evicted;
 
 type Heard = Arc<Mutex<Vec<(u16, u32, Evicted)>>>;
 
-/// What the cache must hold: all that was stored, less what the listener was told of.
+/// The content that the cache must have: all that was stored, less what the listener was told of.
 struct Model {
     entries: BTreeMap<u16, (u32, u64)>,
     now: u64,

@@ -25,13 +25,13 @@ pub struct Clock(Kind);
 enum Kind {
     Real {
         start: Instant,
-        /// What the coarse clock said at `start`, in nanoseconds.
+        /// The coarse clock's time at `start`, in nanoseconds.
         coarse: u64,
     },
     Manual(Arc<AtomicU64>),
 }
 
-/// How far the coarse clock is taken to lag behind at most. It is moved by the kernel's tick, every 1 to 10 ms; the rest is
+/// The most that the coarse clock is taken to lag behind. It is moved by the kernel's tick, every 1 to 10 ms; the rest is
 /// for a machine that was held up.
 const LAG: u64 = 1_000_000_000;
 
@@ -79,7 +79,7 @@ impl Clock {
         }
     }
 
-    /// Whether `deadline` has not come yet.
+    /// Says whether `deadline` has not come yet.
     ///
     /// Asked by every hit on an entry with a ttl. Where the system has a coarse clock, which costs a fraction of the exact
     /// one, that decides unless the deadline is near.

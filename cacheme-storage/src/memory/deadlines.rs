@@ -1,4 +1,4 @@
-//! When entries expire, and which have: for each slot its deadline, for each 64 slots a time before which none of them ends.
+//! The deadlines of entries, and those that have come: for each slot its deadline, for each 64 slots a time before which none of them ends.
 //!
 //! That is what a timer wheel would tell, for less: no links to keep, nothing moves when a deadline changes, and a cache
 //! without deadlines has none of it. Finding what has expired reads 8 bytes for every 64 entries (a megabyte for ten

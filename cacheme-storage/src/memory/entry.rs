@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use crate::contain::{contain, drop_contained};
 
-/// Why an entry left a cache.
+/// The reason why an entry left a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Evicted {

@@ -311,7 +311,7 @@ impl<K, V, P: Policy> Shard<K, V, P> {
     }
 }
 
-/// What the policy decides, done.
+/// Carries out what the policy decides.
 struct Keeper<'a, K, V> {
     store: &'a mut Store<K, V>,
     deadlines: &'a mut Deadlines,

@@ -1,4 +1,4 @@
-//! What the processor can do and the language has no word for: asking for a cache line early, and comparing sixteen
+//! Instructions that the language has no word for: asking for a cache line early, and comparing sixteen
 //! bytes at once. Elsewhere than on x86-64, nothing and the same in two steps.
 #![allow(unsafe_code, reason = "intrinsics of SSE2, which every x86-64 has")]
 

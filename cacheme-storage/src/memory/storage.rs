@@ -27,7 +27,7 @@ enum Cache {
     Lru(Lru<KeyBytes, LocalValue>),
 }
 
-/// Which policy keeps the entries.
+/// The policy that keeps the entries.
 #[derive(Clone, Copy, Debug)]
 enum Policy {
     Tlfu,

@@ -43,7 +43,7 @@ pub(crate) struct Found<'a, K, V> {
 }
 
 impl<K, V> Found<'_, K, V> {
-    /// Whether the entry has a deadline.
+    /// Says whether the entry has a deadline.
     #[inline]
     pub(crate) fn is_timed(&self) -> bool {
         self.word & TIMED != 0
@@ -198,7 +198,7 @@ impl<K, V> Store<K, V> {
         entries
     }
 
-    /// Whether an entry is in the slot.
+    /// Says whether an entry is in the slot.
     pub(crate) fn is_occupied(&self, slot: u32) -> bool {
         self.occupied[slot as usize / 64] >> (slot % 64) & 1 == 1
     }

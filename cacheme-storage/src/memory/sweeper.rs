@@ -21,7 +21,7 @@ use super::policy::Policy;
 const LONGEST_NAP: Duration = Duration::from_millis(500);
 /// And at the least: a stream of deadlines is swept in batches.
 const SHORTEST_NAP: Duration = Duration::from_millis(100);
-/// How late a task may be before it is taken for left lying. One that was only late loses nothing but its turn.
+/// The most that a task may be late before it is taken for left lying. One that was only late loses nothing but its turn.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The task, if there is one.
@@ -36,7 +36,7 @@ type Spawn<K, V, P> = fn(&Handle, Weak<Inner<K, V, P>>, Turn) -> AbortHandle;
 /// Whose turn it is to sweep.
 #[derive(Default)]
 struct Duty {
-    /// When the task will have shown that it lives, by the cache's clock; 0 if there is none. Changed under the lock.
+    /// The time at which the task will have shown that it lives, by the cache's clock; 0 if there is none. Changed under the lock.
     alive_until: AtomicU64,
     task: Mutex<Task>,
 }
@@ -130,7 +130,7 @@ impl Turn {
         self.say(until)
     }
 
-    /// Whoever stores an entry from here on starts another task.
+    /// Lets the next caller that stores an entry start another task.
     fn rest(&self) {
         self.say(0);
     }

@@ -251,7 +251,7 @@ impl Line {
         true
     }
 
-    /// Whether an entry of this hash's group passed here.
+    /// Says whether an entry of this hash's group passed here.
     #[inline]
     fn was_passed(&self, hash: u32) -> bool {
         self.past >> group(hash) & PAST_MOST != 0
@@ -296,7 +296,7 @@ fn tag(hash: u32) -> u8 {
     (hash as u8).max(1)
 }
 
-/// Where in `past` the hash's group is counted: by three bits that are not in the tag, and decide little about the line.
+/// The place in `past` at which the hash's group is counted: by three bits that are not in the tag, and decide little about the line.
 #[inline]
 fn group(hash: u32) -> u32 {
     (hash >> 8 & 7) * 4
@@ -310,7 +310,7 @@ mod tests {
 
     use super::*;
 
-    /// What the table must be: slots with their hash.
+    /// The content that the table must have: slots with their hash.
     type Model = BTreeMap<u32, u32>;
 
     fn check(table: &Table, model: &Model) {

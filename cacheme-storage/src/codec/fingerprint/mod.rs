@@ -71,7 +71,7 @@ impl Traced {
         }
     }
 
-    /// Whether a struct within the type reads these fields, in this order.
+    /// Says whether a struct within the type reads these fields, in this order.
     pub(crate) fn has_struct(&self, fields: &[&str]) -> bool {
         self.structs.iter().any(|names| {
             let mut names = names.iter();

@@ -49,7 +49,7 @@ impl Questions<'_> {
         samples[self.rejected % samples.len()]
     }
 
-    /// Whether `T` is being read around here already, and if so, what is known of it.
+    /// Says whether `T` is being read around here already, and if so, what is known of it.
     fn recursion<T>(&self) -> Option<(usize, Option<usize>)> {
         let ancestors = &self.tracer.ancestors;
         let at = ancestors

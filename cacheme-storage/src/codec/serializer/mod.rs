@@ -1,4 +1,4 @@
-//! How values become bytes and back.
+//! Serializers turn values into bytes and back.
 
 #[cfg(feature = "bincode")]
 mod bincode;
@@ -62,7 +62,7 @@ pub trait Serializer: Send + Sync + 'static {
     /// by a serializer of another. Change it when the bytes change their meaning.
     fn name(&self) -> &str;
 
-    /// Whether the bytes tell which types and fields they hold, as JSON, MessagePack and CBOR do; `true` unless told otherwise.
+    /// Says whether the bytes tell which types and fields they hold, as JSON, MessagePack and CBOR do; `true` unless told otherwise.
     ///
     /// Say `false` for a format that only the type itself can read (bincode, postcard, borsh). `check` of the `cacheme` crate then
     /// names nodes whose types cannot do that, and a value that leaves out a field (`skip_serializing_if`) is refused at once.
@@ -70,7 +70,7 @@ pub trait Serializer: Send + Sync + 'static {
         true
     }
 
-    /// How many bytes of its format a payload stands for: more than its own where it is compressed.
+    /// The number of bytes of its format that a payload stands for: more than its own where it is compressed.
     ///
     /// Asked before the payload is read. A value whose payload claims more than a value may take is not read, and neither
     /// is one with far more elements than these bytes. A serializer that compresses answers this from what it wrote, without decompressing.
@@ -95,7 +95,7 @@ pub trait Serializer: Send + Sync + 'static {
     fn deserialize<T: DeserializeOwned>(&self, payload: &[u8], flags: Flags) -> Result<T, BoxError>;
 }
 
-/// How a payload is to be read, beyond what the serializer's name says. Kept in the [`Envelope`](crate::Envelope).
+/// Flags say how a payload is to be read, beyond what the serializer's name says. Kept in the [`Envelope`](crate::Envelope).
 ///
 /// The upper four bits ([`Flags::user`]) are free for serializers outside this crate.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -131,7 +131,7 @@ impl Flags {
         self.0
     }
 
-    /// Whether all flags of `other` are set.
+    /// Says whether all flags of `other` are set.
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0

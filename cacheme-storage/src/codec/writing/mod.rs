@@ -21,7 +21,7 @@ pub(super) struct Pass {
     unproven: RefCell<Keys>,
     /// The turn before: a long sequence takes the same one for each element.
     last: Cell<u64>,
-    /// Whether the format writes the names of fields, so that a reader notices an absent one.
+    /// `true` if the format writes the names of fields, so that a reader notices an absent one.
     names_fields: bool,
     /// Elements and bytes in strings so far: in most formats each takes a byte of the payload at least.
     filled: Cell<usize>,
@@ -65,7 +65,7 @@ impl Pass {
         })
     }
 
-    /// Whether nothing like the value came back before.
+    /// Says whether nothing like the value came back before.
     pub(super) fn has_unproven(&self) -> bool {
         !self.unproven.borrow().is_empty()
     }
@@ -74,7 +74,7 @@ impl Pass {
         self.unproven.into_inner()
     }
 
-    /// Whether a reader finds more in the value than `bytes` bytes can stand for.
+    /// Says whether a reader finds more in the value than `bytes` bytes can stand for.
     pub(super) fn overfills(&self, bytes: usize) -> bool {
         self.filled.get() > most(bytes)
     }
@@ -149,7 +149,7 @@ struct Watched<'p, T: ?Sized> {
     level: u8,
     /// The position of the value.
     place: Place,
-    /// Whether it is the content of a `Some`, newtypes around it not counted.
+    /// `true` if it is the content of a `Some`, newtypes around it not counted.
     in_some: bool,
 }
 

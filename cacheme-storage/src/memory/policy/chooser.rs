@@ -1,4 +1,4 @@
-//! Which configuration is best now: each is played by a shadow on the same sample of the keys.
+//! Finds the configuration that is best now: each is played by a shadow on the same sample of the keys.
 //!
 //! Sampling by key, as in SHARDS (Waldspurger et al., "Efficient MRC construction with SHARDS", 2015) and mini-simulations
 //! (Waldspurger et al., "Cache modeling and optimization using miniature simulations", 2017): a cache of C entries sees of all

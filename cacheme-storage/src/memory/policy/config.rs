@@ -1,6 +1,6 @@
 //! The eight configurations among which the shadows choose.
 
-/// Which candidates win a place in the main segments, beside the more frequent.
+/// A mode says which candidates win a place in the main segments, beside the more frequent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Frequency alone: W-TinyLFU.
@@ -78,7 +78,7 @@ impl Config {
     }
 }
 
-/// Whether a key that comes back after `irr` ticks replaces a victim that has been idle for `idle`. `coarse` is 1 where
+/// Says whether a key that comes back after `irr` ticks replaces a victim that has been idle for `idle`. `coarse` is 1 where
 /// a tick is longer than an access, so that equal ticks do not pass for sooner. The quarter of margin keeps keys with
 /// like recencies from replacing one another in turn.
 #[inline]
@@ -97,7 +97,7 @@ pub(crate) struct Contest {
 }
 
 impl Contest {
-    /// Whether the candidate was used more often than the victim in a like time. What brought a key back after it was gone for longer
+    /// Says whether the candidate was used more often than the victim in a like time. What brought a key back after it was gone for longer
     /// than the victim has been idle is a use for which the victim had no time yet, so it does not count. In a loop
     /// through more keys than there is room for, those that come back would otherwise push out, one by one, those whose
     /// turn is next.
@@ -116,7 +116,7 @@ const LUCKY_FROM: u32 = 6;
 const LUCKY_ONE_IN: u32 = 128;
 
 impl Mode {
-    /// Whether the candidate wins. `chance` gives random bits.
+    /// Says whether the candidate wins. `chance` gives random bits.
     #[inline]
     pub(crate) fn admits(self, contest: &Contest, chance: &mut Chance) -> bool {
         let frequent = contest.is_more_frequent();

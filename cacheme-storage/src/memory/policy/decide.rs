@@ -1,4 +1,4 @@
-//! Which entries stay: W-TinyLFU (Einziger, Eytan, Friedman & Manes, "Adaptive software cache management", 2018) on marked queues, with the recency
+//! Decides which entries stay: W-TinyLFU (Einziger, Eytan, Friedman & Manes, "Adaptive software cache management", 2018) on marked queues, with the recency
 //! test of LIRS.
 
 use super::config::{CONFIGS, Chance, Config, Contest, Mode, START, comes_back_sooner};
@@ -377,7 +377,7 @@ impl WTinyLfu {
         }
     }
 
-    /// Whether the hand passes this entry over, since it is marked: takes the mark, notes the time, counts one use.
+    /// Says whether the hand passes this entry over, since it is marked: takes the mark, notes the time, counts one use.
     #[inline]
     fn passes(&mut self, slot: u32, residents: &mut impl Residents) -> bool {
         let hash = self.segments.hash(slot);

@@ -43,11 +43,11 @@ pub(crate) use config::START;
 pub(crate) use decide::WTinyLfu;
 pub(crate) use segments::MAX_SLOTS;
 
-/// Which entries of a shard stay, by slots, hashes and weights.
+/// Decides which entries of a shard stay, by slots, hashes and weights.
 pub trait Policy: Send + Sync + 'static {
     /// The name of a cache with this policy.
     const NAME: &'static str;
-    /// Whether it plays the configuration that a [`Chooser`] finds to be best.
+    /// `true` if it plays the configuration that a [`Chooser`] finds to be best.
     const ADAPTS: bool;
 
     /// A policy that keeps at most `capacity`, of entries or of weight.
@@ -56,13 +56,13 @@ pub trait Policy: Send + Sync + 'static {
     /// The bound, of entries or of weight.
     fn capacity(&self) -> u64;
 
-    /// How many entries there are.
+    /// The number of entries.
     fn len(&self) -> usize;
 
     /// The weight of all entries.
     fn weight(&self) -> u64;
 
-    /// How many slots there are, occupied, dead and free.
+    /// The number of slots, occupied, dead and free.
     fn slots(&self) -> usize;
 
     /// The hash of the entry in a slot.
@@ -86,7 +86,7 @@ pub trait Policy: Send + Sync + 'static {
         residents: &mut impl Residents,
     ) -> Option<u32>;
 
-    /// Whether the entry in this slot weighs that much.
+    /// Says whether the entry in this slot weighs that much.
     fn weighs(&self, slot: u32, weight: u32) -> bool;
 
     /// The entry in this slot weighs something else now. Makes room, for which it may have to go itself.

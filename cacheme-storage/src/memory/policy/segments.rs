@@ -32,7 +32,7 @@ struct Meta {
     hash: u32,
     /// The next slot of its queue or of the free ones; above it the segment and whether the slot is dead.
     link: u32,
-    /// When it arrived, or when a hand last found it marked.
+    /// The time at which it arrived, or when a hand last found it marked.
     ts: u16,
     /// The time between its last two arrivals.
     irr: u16,

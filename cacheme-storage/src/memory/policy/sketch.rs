@@ -1,4 +1,4 @@
-//! How often keys came lately: a count-min sketch (Cormode & Muthukrishnan, "An improved data stream summary", 2005) of
+//! The frequency of keys of late: a count-min sketch (Cormode & Muthukrishnan, "An improved data stream summary", 2005) of
 //! 4-bit counters, aged as in TinyLFU (Einziger, Friedman & Manes, "TinyLFU: a highly efficient cache admission
 //! policy", 2017).
 //!
@@ -89,7 +89,7 @@ impl Sketch {
         }
     }
 
-    /// How often the key was counted lately, at most [`MOST`]; never less than the truth since its block was halved.
+    /// The number of times that the key was counted lately, at most [`MOST`]; never less than the truth since its block was halved.
     #[inline]
     pub(crate) fn count(&self, hash: u32) -> u32 {
         let block = &self.blocks[self.block(hash)];

@@ -36,7 +36,7 @@ use self::sync::{
 /// The lock.
 #[repr(align(64))]
 pub(crate) struct ReaderLock<T> {
-    /// Which thread writes or is about to; 0 is none.
+    /// The thread that writes or is about to; 0 is none.
     writer: AtomicUsize,
     /// Whose turn it is: a writer's, or a reader's that was in a writer's way.
     turn: Mutex,
@@ -46,7 +46,7 @@ pub(crate) struct ReaderLock<T> {
     value: UnsafeCell<T>,
 }
 
-/// How many read guards there are: of the thread that owns the slot, or of all that own none.
+/// The number of read guards: of the thread that owns the slot, or of all that own none.
 #[repr(align(64))]
 struct Slot(AtomicU32);
 

@@ -1,4 +1,4 @@
-//! Which thread owns which slot: the same one in every lock of the process, for as long as the thread lives.
+//! Slots and the threads that own them: a thread has the same one in every lock of the process, for as long as the thread lives.
 
 use std::cell::{Cell, RefCell};
 use std::sync::OnceLock;
@@ -18,7 +18,7 @@ loom::lazy_static! {
     static ref EVER_OWNED: AtomicUsize = AtomicUsize::new(0);
 }
 
-/// How many slots were ever owned, counted from the lowest. Writers look at those alone.
+/// The number of slots that were ever owned, counted from the lowest. Writers look at those alone.
 #[inline]
 pub(super) fn ever_owned() -> usize {
     EVER_OWNED.load(Ordering::SeqCst)
@@ -30,7 +30,7 @@ pub(super) fn announce_owned(slot: usize) {
     total_order_fence();
 }
 
-/// How many owners there may be: at least two threads a core, since more seldom run at once; a cache line for each in
+/// The number of owners that there may be: at least two threads a core, since more seldom run at once; a cache line for each in
 /// every lock. The others share one.
 pub(super) fn number() -> usize {
     static NUMBER: OnceLock<usize> = OnceLock::new();

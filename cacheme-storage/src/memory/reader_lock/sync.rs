@@ -8,7 +8,7 @@ mod made_of {
 
     pub(in super::super) use std::sync::atomic::{AtomicU32, AtomicUsize};
 
-    /// How often a reader looks whether the writer is gone before it goes to sleep: a few microseconds, several times
+    /// The number of times that a reader looks whether the writer is gone before it goes to sleep: a few microseconds, several times
     /// what a write takes.
     pub(in super::super) const SPINS: u32 = 64;
 
@@ -34,7 +34,7 @@ mod made_of {
         }
     }
 
-    /// How a writer waits for one reader: readers are done in less than a microsecond, unless the scheduler took them
+    /// The patience of a writer with one reader: readers are done in less than a microsecond, unless the scheduler took them
     /// off their core or they run slow code of the user's. Nobody wakes the writer, since readers would have to look for
     /// it.
     pub(in super::super) struct Patience(u32);

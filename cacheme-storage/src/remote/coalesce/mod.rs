@@ -31,9 +31,9 @@ mod tests;
 
 /// With fewer readers than this at once, each asks by itself.
 const FEW: usize = 4;
-/// How many keys a group has at most.
+/// The number of keys that a group has at most.
 const MOST_KEYS: usize = 64;
-/// How many bytes of values a group should bring at most, by what values weighed lately: they are all in memory before the
+/// The number of bytes of values that a group should bring at most, by what values weighed lately: they are all in memory before the
 /// first of them is handed out.
 const ROOM: usize = 1 << 20;
 

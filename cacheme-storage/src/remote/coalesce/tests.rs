@@ -15,9 +15,9 @@ struct Echo {
     turns: Semaphore,
     /// Refuses to be asked for many keys.
     only_one: bool,
-    /// What a value weighs at least.
+    /// The least weight of a value.
     weight: usize,
-    /// How many shards there are, by the last byte of a key.
+    /// The number of shards, by the last byte of a key.
     shards: usize,
 }
 

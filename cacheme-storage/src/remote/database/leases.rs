@@ -34,7 +34,7 @@ pub(crate) trait LeaseTurns: Sync {
         token: LeaseToken,
     ) -> impl Future<Output = Result<Vec<Found>>> + Send;
 
-    /// Whether the request's deadline has passed; looks at the server's clock for that.
+    /// Says whether the request's deadline has passed; looks at the server's clock for that.
     fn is_late(&self, request: &Acquire) -> impl Future<Output = Result<bool>> + Send;
 
     /// Takes the leases of keys that are free, or of all if the request steals, until its deadline; says for each whether it
@@ -140,7 +140,7 @@ mod tests {
     struct Script {
         looks: Mutex<Vec<Vec<Found>>>,
         takes: Mutex<Vec<Vec<bool>>>,
-        /// Whether it is late when it is asked.
+        /// The answers to whether it is late, by turns.
         late: Mutex<Vec<bool>>,
         asked: Mutex<Vec<String>>,
     }

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 #[cfg(any(feature = "_server", feature = "mongodb"))]
 use crate::error::Result;
 
-/// How much one statement carries.
+/// The most that one statement carries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PieceLimits {
     /// Rows, at most.
@@ -76,7 +76,7 @@ pub(crate) fn padded(rows: usize, exact: usize) -> usize {
     }
 }
 
-/// How many pieces of one call are under way at once: enough to gain by it, few enough to leave connections to others.
+/// The number of pieces of one call that are under way at once: enough to gain by it, few enough to leave connections to others.
 #[cfg(any(feature = "_server", feature = "mongodb"))]
 const AT_ONCE: usize = 4;
 

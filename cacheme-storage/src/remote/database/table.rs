@@ -51,7 +51,7 @@ impl TableName {
         &self.name
     }
 
-    /// Whether the name says in which schema.
+    /// Says whether the name says in which schema.
     #[cfg(feature = "mysql")]
     pub(crate) fn has_schema(&self) -> bool {
         self.schema.is_some()
@@ -156,7 +156,7 @@ macro_rules! table_setters {
             self
         }
 
-        /// How long a call waits for a connection when all are in use.
+        /// Sets how long a call waits for a connection when all are in use.
         pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
             self.options.acquire_timeout = timeout;
             self

@@ -69,7 +69,7 @@ pub(crate) enum Entered<T, E> {
     Closed,
 }
 
-/// Why a waiter gets no turn.
+/// The reason why a waiter gets no turn.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NoTurn<E> {
     /// Nobody gave one back in time.
@@ -96,12 +96,12 @@ impl<T, E> Turns<T, E> {
         }
     }
 
-    /// How many there are.
+    /// The number of turns.
     pub(crate) fn most(&self) -> usize {
         self.most
     }
 
-    /// How long callers wait at most.
+    /// Sets how long callers wait at most.
     pub(crate) fn wait_at_most(&self, limit: Duration) {
         let hurry = u64::try_from(limit.as_millis() / 4).unwrap_or(u64::MAX);
         self.hurry_ms.store(hurry, Ordering::Relaxed);

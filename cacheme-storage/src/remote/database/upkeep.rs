@@ -20,7 +20,7 @@ pub(crate) trait Upkeep: Send + Sync + 'static {
     fn location(&self) -> &str;
 }
 
-/// How many rounds follow each other while there is more to collect; bounds what upkeep takes from the readers.
+/// The number of rounds that follow each other while there is more to collect; bounds what upkeep takes from the readers.
 const ROUNDS: usize = 20;
 
 /// The task that does the upkeep. Stops when the storage is closed or dropped.
@@ -113,7 +113,7 @@ async fn keep_up<U: Upkeep>(upkeep: Weak<U>, every: Duration, stop: &Stop) {
     }
 }
 
-/// Whether the table was made sure of; one caller does it, others wait for it.
+/// Remembers that the table was made sure of. One caller does it, others wait for it.
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
     done: AtomicBool,

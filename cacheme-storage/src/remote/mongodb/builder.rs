@@ -49,10 +49,10 @@ const DRIVERS_NAMES: DriversNames = DriversNames {
     key: None,
 };
 
-/// How often the driver looks how a server is, unless told otherwise: that bounds how long a server that came back is not used.
+/// The time between two looks of the driver at a server, unless told otherwise: that bounds how long a server that came back is not used.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// How long a connection may have been idle and still be used, unless told otherwise. Networks forget those that are silent for
+/// The longest time that a connection may have been idle and still be used, unless told otherwise. Networks forget those that are silent for
 /// longer, from a minute on, and tell nobody.
 const MAX_IDLE: Duration = Duration::from_secs(30);
 
@@ -137,19 +137,19 @@ impl MongoDbBuilder {
         self
     }
 
-    /// Whether collection and index are made when they are absent.
+    /// Sets whether collection and index are made when they are absent.
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
     }
 
-    /// How many commands run at once.
+    /// Sets how many commands run at once.
     pub fn connections(mut self, connections: u32) -> Self {
         self.connections = connections.max(1);
         self
     }
 
-    /// How long a call waits for a server, and for a connection when all are in use.
+    /// Sets how long a call waits for a server, and for a connection when all are in use.
     pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
         self.acquire_timeout = timeout;
         self

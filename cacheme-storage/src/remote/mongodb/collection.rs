@@ -12,13 +12,13 @@ use super::connection::Turn;
 use super::entries::Row;
 use super::fault::Trouble;
 
-/// How often a command is sent again after trouble that sending it again may mend.
+/// The number of times that a command is sent again after trouble that sending it again may mend.
 const REPEATS: usize = 5;
 
-/// How often the clock is looked at; the answer that came fastest is the one to go by.
+/// The number of times that the clock is looked at; the answer that came fastest is the one to go by.
 const CLOCK_LOOKS: usize = 3;
 
-/// What the server calls two that cannot be where the other is: a unique key, found when an upsert inserts.
+/// The server's code for two that cannot be where the other is: a unique key, found when an upsert inserts.
 const DUPLICATE_KEY: i32 = 11000;
 
 impl Inner {
@@ -176,7 +176,7 @@ impl Inner {
         }
     }
 
-    /// What the answer to a write says of one that failed; the driver takes it for a success.
+    /// The failure in the answer to a write; the driver takes it for a success.
     fn refusal(&self, answer: &Document) -> Option<(i32, String)> {
         let of_writes = answer.get_array("writeErrors").ok();
         let first = of_writes
@@ -189,7 +189,7 @@ impl Inner {
     }
 }
 
-/// The same as the failure of a whole command, which changes one document.
+/// Says whether a whole command, which changes one document, failed for a duplicate key.
 fn is_duplicate(error: &mongodb::error::Error) -> bool {
     matches!(&*error.kind, ErrorKind::Command(command) if command.code == DUPLICATE_KEY)
 }

@@ -18,10 +18,10 @@ use super::speech::Speech;
 use crate::remote::database::{Entered, Finish, LET_GO, NoTurn, Turns};
 use crate::remote::pause::Pause;
 
-/// How the server is reached.
+/// Reaches the server.
 pub(super) struct Connector {
     clients: Clients,
-    /// How long the server may be at a command; 0 if nobody said so.
+    /// The longest time that the server may be at a command; 0 if nobody said so.
     limit_ms: AtomicU64,
 }
 
@@ -55,7 +55,7 @@ struct Living {
 /// The right to send a command.
 pub(super) struct Turn {
     pub(super) client: Client,
-    /// How long the server may be at the command, if that is known.
+    /// The longest time that the server may be at the command, if that is known.
     pub(super) limit: Option<Duration>,
     own: Option<OwnTurn>,
 }
@@ -144,7 +144,7 @@ impl Connector {
         (millis > 0).then(|| Duration::from_millis(millis))
     }
 
-    /// How many commands run at once.
+    /// The number of commands that run at once.
     pub(super) fn width(&self) -> usize {
         match &self.clients {
             Clients::Own(own) => own.turns.most(),
@@ -233,8 +233,8 @@ impl Own {
         let health = Arc::new(Health::new(Speech::of(&self.options)));
         tokio::spawn(Health::look_at_silence(Arc::downgrade(&health)));
         let mut options = self.options.clone();
-        let told = Arc::clone(&health);
-        options.sdam_event_handler = Some(EventHandler::callback(move |event| told.see(event)));
+        let watching = Arc::clone(&health);
+        options.sdam_event_handler = Some(EventHandler::callback(move |event| watching.see(event)));
         let made = Client::with_options(options)?;
         *client = Some(Living {
             client: made.clone(),
@@ -246,7 +246,7 @@ impl Own {
         Ok((made, health))
     }
 
-    /// Whether the server at the only address that there is gave up writing: another may stand behind the address by now, which
+    /// Says whether the server at the only address that there is gave up writing: another may stand behind the address by now, which
     /// new connections lead to. Of a replica set, the driver knows the addresses of all.
     fn has_moved(&self, living: &Living) -> bool {
         self.options.direct_connection == Some(true)

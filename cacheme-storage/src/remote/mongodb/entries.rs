@@ -25,7 +25,7 @@ const VALUE_LIMIT: usize = 16 * 1024 * 1024 - 16 * 1024;
 /// Rows of one command.
 const ROWS: usize = 1000;
 
-/// What a row costs in a command besides its key and its value.
+/// The bytes of a row in a command besides its key and its value.
 const ROW_BYTES: usize = 1024;
 
 /// Keys of one list within a command that removes.
@@ -86,7 +86,7 @@ impl Inner {
         Ok(keys.answers(found))
     }
 
-    /// What is under each of the keys and has not expired, values and leases; with `fields`, only these of it.
+    /// Finds what is under each of the keys and has not expired, values and leases; with `fields`, only these of it.
     pub(super) async fn living_rows(
         &self,
         keys: &Keys<'_>,
@@ -215,7 +215,7 @@ impl Inner {
         side_by_side(pieces, self.connector.width(), run).await
     }
 
-    /// The same for entries under distinct keys.
+    /// Does the work in pieces of entries under distinct keys.
     pub(super) async fn entries_in_pieces<T, F>(
         &self,
         entries: &[RemoteEntry<'_>],
@@ -267,7 +267,7 @@ pub(super) fn text(key: &[u8]) -> String {
     key.iter().copied().map(char::from).collect()
 }
 
-/// How long that text is at most, in bytes.
+/// The length of that text at most, in bytes.
 fn text_bytes(key: &[u8]) -> usize {
     2 * key.len()
 }

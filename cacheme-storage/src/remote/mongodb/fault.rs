@@ -31,7 +31,7 @@ impl Trouble {
     }
 }
 
-/// Whether the server gives way to another one: it shuts down, or is not the primary any more. See the driver's specification
+/// Says whether the server gives way to another one: it shuts down, or is not the primary any more. See the driver's specification
 /// "server discovery and monitoring", section "not writable primary and node is recovering".
 pub(super) fn is_not_primary(error: &DriverError) -> bool {
     let code = match &*error.kind {

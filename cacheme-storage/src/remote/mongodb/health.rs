@@ -24,7 +24,7 @@ use crate::remote::pause::Pause;
 /// The pause between two attempts at what was refused.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long servers may be silent at the greeting of TLS until they are asked in the clear whether they speak that.
+/// The longest time that servers may be silent at the greeting of TLS until they are asked in the clear whether they speak that.
 const TLS_PATIENCE: Duration = Duration::from_millis(250);
 
 /// The known state of the servers of a client.
@@ -52,7 +52,7 @@ enum Seen {
     OtherSpeech(Error),
 }
 
-/// Whether a call may go to the driver.
+/// The standing of the servers, by which a call may go to the driver.
 #[derive(Clone, Debug)]
 enum Standing {
     /// The driver finds out how it is.
@@ -130,7 +130,7 @@ impl Health {
         matches!(*self.standing.borrow(), Standing::NoPrimary)
     }
 
-    /// Whether there may be a server that does what is asked; why not. Of refused logins, one is tried in a while, by a task.
+    /// Says whether there may be a server that does what is asked, and why not. Of refused logins, one is tried in a while, by a task.
     pub(super) fn pass(self: &Arc<Self>, client: &Client) -> Result<(), Error> {
         if let Some(refused) = &*self.login.lock() {
             if refused.pause.begin_if_over(PAUSE) {

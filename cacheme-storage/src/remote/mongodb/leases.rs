@@ -103,7 +103,7 @@ impl Inner {
         Ok(vec![is_certain; keys.len()])
     }
 
-    /// What becomes of a document whose lease is asked for: a lease, if it is free or the request steals. Past the deadline, by
+    /// The change of a document whose lease is asked for: a lease, if it is free or the request steals. Past the deadline, by
     /// the server's clock at that moment, it stays; what is new then is nothing, and expired.
     fn taken(&self, request: &Acquire) -> Document {
         let (now, token) = (self.now(), binary(&request.token.0.to_be_bytes()));
@@ -221,7 +221,7 @@ fn is_value() -> Document {
     doc! { "$eq": [{ "$type": "$value" }, "binData"] }
 }
 
-/// Whether a document is a value that lives, or a lease that somebody else has: by the same rules as [`Row`] sees them.
+/// Says whether a document is a value that lives, or a lease that somebody else has: by the same rules as [`Row`] sees them.
 fn held(now: i64, token: &Bson) -> Document {
     let ends = doc! { "$eq": [{ "$type": "$expires_at" }, "date"] };
     let lives = doc! { "$gt": ["$expires_at", date(now)] };
@@ -234,7 +234,7 @@ fn held(now: i64, token: &Bson) -> Document {
     ] }
 }
 
-/// How many documents an update changed.
+/// The number of documents that an update changed.
 fn modified(answer: &Document) -> usize {
     let modified = answer.get_i32("nModified").map_or(0, i64::from);
     usize::try_from(modified).unwrap_or(0)

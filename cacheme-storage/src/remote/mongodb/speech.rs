@@ -1,4 +1,4 @@
-//! Whether servers speak TLS where we do: the driver does not find out.
+//! Finds out whether servers speak TLS where we do: the driver does not.
 
 use std::io;
 
@@ -39,7 +39,7 @@ impl Speech {
         &self.addresses
     }
 
-    /// Whether the error may come from a server that speaks something else: it is silent or, asked in the clear, breaks off.
+    /// Says whether the error may come from a server that speaks something else: it is silent or, asked in the clear, breaks off.
     pub(super) fn explains(&self, error: &Error) -> bool {
         match &*error.kind {
             ErrorKind::Io(_) if self.is_tls => is_silence(error),
@@ -52,7 +52,7 @@ impl Speech {
         }
     }
 
-    /// Whether the server certainly speaks something else; what to say then.
+    /// Says whether the server certainly speaks something else; what to say then.
     pub(super) async fn is_other_at(&self, address: &ServerAddress) -> Option<Error> {
         let ServerAddress::Tcp { host, port } = address else {
             return None;
@@ -85,7 +85,7 @@ fn hello() -> Option<Vec<u8>> {
     Some(message)
 }
 
-/// Whether it is the head of an answer to our question.
+/// Says whether it is the head of an answer to our question.
 fn is_answer(answer: &[u8]) -> bool {
     let number = |at: usize| {
         let bytes = answer.get(at..at + 4)?;
@@ -94,7 +94,7 @@ fn is_answer(answer: &[u8]) -> bool {
     number(8) == Some(QUESTION) && number(12) == Some(OP_MSG)
 }
 
-/// Whether nothing came in time.
+/// Says whether nothing came in time.
 pub(super) fn is_silence(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Io(error) if error.kind() == io::ErrorKind::TimedOut)
 }

@@ -1,4 +1,4 @@
-//! How connections are made, and what is asked on a new one.
+//! Makes connections, and asks what is to be known on a new one.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::remote::database::{Dial, Made, Protocol, ServerConnection, Terms, Tro
 const HELLO: &str = "SELECT CONCAT_WS('|', @@hostname, @@port, @@server_id, @@datadir, @@pid_file \
      /*!50700 , @@server_uuid */), CAST(CONNECTION_ID() AS CHAR)";
 
-/// For how long the server has been running.
+/// The time for which the server has been running.
 const UPTIME: &str = "SHOW GLOBAL STATUS LIKE 'Uptime'";
 
 /// Makes connections to MySQL and MariaDB.
@@ -132,7 +132,7 @@ async fn one(driver: &mut MySqlConnection, sql: String) -> sqlx::Result<Option<M
     Ok(first)
 }
 
-/// What a new connection can do without: a server that refuses it is used all the same.
+/// The answer to what a new connection can do without: a server that refuses it is used all the same.
 fn tolerated<T>(done: sqlx::Result<Option<T>>) -> sqlx::Result<Option<T>> {
     match done {
         Err(error) if Trouble::of(&error) == Trouble::Refusal => {

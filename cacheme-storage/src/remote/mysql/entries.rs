@@ -37,10 +37,10 @@ const ROW_BYTES: usize = 64;
 /// The bytes of a message besides its rows, the types of arguments among them.
 const PACKET_OVERHEAD: usize = 16 * 1024;
 
-/// How many expired rows are collected at once.
+/// The number of expired rows that are collected at once.
 const PURGE_ROWS: usize = ROWS;
 
-/// How many rows of a prefix are removed at once, so that others wait for milliseconds only.
+/// The number of rows of a prefix that are removed at once, so that others wait for milliseconds only.
 const CLEAR_ROWS: u64 = 10_000;
 
 /// The distinct keys of a call, or some of them: in order.
@@ -166,7 +166,7 @@ impl Inner {
         side_by_side(pieces, self.pool.width(), run).await
     }
 
-    /// How much one statement of at most this many rows may carry.
+    /// The most that one statement of at most this many rows may carry.
     pub(super) fn limits(&self, rows: usize) -> PieceLimits {
         PieceLimits {
             rows,
@@ -199,7 +199,7 @@ pub(super) fn key_set<'a>(keys: &[&'a [u8]]) -> KeySet<'a> {
     KeySet::new(keys.iter().copied(), Some(KEY_LIMIT))
 }
 
-/// How long the list of a statement for so many rows is.
+/// The length of the list of a statement for so many rows.
 pub(super) fn length(rows: usize) -> usize {
     padded(rows, EXACT)
 }

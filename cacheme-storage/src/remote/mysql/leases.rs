@@ -168,7 +168,7 @@ impl Inner {
     }
 }
 
-/// What is in a row of key, value, whether the lease is ours, and time left.
+/// Reads a row of key, value, whether the lease is ours, and time left.
 fn found_in(row: &MySqlRow) -> sqlx::Result<Found> {
     if let Some(value) = row.try_get::<Option<&[u8]>, _>(1)? {
         return Ok(Found::Theirs(Acquired::Value(

@@ -13,7 +13,7 @@ use super::entries::KEY_LIMIT;
 /// hour that comes twice a year.
 const NOW: &str = "(TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1970-01-01 00:00:00', UTC_TIMESTAMP(3)) DIV 1000)";
 
-/// Whether a new row with a lease is one that counts.
+/// Says whether a new row with a lease is one that counts.
 const IN_TIME: &str = "VALUES(expires_at_ms) > 0";
 
 /// The table, and the text of the statements on it. None of them uses what only one of MySQL and MariaDB has.

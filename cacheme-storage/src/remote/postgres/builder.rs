@@ -117,9 +117,9 @@ impl PostgresBuilder {
     table_setters! {
         /// The name of the table, `table` or `schema.table`, each of at most 48 bytes, as it is: quotes are put around it.
         table,
-        /// Whether the table is made when it is absent.
+        /// Sets whether the table is made when it is absent.
         create,
-        /// How many statements run at once.
+        /// Sets how many statements run at once.
         connections,
     }
 

@@ -18,9 +18,9 @@ use crate::error::{Error, Result};
 use crate::remote::database::ServerPool;
 use ::bytes::Bytes;
 
-/// How long the server may take to connect, or to confirm that we listen.
+/// The longest time that the server may take to connect, or to confirm that we listen.
 const LIMIT: Duration = Duration::from_secs(5);
-/// After how long without a message the server is asked whether it is still there, and how long it may take to say so.
+/// The time without a message after which the server is asked whether it is still there, and the time that it has to say so.
 const QUIET: Duration = Duration::from_secs(2);
 /// Advice for servers on which nothing can be received.
 const SILENT: &str = "does not pass notifications on, as behind a pooler that lends connections by the transaction; \
@@ -157,14 +157,14 @@ impl Inner {
     }
 }
 
-/// Which server a connection listens to.
+/// The server that a connection listens to.
 enum ListensTo {
     /// That of this generation of our other connections.
     Generation {
         generation: u64,
         newest: watch::Receiver<u64>,
     },
-    /// Where a pool of the application leads.
+    /// The server that a pool of the application leads to.
     Any,
 }
 

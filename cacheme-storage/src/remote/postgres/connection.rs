@@ -1,4 +1,4 @@
-//! How connections are made, and what is asked on a new one.
+//! Makes connections, and asks what is to be known on a new one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +33,7 @@ pub(crate) struct PgSession {
     started: String,
 }
 
-/// What a new session says of itself.
+/// The words of a new session about itself.
 struct Hello {
     mark: Option<String>,
     server: Option<String>,
@@ -51,7 +51,7 @@ impl PgDial {
         }
     }
 
-    /// How connections are made.
+    /// The options by which connections are made.
     pub(super) fn options(&self) -> &PgConnectOptions {
         &self.options
     }
@@ -135,7 +135,7 @@ impl Dial for PgDial {
     }
 }
 
-/// How statements go over the connections of a pool that is made with these options: looks with one of them.
+/// Finds the protocol for the connections of a pool that is made with these options, by one of them.
 pub(super) async fn protocol_of(options: PgConnectOptions) -> sqlx::Result<Protocol> {
     let dial = PgDial::new(options);
     let terms = Terms {
@@ -222,7 +222,7 @@ fn has_limit(options: &PgConnectOptions) -> bool {
         .is_some_and(|options| options.contains("statement_timeout"))
 }
 
-/// Whether a new connection was refused for a setting: a violation of the protocol, or a feature that is not supported.
+/// Says whether a new connection was refused for a setting: a violation of the protocol, or a feature that is not supported.
 fn is_refused_setting(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     matches!(code.as_deref(), Some("08P01" | "0A000"))

@@ -19,10 +19,10 @@ pub(super) const KEY_LIMIT: usize = 1024;
 /// PostgreSQL takes fields and messages up to 1 GiB less one byte; keys and headers go off that.
 const VALUE_LIMIT: usize = 1_000_000_000;
 
-/// How many rows of a prefix are removed at once.
+/// The number of rows of a prefix that are removed at once.
 const CLEAR_ROWS: i64 = 5_000;
 
-/// How many expired rows are collected at once.
+/// The number of expired rows that are collected at once.
 const PURGE_ROWS: i64 = 1000;
 
 impl Inner {

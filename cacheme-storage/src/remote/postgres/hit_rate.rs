@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How often a single key was found lately.
+/// The share of single keys that were found lately.
 #[derive(Debug, Default)]
 pub(super) struct HitRate(AtomicU32);
 
@@ -13,7 +13,7 @@ const ALL: u32 = 1 << 16;
 const USUAL: u32 = ALL / 5 * 4;
 
 impl HitRate {
-    /// Whether keys are mostly found. Not before some were.
+    /// Says whether keys are mostly found. Not before some were.
     pub(super) fn is_high(&self) -> bool {
         self.0.load(Ordering::Relaxed) > USUAL
     }

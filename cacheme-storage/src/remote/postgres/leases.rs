@@ -111,7 +111,7 @@ impl Inner {
         Ok(keys.answers(answers.into_iter().flatten().collect()))
     }
 
-    /// Whether the deadline has passed, by a new look at the server's clock.
+    /// Says whether the deadline has passed, by a new look at the server's clock.
     async fn is_late(&self, request: &Acquire) -> Result<bool> {
         if request.deadline_ms.is_none() {
             return Ok(false);
@@ -177,7 +177,7 @@ impl Inner {
     }
 }
 
-/// What somebody else has, in a row of key, whether the lease was taken, value, and time left.
+/// Reads what somebody else has from a row of key, whether the lease was taken, value, and time left.
 fn held(row: &PgRow) -> sqlx::Result<Acquired> {
     Ok(match bytes(row, 2)? {
         Some(value) => Acquired::Value(value.into()),

@@ -47,7 +47,7 @@ impl<'a> Statement<'a> {
         }
     }
 
-    /// Whether the connection keeps the prepared statement for the next time.
+    /// Says whether the connection keeps the prepared statement for the next time.
     pub(super) fn persistent(mut self, persistent: bool) -> Self {
         self.persistent = persistent;
         self

@@ -41,7 +41,7 @@ pub(super) struct Statements {
     pub(super) renew: Arc<str>,
 }
 
-/// How keys, values and times to live come to a statement.
+/// The lists by which keys, values and times to live come to a statement.
 struct Lists {
     keys: &'static str,
     values: &'static str,
@@ -88,7 +88,7 @@ impl Table {
                  ORDER BY expires_at_ms LIMIT $1 FOR UPDATE SKIP LOCKED)"
             )
             .into(),
-            notify: "SELECT pg_notify($1, encode(told, 'hex')) FROM unnest($2::bytea[]) AS message (told)".into(),
+            notify: "SELECT pg_notify($1, encode(message, 'hex')) FROM unnest($2::bytea[]) AS messages (message)".into(),
             channel: format!("cacheme.{}", name.name()),
             name,
         }
@@ -203,7 +203,7 @@ impl Statements {
     }
 }
 
-/// Whether a row is a value that lives, or a lease of another token than the second argument. A lease without an end is
+/// Says whether a row is a value that lives, or a lease of another token than the second argument. A lease without an end is
 /// over.
 fn held(entry: &str, now: &str) -> String {
     format!(

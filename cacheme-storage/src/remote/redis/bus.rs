@@ -17,9 +17,9 @@ use crate::contract::remote::Heard;
 use crate::error::{Error, Result};
 use ::bytes::Bytes;
 
-/// How long the server may take to connect, or to confirm the subscription.
+/// The longest time that the server may take to connect, or to confirm the subscription.
 const LIMIT: Duration = Duration::from_secs(5);
-/// After how long without a message the server is asked whether it is still there, and how long it may take to say so.
+/// The time without a message after which the server is asked whether it is still there, and the time that it has to say so.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// The channel on which changes are published.

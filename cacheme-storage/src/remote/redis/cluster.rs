@@ -16,11 +16,11 @@ use super::nodes::{Address, Nodes, first_answer};
 use super::server_info::ServerInfo;
 use super::slot_map::{SlotMap, is_in_touch, uncovered, unsettled};
 
-/// How often commands are sent again because the cluster is changing.
+/// The number of times that commands are sent again because the cluster is changing.
 const ATTEMPTS: usize = 6;
-/// How long to wait for a cluster that is electing, or moving a slot.
+/// The time to wait for a cluster that is electing, or moving a slot.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long what the servers say about the slots is believed to be the newest that there is.
+/// The time for which the servers' word about the slots is believed to be the newest.
 const NEWEST: Duration = Duration::from_millis(100);
 
 /// The servers of a cluster, and which slots each has.
@@ -132,7 +132,7 @@ impl Cluster {
         post.await.or_else(|error| cut_off.into_inner().ok_or(error))
     }
 
-    /// Whether this server does not hear the others, while another does.
+    /// Says whether this server does not hear the others, while another does.
     pub(super) async fn is_cut_off(&self, post: &Connection) -> bool {
         if is_in_touch(post).await.unwrap_or(true) {
             return false;

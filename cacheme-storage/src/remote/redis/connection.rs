@@ -30,19 +30,19 @@ use super::live::Live;
 use super::server_info::{Identity, ServerInfo};
 use crate::remote::pause::Pause;
 
-/// How long a failed attempt to connect speaks for those that follow, so that a server that is down or refuses us is
+/// The time for which a failed attempt to connect speaks for those that follow, so that a server that is down or refuses us is
 /// not asked by every caller.
 const HOLD_OFF: Duration = Duration::from_millis(100);
-/// How long callers wait for a connection, counted from the beginning of the attempt. A server that is frozen accepts it and
+/// The time that callers wait for a connection, counted from the beginning of the attempt. A server that is frozen accepts it and
 /// says nothing: callers who come later than this need not wait as well.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a server that accepted a connection may take to answer the first questions.
+/// The longest time that a server that accepted a connection may take to answer the first questions.
 const GREETING_LIMIT: Duration = Duration::from_secs(5);
-/// How long a server may leave a `PING` unanswered, once a caller has given up on it, before its connection is given up too.
+/// The longest time that a server may leave a `PING` unanswered, once a caller has given up on it, before its connection is given up too.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
-/// How often a look is taken at who answers at the address, and what time it is there.
+/// The time between two looks at who answers at the address, and what time it is there.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// How long a server that refuses as a replica does on a new connection too is left alone with further ones.
+/// The time for which a server that refuses as a replica does on a new connection too is left alone with further ones.
 const REPLICA_PAUSE: Duration = Duration::from_secs(1);
 
 /// One command, or many in one round trip.
@@ -94,7 +94,7 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// Whether those who come now should go by it.
+    /// Says whether those who come now should go by it.
     fn counts(&self) -> bool {
         match &*self.outcome.borrow() {
             // The sender goes away without an outcome when its runtime ends.
@@ -230,12 +230,12 @@ impl Connection {
         self.shared.live.store(None);
     }
 
-    /// Whether there is a connection, which was not found to be of no use.
+    /// Says whether there is a connection, which was not found to be of no use.
     pub(super) fn is_live(&self) -> bool {
         self.shared.live.load().is_some()
     }
 
-    /// Whether both are the same connection.
+    /// Says whether both are the same connection.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }

@@ -1,4 +1,4 @@
-//! How a server is reached.
+//! Reaches a server.
 
 use std::io;
 use std::path::Path;
@@ -16,14 +16,14 @@ use redis::{
 use super::sentinel::Sentinels;
 use crate::remote::tls::{Credentials, SPEAKS_NO_TLS, SPEAKS_TLS, answers, speaks_tls};
 
-/// How long a server may take to accept a connection and greet.
+/// The longest time that a server may take to accept a connection and greet.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// How long a server may be at the greeting of TLS until it is asked in the clear whether it speaks that.
+/// The longest time that a server may be at the greeting of TLS until it is asked in the clear whether it speaks that.
 const TLS_PATIENCE: Duration = Duration::from_millis(250);
-/// How long data may stay unacknowledged by the other machine's kernel before the connection counts as broken.
+/// The longest time that data may stay unacknowledged by the other machine's kernel before the connection counts as broken.
 const ACKNOWLEDGE_LIMIT: Duration = Duration::from_secs(10);
 
-/// How to get a connection to a server that takes writes.
+/// Gets connections to a server that takes writes.
 pub(super) enum Connector {
     /// Whichever server is at an address.
     Client(Client),
@@ -76,12 +76,12 @@ impl Connector {
         }
     }
 
-    /// Whether there is one connection only, which is the application's.
+    /// Says whether there is one connection only, which is the application's.
     pub(super) fn is_fixed(&self) -> bool {
         matches!(self, Self::Given(_) | Self::Managed(_))
     }
 
-    /// Whether another connection may lead to a server that takes writes, where this one leads to a replica.
+    /// Says whether another connection may lead to a server that takes writes, where this one leads to a replica.
     pub(super) fn is_left_by_replicas(&self) -> bool {
         matches!(self, Self::Client(_) | Self::Sentinels(_))
     }
@@ -147,17 +147,17 @@ async fn answers_in_the_clear(host: &str, port: u16) {
     }
 }
 
-/// Whether the server accepted the connection, and broke it off or said something else.
+/// Says whether the server accepted the connection, and broke it off or said something else.
 fn is_cut_off(error: &RedisError) -> bool {
     let is_broken = error.is_connection_dropped() && !error.is_connection_refusal();
     is_broken || error.kind() == redis::ErrorKind::Parse
 }
 
-/// What all servers of a storage have in common: who we are to them, and whether we speak TLS.
+/// The access to all servers of a storage: who we are to them, and whether we speak TLS.
 #[derive(Clone, Default)]
 pub(super) struct Access {
     pub(super) login: RedisConnectionInfo,
-    /// What we trust in place of the usual authorities, and who we are, where we speak TLS.
+    /// The authorities that we trust in place of the usual ones, and who we are, where we speak TLS.
     pub(super) tls: Option<Credentials>,
 }
 

@@ -11,9 +11,9 @@ use super::connection::Connection;
 use super::router::{Router, send_many};
 use crate::contract::remote::RemoteEntry;
 
-/// How many keys one `MGET` or `UNLINK` names: while it runs, nobody else is served.
+/// The number of keys that one `MGET` or `UNLINK` names: while it runs, nobody else is served.
 const KEYS_AT_ONCE: usize = 2_000;
-/// How many keys a step of `SCAN` looks at.
+/// The number of keys that a step of `SCAN` looks at.
 const SCAN_STEP: usize = 1_000;
 /// The longest ttl that is sent, in milliseconds: ten thousand years. Servers refuse what does not fit their own count.
 const TTL_LIMIT_MS: u64 = 10_000 * 365 * 24 * 60 * 60 * 1_000;

@@ -5,7 +5,7 @@ use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind, Value};
 use crate::error::Error;
 use crate::remote::tls::explained;
 
-/// How a server that answers says that it takes no writes at the moment, or none from us: full, a replica, cannot save,
+/// Says whether a server answers that it takes no writes at the moment, or none from us: full, a replica, cannot save,
 /// too few replicas, a user who may only read. Reads may still work.
 pub(super) fn refuses_writes(error: &ServerError) -> bool {
     matches!(
@@ -14,7 +14,7 @@ pub(super) fn refuses_writes(error: &ServerError) -> bool {
     )
 }
 
-/// Whether the server answers as a replica does, or one that becomes a replica: it takes no writes, lost its master, or loads
+/// Says whether the server answers as a replica does, or one that becomes a replica: it takes no writes, lost its master, or loads
 /// the data of another.
 pub(super) fn turns_away(answer: &Value) -> bool {
     let is_replica = |answer: &Value| match answer {

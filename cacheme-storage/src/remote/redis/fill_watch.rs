@@ -24,9 +24,9 @@ use super::timed_out;
 /// Channels are named by this and the key.
 pub(super) const CHANNEL: &str = "cacheme.filled:";
 
-/// How long the server may take to connect, or to confirm a subscription.
+/// The longest time that the server may take to connect, or to confirm a subscription.
 const LIMIT: Duration = Duration::from_secs(5);
-/// How long the connection is kept when nobody waits.
+/// The time that the connection is kept when nobody waits.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// The waiting callers of this process, by key.

@@ -16,7 +16,7 @@ use super::scripts::{Lease, LeaseBytes, Script};
 use crate::contract::lease::{Acquire, Acquired, Grant};
 use crate::error::Result;
 
-/// How long a lease lasts at most where nothing judges the deadline.
+/// The time that a lease lasts at most where nothing judges the deadline.
 const UNJUDGED: Duration = Duration::from_secs(1);
 /// For more keys than this, filling takes so long that a lease is to last from the beginning.
 const MANY: usize = 1_000;
@@ -29,7 +29,7 @@ struct Asking<'r> {
     now_ms: u64,
 }
 
-/// Which leases a script is to take besides those of absent keys.
+/// The leases that a script is to take besides those of absent keys.
 #[derive(Clone, Copy)]
 enum Beside<'a> {
     /// None.
@@ -40,7 +40,7 @@ enum Beside<'a> {
     These(&'a [(LeaseBytes, u64)]),
 }
 
-/// What the server answers for each key, and how long a lease lasts that it granted.
+/// The server's answers for each key, and the time of a lease that it granted.
 struct Answers {
     values: Vec<Value>,
     time: Duration,
@@ -130,7 +130,7 @@ impl Redis {
         Ok(Answers { values, time })
     }
 
-    /// What the answers say. Where a lease is over and the server still has it, because somebody took its expiry away, it
+    /// Translates the answers. Where a lease is over and the server still has it, because somebody took its expiry away, it
     /// makes way for ours.
     async fn found(&self, keys: &[&[u8]], answers: Answers, asking: &Asking<'_>) -> Result<Vec<Acquired>> {
         let time = answers.time;
@@ -173,7 +173,7 @@ impl Redis {
         Ok(())
     }
 
-    /// What an answer says; a lease that was granted lasts for `time`.
+    /// Translates an answer; a lease that was granted lasts for `time`.
     fn found_in(&self, answer: Value, time: Duration, asking: &Asking<'_>) -> Result<Found> {
         if let Value::Int(server_ms) = answer {
             // Our caller is still there, so it is our estimate that is wrong.
@@ -202,7 +202,7 @@ impl Redis {
         }
     }
 
-    /// What was found where the server refused to answer for some keys.
+    /// Translates the answers where the server refused to answer for some keys.
     async fn found_in_trouble(
         &self,
         keys: &[&[u8]],

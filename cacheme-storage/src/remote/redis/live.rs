@@ -19,16 +19,16 @@ use tokio::sync::watch;
 use super::connection::Request;
 use super::connector::Wire;
 
-/// After how many milliseconds without an answer a connection is in doubt.
+/// The milliseconds without an answer after which a connection is in doubt.
 const IDLE_MS: u64 = 3_000;
-/// How long a server may take to answer on a connection that is in doubt. One that takes longer for another reason costs a
+/// The longest time that a server may take to answer on a connection that is in doubt. One that takes longer for another reason costs a
 /// connection, and no call.
 const TRIAL_LIMIT: Duration = Duration::from_millis(100);
 
 /// A connection and when it was last of use.
 pub(super) struct Live {
     wire: Wire,
-    /// When the last request began that was answered, in milliseconds of the connection's clock.
+    /// The time at which the last request began that was answered, in milliseconds of the connection's clock.
     answered_ms: AtomicU64,
     /// The test of it that is under way.
     trial: Mutex<Option<Trial>>,
@@ -66,7 +66,7 @@ impl Live {
         }
     }
 
-    /// Whether nothing came over it for so long that it may be cut off.
+    /// Says whether nothing came over it for so long that it may be cut off.
     pub(super) fn is_in_doubt(&self, now_ms: u64) -> bool {
         now_ms.saturating_sub(self.answered_ms.load(Ordering::Relaxed)) > IDLE_MS
     }

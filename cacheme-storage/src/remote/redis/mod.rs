@@ -42,7 +42,7 @@ use crate::error::{Error, Result};
 use crate::remote::gate::{Gate, Pass};
 use ::bytes::Bytes;
 
-/// How many KiB of values may be on their way to the servers at once, so that many large ones do not pile up in memory
+/// The number of KiB of values that may be on their way to the servers at once, so that many large ones do not pile up in memory
 /// when the network is slower than their callers.
 const KIB_UNDER_WAY: u32 = 64 * 1024;
 /// Calls with less than this are not counted.

@@ -16,7 +16,7 @@ use super::connection::Connection;
 use super::connector::{Access, Connector};
 use super::server_info::ServerInfo;
 
-/// How long one server may take before the next is asked as well, where any will do.
+/// The longest time that one server may take before the next is asked as well, where any will do.
 const NEXT_AFTER: Duration = Duration::from_millis(100);
 
 /// The host and port of a server.
@@ -29,7 +29,7 @@ pub(super) struct Nodes {
     access: Access,
     server_info: Arc<ServerInfo>,
     connections: Mutex<BTreeMap<Address, Connection>>,
-    /// Where the next question to anybody begins, so that processes and questions are spread.
+    /// The server at which the next question to anybody begins, so that processes and questions are spread.
     turn: AtomicUsize,
 }
 

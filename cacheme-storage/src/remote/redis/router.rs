@@ -7,7 +7,7 @@ use redis::{Cmd, Pipeline, RedisResult, Value};
 use super::cluster::Cluster;
 use super::connection::{Connection, Request};
 
-/// How many commands are written as one, and how many such parts are on their way at once. The server answers one part
+/// The number of commands that are written as one, and how many such parts are on their way at once. The server answers one part
 /// while the next is written, and memory holds few of them.
 const COMMANDS_AT_ONCE: usize = 5_000;
 const PARTS_AT_ONCE: usize = 4;
@@ -68,7 +68,7 @@ impl Router {
         }
     }
 
-    /// Whether those who listen on this server miss what others say, and would hear it on another.
+    /// Says whether those who listen on this server miss what others say, and would hear it on another.
     pub(super) async fn is_cut_off(&self, post: &Connection) -> bool {
         match self {
             // It finds out by itself.

@@ -42,12 +42,12 @@ impl Lease {
         })
     }
 
-    /// When it is over even if the server still has it: what was written by an estimate of the server's clock counts a little longer.
+    /// The time at which it is over even if the server still has it: what was written by an estimate of the server's clock counts a little longer.
     pub(super) fn over_ms(self) -> u64 {
         self.until_ms.saturating_add(CLOCK_ERROR_MS)
     }
 
-    /// How long others have to wait at `now_ms`. Never zero: the server still has the lease.
+    /// The time that others have to wait at `now_ms`. Never zero: the server still has the lease.
     pub(super) fn left(self, now_ms: u64) -> Duration {
         Duration::from_millis(self.until_ms.saturating_sub(now_ms).max(1))
     }

@@ -12,7 +12,7 @@ use redis::{Client, ErrorKind, RedisConnectionInfo, RedisError, RedisResult, Val
 use super::connector::{Access, ask, connect};
 use super::nodes::Address;
 
-/// How long one sentinel, or the server that it names, may take.
+/// The longest time that one sentinel, or the server that it names, may take.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// The sentinels of a group, and how to reach what they watch.
@@ -22,9 +22,9 @@ pub(super) struct Sentinels {
     /// Those besides that the sentinel which answered last knows of, itself included.
     learned: Mutex<Vec<Sentinel>>,
     master: String,
-    /// How sentinels are reached.
+    /// The access to sentinels.
     own: Access,
-    /// How the servers behind them are reached.
+    /// The access to the servers behind them.
     servers: Access,
 }
 
@@ -191,7 +191,7 @@ impl Sentinel {
     }
 }
 
-/// Where the sentinels of an answer to `SENTINEL SENTINELS` are.
+/// The addresses of the sentinels in an answer to `SENTINEL SENTINELS`.
 fn addresses(answer: Value) -> RedisResult<Vec<Address>> {
     let fields: Vec<HashMap<String, String>> = redis::from_redis_value(answer)?;
     let address = |fields: HashMap<String, String>| {

@@ -74,7 +74,7 @@ impl ServerInfo {
     }
 }
 
-/// Which server answers on a connection.
+/// The identity of the server that answers on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     /// Names the process; another after each start.
@@ -100,7 +100,7 @@ impl Identity {
         })
     }
 
-    /// Whether a connection to `other` takes the place of those to this server: it has other data, or takes writes where this
+    /// Says whether a connection to `other` takes the place of those to this server: it has other data, or takes writes where this
     /// one does not. Replicas of one master that share an address are alike.
     pub(super) fn gives_way_to(&self, other: &Self) -> bool {
         let has_other_data = self.history != other.history;

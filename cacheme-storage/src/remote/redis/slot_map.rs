@@ -11,7 +11,7 @@ use super::connection::{Connection, Request};
 use super::nodes::{Address, Nodes, first_answer};
 use super::slots::{SLOTS, slot_of};
 
-/// How long one server may take to say where the slots are.
+/// The longest time that one server may take to say where the slots are.
 const LIMIT: Duration = Duration::from_millis(500);
 
 /// The servers of a cluster, and the slots of each.
@@ -113,11 +113,11 @@ struct Range {
 /// The answer of a server about the slots.
 struct Answer {
     ranges: Vec<Range>,
-    /// Whether it is in touch with most of the others, by its own account.
+    /// `true` if it is in touch with most of the others, by its own account.
     is_in_touch: bool,
 }
 
-/// Whether this server is in touch with most of the others, by its own account.
+/// Says whether this server is in touch with most of the others, by its own account.
 pub(super) async fn is_in_touch(connection: &Connection) -> RedisResult<bool> {
     let answer = connection.send(&Request::One(cluster_info())).await?;
     Ok(says_ok(&answer))

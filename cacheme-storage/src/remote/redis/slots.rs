@@ -1,8 +1,8 @@
-//! Which slot of a cluster a key belongs to.
+//! The slots of a cluster, and the one that a key belongs to.
 //!
 //! <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#key-distribution-model>
 
-/// How many slots a cluster has.
+/// The number of slots that a cluster has.
 pub(super) const SLOTS: usize = 16_384;
 
 /// The slot of a key: of what stands between its first braces, or of all of it.

@@ -112,13 +112,13 @@ impl SqliteBuilder {
     table_setters! {
         /// The name of the table, of at most 48 bytes, as it is: quotes are put around it.
         table,
-        /// Whether file and table are made when they are absent.
+        /// Sets whether file and table are made when they are absent.
         create,
-        /// How many statements run at once. A storage in memory has one connection whatever is said here.
+        /// Sets how many statements run at once. A storage in memory has one connection whatever is said here.
         connections,
     }
 
-    /// How long a statement waits for the lock of another process. A day is the longest. Statements on a pool of the application
+    /// Sets how long a statement waits for the lock of another process. A day is the longest. Statements on a pool of the application
     /// wait as long as its own options say, and only opening one of its connections as long as this.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         // SQLite counts it in milliseconds, of which it takes 2^31.
@@ -132,7 +132,7 @@ impl SqliteBuilder {
         self
     }
 
-    /// Whether a change outlives a power cut as soon as it is made (`synchronous = FULL`), which costs a write to the disk each
+    /// Sets whether a change outlives a power cut as soon as it is made (`synchronous = FULL`), which costs a write to the disk each
     /// time. Otherwise the last changes before a power cut or a crash of the operating system may be undone by it, and with them
     /// invalidations: values come back that were invalidated. A crash of the process undoes nothing either way.
     pub fn durable(mut self, durable: bool) -> Self {

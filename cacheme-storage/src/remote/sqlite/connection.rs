@@ -16,10 +16,10 @@ use super::fault::{Trouble, is_busy};
 use super::file::{DatabaseFile, Inode, Moved, OpenFile};
 use crate::remote::database::Finish;
 
-/// How often a file is opened again that was replaced while it was opened.
+/// The number of times that a file is opened again that was replaced while it was opened.
 const OPENINGS: usize = 5;
 
-/// How long a connection waits before it tries again to switch its file to a write-ahead log.
+/// The time that a connection waits before it tries again to switch its file to a write-ahead log.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Our own connections, or the application's.
@@ -57,7 +57,7 @@ pub(super) struct Foreign {
     pool: SqlitePool,
     /// `None` for a path that cannot be one.
     file: Option<DatabaseFile>,
-    /// What the path named when the storage was made, or when it was first used. Nobody can say what each of the connections has
+    /// The file that the path named when the storage was made, or when it was first used. Nobody can say what each of the connections has
     /// open.
     first: OnceLock<Inode>,
     busy_timeout: Duration,
@@ -295,7 +295,7 @@ where
 }
 
 impl Foreign {
-    /// Whether the path still names what it named at first.
+    /// Says whether the path still names what it named at first.
     fn is_where_it_was(&self) -> bool {
         let Some(now) = self.file.as_ref().map(DatabaseFile::inode) else {
             return true;

@@ -23,26 +23,26 @@ pub enum OnCorruption {
     Refuse,
 }
 
-/// How long a damaged file is refused without another look at it: somebody may have mended it in place.
+/// The longest time that a damaged file is refused without another look at it: somebody may have mended it in place.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
 
-/// How long a file is taken for one that may only be read.
+/// The longest time that a file is taken for one that may only be read.
 const READ_ONLY_FOR: Duration = Duration::from_secs(1);
 
 /// The mark of a file that was made for a cache and nothing else (`application_id`): "Cach".
 const MADE_BY_US: i32 = 0x4361_6368;
 
-/// What is known of the file.
+/// The knowledge of the file.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// The one whose table was made sure of.
     pub(super) prepared: Option<Inode>,
-    /// Whether that one held nothing else then.
+    /// `true` if that one held nothing else then.
     pub(super) is_ours_alone: bool,
-    /// Whether changes may be missing from the file, so that its entries are none of ours to trust.
+    /// `true` if changes may be missing from the file, so that its entries are none of ours to trust.
     pub(super) is_distrusted: bool,
     damage: Option<Damage>,
-    /// When it was last opened anew for being read-only.
+    /// The time at which it was last opened anew for being read-only.
     read_only: Option<Instant>,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Known {
 struct Damage {
     file: Inode,
     cause: Cause,
-    /// Why nothing was done about it, and since when.
+    /// The reason why nothing was done about it, and since when.
     refused: Option<(Instant, String)>,
 }
 
@@ -65,10 +65,10 @@ enum Cause {
     LogMissing(String),
 }
 
-/// What else a file holds besides our table.
+/// The contents of a file besides our table.
 enum Contents {
     OursAlone,
-    /// What it is called.
+    /// The name of one of them.
     More(String),
     Unreadable,
 }
@@ -136,7 +136,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Why the damaged file stays where it is; none if nothing is lost with it.
+    /// The reason why the damaged file stays where it is; none if nothing is lost with it.
     async fn keeps(&self, file: &DatabaseFile, damage: &Damage) -> Option<String> {
         let table = &self.table.name;
         if self.on_corruption == OnCorruption::Refuse {
@@ -159,7 +159,7 @@ impl Inner {
         }
     }
 
-    /// What the file holds, as far as it can be read.
+    /// Looks at the contents of the file, as far as it can be read.
     async fn contents(&self, file: &DatabaseFile) -> Contents {
         // Without the settings that we have otherwise, each of which would read the file.
         let plain = SqliteConnectOptions::new()
@@ -195,7 +195,7 @@ impl Inner {
         found
     }
 
-    /// What the database holds besides our table.
+    /// Looks for what the database holds besides our table.
     pub(super) async fn others(&self, connection: &mut SqliteConnection) -> sqlx::Result<Vec<String>> {
         let name = self.table.name.name();
         sqlx::query_scalar(
@@ -236,7 +236,7 @@ impl Inner {
             )
             .into(),
         })?;
-        // Else another process was faster, and has told.
+        // Else another process was faster, and has logged it.
         if let Some(moved) = moved {
             tracing::warn!(
                 storage = self.location,

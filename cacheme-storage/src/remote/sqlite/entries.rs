@@ -20,7 +20,7 @@ const LIMITS: PieceLimits = PieceLimits {
     bytes: PieceLimits::BYTES,
 };
 
-/// How many expired rows are collected at once, so that writers wait for milliseconds only.
+/// The number of expired rows that are collected at once, so that writers wait for milliseconds only.
 const PURGE_ROWS: i64 = 1000;
 
 impl Inner {

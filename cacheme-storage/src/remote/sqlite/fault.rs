@@ -8,7 +8,7 @@ use super::file::{Inode, Moved};
 pub(super) enum Trouble {
     /// The connection has another file open than the one at the path.
     Moved(Moved),
-    /// The same of a connection of the application's, which only the application can open anew.
+    /// The file of a connection of the application's moved. Only the application can open it anew.
     MovedUnderItsPool,
     /// The file is no database, or its parts do not fit together.
     Damaged {
@@ -30,12 +30,12 @@ pub(super) enum Trouble {
     Lost(sqlx::Error),
     /// The database said no, and is well.
     Driver(sqlx::Error),
-    /// What is wrong is found out already.
+    /// The error is known already.
     Known(Error),
 }
 
 impl Trouble {
-    /// What an error of the driver is, on a connection to this file.
+    /// Tells the kind of an error of the driver, on a connection to this file.
     pub(super) fn of(error: sqlx::Error, file: Option<Inode>) -> Self {
         let sqlx::Error::Database(database) = &error else {
             return match error {
@@ -62,7 +62,7 @@ impl Trouble {
         }
     }
 
-    /// The same, on a connection to this file.
+    /// Names the file that the connection was to.
     pub(super) fn on(self, file: Option<Inode>) -> Self {
         match self {
             Self::Damaged { file: None, error } => Self::Damaged { file, error },
@@ -71,7 +71,7 @@ impl Trouble {
         }
     }
 
-    /// Whether the connection that met it may be used again.
+    /// Says whether the connection that met it may be used again.
     pub(super) fn leaves_the_connection_well(&self) -> bool {
         matches!(self, Self::NoTable(_) | Self::Driver(_) | Self::Known(_))
     }
@@ -88,7 +88,7 @@ fn code(error: &sqlx::Error) -> Option<u32> {
     error.as_database_error()?.code()?.parse().ok()
 }
 
-/// Whether another connection has the lock that is needed.
+/// Says whether another connection has the lock that is needed.
 pub(super) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(code(error).map(|code| code & 0xFF), Some(5 | 6))
 }

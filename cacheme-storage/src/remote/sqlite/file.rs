@@ -1,4 +1,4 @@
-//! Which file a path names, and what becomes of a file that is of no use any more.
+//! The file that a path names, and the fate of a file that is of no use any more.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
@@ -6,17 +6,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What SQLite keeps beside a database: the write-ahead log, what its readers and writers share, and the journal of those
+/// The suffixes of what SQLite keeps beside a database: the write-ahead log, what its readers and writers share, and the journal of those
 /// that do without a log.
 const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// What a damaged file is called afterwards. One is kept, so that no disk fills with them.
+/// The suffix that a damaged file gets. One is kept, so that no disk fills with them.
 const ASIDE: &str = ".corrupt";
 
-/// How long a process waits before it looks again whether another one is done with the folder.
+/// The time that a process waits before it looks again whether another one is done with the folder.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
-/// How many links one path may lead over.
+/// The number of links that one path may lead over.
 const LINKS: usize = 40;
 
 /// One file of this machine, whatever its name is. Its number goes to no other file as long as somebody has it open.
@@ -58,19 +58,19 @@ impl From<&Metadata> for Inode {
 pub(super) struct DatabaseFile {
     /// Absolute, so that it names the same file after the process went to another folder.
     path: PathBuf,
-    /// Whether it may be made.
+    /// `true` if it may be made.
     create: bool,
 }
 
-/// What a connection found when it was opened.
+/// The files that a connection found when it was opened.
 #[derive(Debug)]
 pub(super) struct OpenFile {
     pub(super) inode: Inode,
-    /// What lies beside it, as long as the connection is open. Not at all where the database has no write-ahead log.
+    /// The files beside it, as long as the connection is open. Not at all where the database has no write-ahead log.
     beside: [(PathBuf, Option<Inode>); 2],
 }
 
-/// What is not where a connection found it.
+/// The file that is not where a connection found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Moved {
     /// The path names another file, or none, or one that has to be opened anew.
@@ -100,7 +100,7 @@ impl DatabaseFile {
         Inode::of(&self.path)
     }
 
-    /// What a connection has open that was opened after `before` was there; none if it is not certain which file that was.
+    /// The files of a connection that was opened after `before` was there; none if it is not certain which file that was.
     pub(super) fn opened_on(&self, before: Inode) -> Option<OpenFile> {
         let real = fs::canonicalize(&self.path).ok()?;
         let beside = ["-wal", "-shm"].map(|suffix| {
@@ -115,7 +115,7 @@ impl DatabaseFile {
         })
     }
 
-    /// Whether what a connection has open is still what others find here.
+    /// Says whether what a connection has open is still what others find here.
     pub(super) fn moved(&self, open: &OpenFile) -> Option<Moved> {
         if self.inode() != Some(open.inode) {
             return Some(Moved::Database);
@@ -180,7 +180,7 @@ impl DatabaseFile {
 }
 
 impl OpenFile {
-    /// Whether the log and what goes with it are there.
+    /// Says whether the log and what goes with it are there.
     pub(super) fn has_log(&self) -> bool {
         self.beside.iter().all(|(_, inode)| inode.is_some())
     }
@@ -199,7 +199,7 @@ fn or_absent(done: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Where the links of a path lead to, be there a file or not.
+/// The path that the links of a path lead to, be there a file or not.
 fn real(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..LINKS {

@@ -51,8 +51,8 @@ impl Inner {
         let look = self.run(|| async {
             let mut answers = answers.to_vec();
             let mut taken = self.pool.take().await?;
-            let looked = self.look_on(taken.connection(), keys, token, &mut answers).await;
-            taken.end(looked)?;
+            let found = self.look_on(taken.connection(), keys, token, &mut answers).await;
+            taken.end(found)?;
             Ok(answers)
         });
         look.await

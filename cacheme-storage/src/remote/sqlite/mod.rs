@@ -119,7 +119,7 @@ pub struct Sqlite {
 struct Inner {
     location: String,
     pool: Pool,
-    /// How to open it.
+    /// The options by which it is opened.
     options: Arc<SqliteConnectOptions>,
     table: Table,
     create: bool,
@@ -133,12 +133,12 @@ struct Inner {
     in_memory: bool,
     on_corruption: OnCorruption,
     known: parking_lot::Mutex<Known>,
-    /// When something was read from the file or written to it at last.
+    /// The time at which something was read from the file or written to it at last.
     used_at_ms: AtomicI64,
     upkeep: UpkeepTask,
 }
 
-/// How often an operation is tried after trouble that opening the file anew may mend.
+/// The number of times that an operation is tried after trouble that opening the file anew may mend.
 const ATTEMPTS: usize = 4;
 
 impl Sqlite {

@@ -15,7 +15,7 @@ pub(super) struct Table {
     pub(super) quoted: String,
 }
 
-/// Which entries of a table that is there already may be used.
+/// The entries that may be used of a table that is there already.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Trusted {
     All,
@@ -27,9 +27,9 @@ pub(super) enum Trusted {
 
 /// The outcome of preparing a database.
 pub(super) struct Prepared {
-    /// Whether it holds nothing but our table.
+    /// `true` if it holds nothing but our table.
     pub(super) is_ours_alone: bool,
-    /// Whether entries were removed that could not be trusted.
+    /// `true` if entries were removed that could not be trusted.
     pub(super) was_emptied: bool,
 }
 
@@ -41,7 +41,7 @@ const COLUMNS: [(&str, &str); 4] = [
     ("value", "BLOB"),
 ];
 
-/// How the comment begins that says when a table was made, in milliseconds since the epoch.
+/// The beginning of the comment that says when a table was made, in milliseconds since the epoch.
 const MADE_AT: &str = "/* made at ";
 
 impl Table {
@@ -57,7 +57,7 @@ impl Table {
         self.ddl_with("")
     }
 
-    /// The same, with the time in the definition of the table.
+    /// The statement that makes the table, with the time in its definition.
     fn ddl_at(&self, made_at_ms: i64) -> String {
         self.ddl_with(&format!(" {MADE_AT}{made_at_ms} */"))
     }
@@ -160,7 +160,7 @@ async fn columns(connection: &mut SqliteConnection, table: &str) -> sqlx::Result
     columns.collect()
 }
 
-/// When the table was made, if it says so.
+/// The time at which the table was made, if it says so.
 async fn made_at(connection: &mut SqliteConnection, table: &str) -> sqlx::Result<Option<i64>> {
     let sql = sqlx::query_scalar("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?1")
         .bind(table)

@@ -7,7 +7,7 @@ use crate::url::StorageUrl;
 
 use super::pem::{Part, check_authorities, check_client};
 
-/// What else the options are called, as the storage's own programs have it.
+/// Other names of the options, as the storage's own programs have them.
 #[derive(Clone, Copy)]
 pub(crate) struct DriversNames {
     pub(crate) ca: &'static str,
@@ -34,7 +34,7 @@ pub(crate) struct PemFile {
     option: &'static str,
 }
 
-/// How far a mode of TLS goes.
+/// A mode of TLS, by how far it goes.
 #[cfg(feature = "_server")]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -48,7 +48,7 @@ pub(crate) enum Mode {
 const CA: &str = "the path of a PEM file with a certificate";
 const CERT: &str = "the path of a PEM file with the client's certificate";
 const KEY: &str = "the path of a PEM file with the key of `cert`";
-/// How two files become one.
+/// The way to make one file of two.
 const IN_ONE_FILE: &str = "both in one file (`cat cert.pem key.pem > both.pem`)";
 
 impl TlsFiles {
@@ -93,7 +93,7 @@ impl TlsFiles {
         Ok(Self { ca, client })
     }
 
-    /// Whether the URL names any.
+    /// Says whether the URL names any.
     pub(crate) fn any(&self) -> bool {
         self.ca.is_some() || self.client.is_some()
     }

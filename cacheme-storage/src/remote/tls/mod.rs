@@ -35,7 +35,7 @@ pub(crate) struct ClientPem {
 }
 
 impl Credentials {
-    /// Why they cannot be used, by the names of the builders' methods.
+    /// The reason why they cannot be used, by the names of the builders' methods.
     pub(crate) fn check(&self) -> Result<(), String> {
         if let Some(authorities) = &self.authorities {
             pem::check_authorities(authorities)

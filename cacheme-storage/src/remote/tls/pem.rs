@@ -1,13 +1,13 @@
-//! Whether certificates and keys can be used: drivers say so late, or not at all.
+//! Checks certificates and keys, since drivers do so late, or not at all.
 
-/// Which part of a client's certificate is at fault.
+/// The part of a client's certificate that is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     Certificate,
     Key,
 }
 
-/// Why a certificate with its key cannot be used, as what follows the name of the file.
+/// The reason why a certificate with its key cannot be used, as what follows the name of the file.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) part: Part,
@@ -27,7 +27,7 @@ mod checks {
 
     use super::{Fault, Part};
 
-    /// Whether these are certificates of authorities, one at the least.
+    /// Says whether these are certificates of authorities, one at the least.
     pub(in crate::remote::tls) fn check_authorities(pem: &[u8]) -> Result<(), String> {
         let mut store = RootCertStore::empty();
         for certificate in certificates(pem)? {
@@ -36,7 +36,7 @@ mod checks {
         Ok(())
     }
 
-    /// Whether this is a certificate that is valid now, and its key.
+    /// Says whether this is a certificate that is valid now, and its key.
     pub(in crate::remote::tls) fn check_client(cert: &[u8], key: &[u8]) -> Result<(), Fault> {
         let of_certificate = |why| Fault {
             part: Part::Certificate,
@@ -75,7 +75,7 @@ mod checks {
         }
     }
 
-    /// Whether the certificate is valid now. Verifying it looks at that first; who signed it is the server's business.
+    /// Says whether the certificate is valid now. Verifying it looks at that first; who signed it is the server's business.
     fn check_dates(certificate: &CertificateDer<'static>) -> Result<(), String> {
         let mut anchors = RootCertStore::empty();
         anchors.add(certificate.clone()).map_err(unreadable)?;

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long a server may take to answer; longer, and nothing is known.
+/// The longest time that a server may take to answer; longer, and nothing is known.
 const LIMIT: Duration = Duration::from_millis(500);
 /// The most of an answer that is looked at.
 const MOST: usize = 64;
@@ -22,10 +22,10 @@ fn client_hello() -> Vec<u8> {
     let tail = [0, 0, 2, 0, 0x2F, 1, 0];
     [&head[..], &chance, &tail].concat()
 }
-/// How answers of TLS begin: an alert, a handshake.
+/// The first bytes of answers of TLS: an alert, a handshake.
 const TLS_RECORDS: [u8; 2] = [0x15, 0x16];
 
-/// Whether what listens there answers a greeting of TLS with one.
+/// Says whether what listens there answers a greeting of TLS with one.
 pub(crate) async fn speaks_tls(host: &str, port: u16) -> bool {
     answers(
         host,
@@ -36,7 +36,7 @@ pub(crate) async fn speaks_tls(host: &str, port: u16) -> bool {
     .await
 }
 
-/// Whether what listens there answers `question`, sent in the clear, as `is_answer` expects.
+/// Says whether what listens there answers `question`, sent in the clear, as `is_answer` expects.
 pub(crate) async fn answers(
     host: &str,
     port: u16,

@@ -9,7 +9,7 @@ const FIRST: Duration = Duration::from_millis(50);
 /// The longest pause: so long a server that is well again is not noticed.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Whether connections can be made.
+/// The state of attempts to make connections.
 ///
 /// After a failure nobody tries for a while, and then one caller at a time: a server that is down is not asked by every call,
 /// and one that is coming up is not overrun.
@@ -20,7 +20,7 @@ pub(crate) enum Backoff<E> {
     /// The last attempts failed.
     Failing {
         error: E,
-        /// How many in a row.
+        /// The number of failures in a row.
         failures: u32,
         until: Instant,
         /// Somebody is trying.
@@ -45,7 +45,7 @@ impl<E: Clone> Backoff<E> {
         }
     }
 
-    /// Whether the last attempt succeeded.
+    /// Says whether the last attempt succeeded.
     pub(crate) fn is_well(&self) -> bool {
         matches!(self, Self::Well)
     }

@@ -37,7 +37,7 @@ impl<DB: ServerKind> Foreign<DB> {
         })
     }
 
-    /// Whether it is known how statements go over its connections.
+    /// Says whether it is known how statements go over its connections.
     #[cfg(feature = "postgres")]
     pub(crate) fn knows_protocol(&self) -> bool {
         self.protocol.get().is_some()
@@ -50,7 +50,7 @@ impl<DB: ServerKind> Foreign<DB> {
         let _ = self.protocol.set(protocol);
     }
 
-    /// How its connections are made.
+    /// The options by which its connections are made.
     #[cfg(feature = "postgres")]
     pub(crate) fn options(&self) -> super::server_kind::Options<DB> {
         (*self.pool.connect_options()).clone()

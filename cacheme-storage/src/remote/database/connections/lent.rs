@@ -61,7 +61,7 @@ impl<D: Dial> Lent<D> {
         self.answered();
     }
 
-    /// Whether it was not given up with others of its generation.
+    /// Says whether it was not given up with others of its generation.
     pub(crate) fn is_current(&self) -> bool {
         self.connections.is_current(self.life.generation)
     }

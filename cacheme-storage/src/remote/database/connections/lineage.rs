@@ -1,15 +1,15 @@
-//! Which server connections lead to, and which of them are given up when that changes.
+//! The server that connections lead to, and the connections that are given up when it changes.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::remote::pause::Pause;
 
-/// How many servers that were left are remembered.
+/// The number of servers left behind that are remembered.
 const REMEMBERED: usize = 16;
-/// How many connections in a row have to lead to servers that were left before one of them is taken again.
+/// The number of connections in a row that have to lead to servers that were left before one of them is taken again.
 const STRANGERS: u32 = 8;
-/// For how long a server that takes no writes on new connections either is a replica by set-up.
+/// The time for which a server that takes no writes on new connections either is a replica by set-up.
 pub(super) const PAUSE: Duration = Duration::from_secs(5);
 
 /// The generations of connections.
@@ -29,7 +29,7 @@ pub(crate) struct Lineage {
     /// The server of this generation, once it is known.
     identity: Option<Box<str>>,
     left: VecDeque<Box<str>>,
-    /// How many connections of this generation there are.
+    /// The number of connections of this generation.
     members: usize,
     strangers: u32,
     /// While it lasts, a server that takes no writes is a replica by set-up.
@@ -93,7 +93,7 @@ impl Lineage {
         }
     }
 
-    /// How many connections of this generation there are.
+    /// The number of connections of this generation.
     pub(crate) fn members(&self) -> usize {
         self.members
     }

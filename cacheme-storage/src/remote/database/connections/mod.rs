@@ -60,7 +60,7 @@ pub(crate) use trouble::Trouble;
 /// An error of a driver, shared by the callers that it concerns.
 pub(crate) type DriverError = Arc<sqlx::Error>;
 
-/// How connections of a kind are made and handled.
+/// Makes and handles connections of a kind.
 pub(crate) trait Dial: Send + Sync + 'static {
     /// A connection with what is known of it.
     type Connection: Send + 'static;
@@ -85,7 +85,7 @@ pub(crate) trait Dial: Send + Sync + 'static {
 
 /// The requests of the storage to a new connection.
 pub(crate) struct Terms<S> {
-    /// How long callers wait for a statement, if that is known: no reason for the server to be at it longer.
+    /// The time that callers wait for a statement, if that is known: no reason for the server to be at it longer.
     pub(crate) limit: Option<Duration>,
     /// Sessions that do not answer any more and are to be ended.
     pub(crate) lost: Vec<S>,
@@ -111,7 +111,7 @@ pub(crate) struct Connections<D: Dial> {
     dial: D,
     turns: Arc<Turns<Idle<D::Connection>, DriverError>>,
     patience: Duration,
-    /// How long callers wait for a statement, in milliseconds; 0 if that is not known.
+    /// The time that callers wait for a statement, in milliseconds; 0 if that is not known.
     limit_ms: AtomicU64,
     backoff: Mutex<Backoff<DriverError>>,
     lineage: Mutex<Lineage>,
@@ -136,17 +136,17 @@ struct Idle<C> {
 #[derive(Clone, Copy)]
 struct Life {
     generation: u64,
-    /// How long it took to make.
+    /// The time that it took to make.
     making: Duration,
 }
 
-/// After how long a connection that was not used is asked whether it still lives, before it is used.
+/// The time after which a connection that was not used is asked whether it still lives, before it is used.
 const RESTED: Duration = Duration::from_secs(5);
-/// How long it may take to say so; longer if it took longer to make.
+/// The longest time that it may take to say so; longer if it took longer to make.
 const ANSWER: Duration = Duration::from_millis(100);
-/// How often, at most, a connection is made anew to see whether the address still leads to the same server.
+/// The least time after which a connection is made anew to see whether the address still leads to the same server.
 const LOOK: Duration = Duration::from_secs(15);
-/// How many sessions to be ended are remembered.
+/// The number of sessions to be ended that are remembered.
 const MOST_LOST: usize = 1_000;
 
 impl<D: Dial> Connections<D> {
@@ -173,19 +173,19 @@ impl<D: Dial> Connections<D> {
         &self.dial
     }
 
-    /// How many connections there may be.
+    /// The number of connections that there may be.
     pub(crate) fn most(&self) -> usize {
         self.turns.most()
     }
 
-    /// How long callers wait for a statement.
+    /// The time that callers wait for a statement.
     pub(crate) fn set_limit(&self, limit: Duration) {
         let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1);
         self.limit_ms.store(millis, Ordering::Relaxed);
         self.turns.wait_at_most(limit.min(self.patience));
     }
 
-    /// How long callers wait for a statement, if that is known.
+    /// The time that callers wait for a statement, if that is known.
     pub(crate) fn limit(&self) -> Option<Duration> {
         let millis = self.limit_ms.load(Ordering::Relaxed);
         (millis > 0).then(|| Duration::from_millis(millis))

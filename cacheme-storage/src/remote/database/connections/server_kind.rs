@@ -13,12 +13,12 @@ pub(crate) type Options<DB> = <<DB as Database>::Connection as Connection>::Opti
 
 /// A kind of database server.
 pub(crate) trait ServerKind: Database {
-    /// How connections of our own are made.
+    /// Makes connections of our own.
     type Dial: Dial<Connection = ServerConnection<Self>, Session = Self::Session>;
     /// Names a session to the server.
     type Session: Clone + Send + 'static;
 
-    /// How statements go over connections of which nothing is known.
+    /// The protocol for connections of which nothing is known.
     fn safe_protocol() -> Protocol;
 
     /// The address in the options, without secrets.

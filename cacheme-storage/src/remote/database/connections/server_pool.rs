@@ -16,7 +16,7 @@ use super::statement::{Encode, Protocol};
 use super::trouble::{Trouble, leaves_connection};
 use super::{Connections, DriverError, Lent};
 
-/// How often a statement is sent again after trouble that sending it again may mend.
+/// The number of times that a statement is sent again after trouble that sending it again may mend.
 const REPEATS: usize = 5;
 
 /// Connections to a database server, and how statements are run on them.
@@ -105,14 +105,14 @@ where
 }
 
 impl<DB: ServerKind> ServerPool<DB> {
-    /// How long callers wait for a statement.
+    /// The time that callers wait for a statement.
     pub(crate) fn set_limit(&self, limit: Duration) {
         if let Self::Own(connections) = self {
             connections.set_limit(limit);
         }
     }
 
-    /// How long the server may be at a statement, if we said so.
+    /// The longest time that the server may be at a statement, if we said so.
     pub(crate) fn limit(&self) -> Option<Duration> {
         match self {
             Self::Own(connections) => connections.limit(),
@@ -124,7 +124,7 @@ impl<DB: ServerKind> ServerPool<DB> {
         LET_GO + self.limit().unwrap_or_default()
     }
 
-    /// How many statements run at once.
+    /// The number of statements that run at once.
     pub(crate) fn width(&self) -> usize {
         match self {
             Self::Own(connections) => connections.most(),
@@ -171,7 +171,7 @@ impl<DB: ServerKind> Taken<DB> {
         }
     }
 
-    /// Whether its server was not left for another one.
+    /// Says whether its server was not left for another one.
     fn is_current(&self) -> bool {
         match self {
             Self::Own(lent) => lent.is_current(),

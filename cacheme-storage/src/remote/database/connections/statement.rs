@@ -21,7 +21,7 @@ pub(crate) enum Encoded<DB: Database> {
     Text(String),
 }
 
-/// How statements go over a connection.
+/// The protocol by which statements go over a connection.
 #[derive(Clone, Debug)]
 pub(crate) enum Protocol {
     /// As prepared statements.

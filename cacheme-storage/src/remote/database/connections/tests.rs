@@ -16,7 +16,7 @@ struct World {
 
 #[derive(Default)]
 struct State {
-    /// Where connections lead, by turns.
+    /// The servers that connections lead to, by turns.
     servers: Vec<&'static str>,
     /// Refuses connections beyond so many.
     room: usize,

@@ -67,7 +67,7 @@ impl Trouble {
     }
 }
 
-/// Whether the connection is as good after the error as it was before.
+/// Says whether the connection is as good after the error as it was before.
 pub(crate) fn leaves_connection(error: &sqlx::Error) -> bool {
     match error {
         // A session of MySQL keeps the rights that its user had when it began: denied to a user, to a command, to a
