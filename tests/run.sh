@@ -32,7 +32,7 @@ fi
 limit=()
 if command -v timeout >/dev/null; then limit=(timeout --kill-after=60s 60m); fi
 status=0
-"${limit[@]}" cargo test -p cacheme-macros -p cacheme -p cacheme-storage -p tests -p macro-tests -p examples --lib --tests --all-features || status=$?
+"${limit[@]}" cargo test -p cacheme-macros -p cacheme -p cacheme-storage -p tests -p macro-tests -p examples -p service --lib --tests --all-features || status=$?
 if [ $status = 124 ] || [ $status = 137 ]; then echo "the tests take over an hour: one of them hangs, see above which has been running for over 60 seconds" >&2; fi
 [ $status = 0 ] || exit $status
 tests/outside.sh
