@@ -1,4 +1,8 @@
-//! Guides: what is promised, and how storages are chosen and set up.
+//! Guides: how to begin, what is promised, and how storages are chosen and set up.
+
+/// Getting started: from a memoized function to a service.
+#[doc = include_str!("../docs/getting-started.md")]
+pub mod getting_started {}
 
 /// Consistency: the promises, their limits, their tests.
 #[doc = include_str!("../docs/consistency.md")]

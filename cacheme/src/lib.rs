@@ -3,6 +3,19 @@
 //! A *node* is a typed key with the policy of its kind: how its key is written, what it caches, in which *tiers* and for
 //! how long, and how the value is loaded when no tier has it. Storages are registered under their names at start-up.
 //!
+//! The shortest way is a line above a function ([`memoize`](macro@memoize)); there is nothing to set up:
+//!
+//! ```
+//! # struct Db;
+//! # impl Db { async fn price(&self, _: &str) -> Result<u64, std::io::Error> { Ok(5) } }
+//! #[cacheme::memoize(key = "price:{sku}", ttl = "30s")]
+//! async fn price(db: &Db, sku: &str) -> Result<u64, std::io::Error> {
+//!     db.price(sku).await
+//! }
+//! ```
+//!
+//! [From there to a service](docs::getting_started) it is a few steps. A node says more:
+//!
 //! ```standalone_crate
 //! use cacheme::{LoadContext, Node, Storage, memoize};
 //!
@@ -51,7 +64,10 @@
 //! | what can be done with one | the functions of this crate, which are the methods of [`Cacheme`] on [`default_instance`] |
 //! | loaders | [`Load`], [`LoadContext`]; [`macro@memoize`] and [`get_with`] for those that come with the call |
 //! | storages and their URLs | [`Storage`]; [how to choose, set up and size one](docs::storages) |
-//! | errors | [`Error`] |
+//! | writes | [`macro@invalidate`] on functions, [`changes`] in transactions, [`set`], [`refresh`] |
+//! | what loaders need of the application | [`CachemeBuilder::state`] |
+//! | the end of a service | [`close`] |
+//! | errors | [`Error`], [`find_error`] |
 //! | promises about values, and how they are kept | [`docs::consistency`] |
 //! | counters of hits, loads and trouble | [`stats`] |
 //!
@@ -59,7 +75,7 @@
 //!
 //! `local` (in memory) and `msgpack` are on by default. `redis`, `postgres`, `mysql`, `mongodb` and `sqlite` are storages
 //! (see [`docs::storages`]), `tls` encrypts connections to those that are compiled in; `bincode` and `json` are other serializers,
-//! `compression` goes with any; `uuid`, `chrono` and `time` make types of these crates [parts of keys](KeyPart); `metrics` passes all counters to the recorder of that crate (`record_metrics`); `full` is all.
+//! `compression` goes with any; `uuid`, `chrono` and `time` make types of these crates [parts of keys](KeyPart); `sqlx` lets loaders of [`get_with`] fail with its errors; `metrics` passes all counters to the recorder of that crate (`record_metrics`); `full` is all.
 
 pub mod docs;
 
