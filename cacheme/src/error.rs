@@ -442,13 +442,13 @@ impl AsRef<dyn StdError + Send + Sync> for Error {
 /// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("there is no such price") }
 /// # }
 /// # impl std::error::Error for NotFound {}
-/// #[cacheme::memoize(key = "price:{sku}", ttl = "30s")]
-/// async fn price(sku: &str) -> Result<u64, BoxError> {
+/// #[cacheme::memoize(key = "cost:{sku}", ttl = "30s")]
+/// async fn cost(sku: &str) -> Result<u64, BoxError> {
 ///     Err(NotFound.into())
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// let error = price("tea").await.unwrap_err();
+/// let error = cost("tea").await.unwrap_err();
 /// assert!(cacheme::find_error::<NotFound>(&error).is_some());
 /// assert_eq!(error.to_string(), "there is no such price");
 /// # }

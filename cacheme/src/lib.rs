@@ -5,7 +5,7 @@
 //!
 //! The shortest way is a line above a function ([`memoize`](macro@memoize)); there is nothing to set up:
 //!
-//! ```
+//! ```standalone_crate
 //! # struct Db;
 //! # impl Db { async fn price(&self, _: &str) -> Result<u64, std::io::Error> { Ok(5) } }
 //! #[cacheme::memoize(key = "price:{sku}", ttl = "30s")]

@@ -29,7 +29,7 @@ impl CachemeBuilder {
     /// struct Db(Vec<&'static str>);
     ///
     /// #[derive(Node, Clone)]
-    /// #[node(key = "name:{0}", value = String, state = Db, load = load_name)]
+    /// #[node(key = "name-of:{0}", value = String, state = Db, load = load_name)]
     /// struct NameNode(usize);
     ///
     /// async fn load_name(node: &NameNode, cx: &mut LoadContext<NameNode>) -> Result<String, std::io::Error> {
