@@ -22,11 +22,11 @@ use crate::node::Node;
 /// use cacheme::Node;
 ///
 /// #[derive(Node, Clone)]
-/// #[node(key = "user:{0}", value = String, tier(storage = "local", ttl = "1m"))]
+/// #[node(key = "changed-user:{0}", value = String, tier(storage = "local", ttl = "1m"))]
 /// struct UserNode(u64);
 ///
 /// #[derive(Node, Clone)]
-/// #[node(key = "count:{0}", value = u64, tier(storage = "local", ttl = "1m"))]
+/// #[node(key = "changed-count:{0}", value = u64, tier(storage = "local", ttl = "1m"))]
 /// struct CountNode(String);
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
