@@ -47,7 +47,13 @@ const _: () = {
     }
 };
 #[allow(clippy::too_many_arguments)]
-async fn __price_load(db: &Db, sku: &str, user: &User) -> Result<u64, DbError> {
+async fn __price_load(
+    db: &Db,
+    #[allow(unused_variables)]
+    sku: &str,
+    #[allow(unused_variables)]
+    user: &User,
+) -> Result<u64, DbError> {
     db.price(sku, user).await
 }
 pub async fn price(db: &Db, sku: &str, user: &User) -> Result<u64, DbError> {

@@ -17,7 +17,7 @@
 //! # Features
 //!
 //! Serializers: `msgpack` (default), `bincode`, `json`, each alone or with `compression`. Storages: `local` (default), and
-//! one feature for each remote one. A build without remote features pulls in no driver.
+//! one feature for each remote one. `testing` has a remote storage in memory for tests, and the suite that every storage has to pass. A build without remote features pulls in no driver.
 
 mod codec;
 #[cfg(feature = "testing")]
@@ -30,6 +30,8 @@ mod random;
 mod remote;
 mod small_box;
 mod storage;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg_attr(
     not(feature = "full"),
     allow(dead_code, reason = "each storage reads other parts of its URL")

@@ -4,6 +4,10 @@
 #[doc = include_str!("../docs/getting-started.md")]
 pub mod getting_started {}
 
+/// Testing: an instance, a clock and a sick storage for each test.
+#[doc = include_str!("../docs/testing.md")]
+pub mod testing {}
+
 /// Consistency: the promises, their limits, their tests.
 #[doc = include_str!("../docs/consistency.md")]
 pub mod consistency {}

@@ -75,7 +75,7 @@
 //!
 //! `local` (in memory) and `msgpack` are on by default. `redis`, `postgres`, `mysql`, `mongodb` and `sqlite` are storages
 //! (see [`docs::storages`]), `tls` encrypts connections to those that are compiled in; `bincode` and `json` are other serializers,
-//! `compression` goes with any; `uuid`, `chrono` and `time` make types of these crates [parts of keys](KeyPart); `sqlx` lets loaders of [`get_with`] fail with its errors; `metrics` passes all counters to the recorder of that crate (`record_metrics`); `full` is all.
+//! `compression` goes with any; `uuid`, `chrono` and `time` make types of these crates [parts of keys](KeyPart); `testing` has [what tests of applications need](docs::testing); `sqlx` lets loaders of [`get_with`] fail with its errors; `metrics` passes all counters to the recorder of that crate (`record_metrics`); `full` is all.
 
 pub mod docs;
 
@@ -94,6 +94,8 @@ mod node;
 mod random;
 mod read;
 mod sequence;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod write;
 
 #[doc(hidden)]

@@ -17,6 +17,7 @@ const STORAGE: Layers = Layers {
     from_the_top: &[
         "storage",
         "conformance",
+        "testing",
         "remote",
         "memory",
         "codec",
@@ -34,6 +35,7 @@ const CACHEME: Layers = Layers {
     source: "../cacheme/src",
     from_the_top: &[
         "docs",
+        "testing",
         "lifecycle",
         "read",
         "write",

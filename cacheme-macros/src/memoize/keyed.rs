@@ -233,6 +233,14 @@ impl Keyed {
         loader.vis = syn::Visibility::Inherited;
         loader.attrs.clear();
         loader.sig.ident = format_ident!("__{}_load", plain(&self.function.sig.ident));
+        for arg in &mut loader.sig.inputs {
+            // The key or the instance is a use as well.
+            if argument(arg).is_some_and(|(name, _)| self.is_used_outside(name))
+                && let FnArg::Typed(arg) = arg
+            {
+                arg.attrs.push(parse_quote!(#[allow(unused_variables)]));
+            }
+        }
         let (name, params) = (&loader.sig.ident, self.type_params());
         let turbofish = (!params.is_empty()).then(|| quote!(::<#(#params),*>));
         let args = self
@@ -244,6 +252,18 @@ impl Keyed {
             .map(|(at, arg)| name_of(at, arg));
         let call = quote!(#name #turbofish(#(#args),*));
         (loader.into_token_stream(), call)
+    }
+
+    /// Whether an argument stands in the key or in another setting.
+    fn is_used_outside(&self, name: &Ident) -> bool {
+        let name = std::slice::from_ref(name);
+        let settings = [&self.attr.cacheme, &self.attr.when, &self.attr.unless];
+        let in_key = self.key.args.iter().any(|arg| mentions(&arg.expr, name));
+        in_key
+            || settings
+                .into_iter()
+                .flatten()
+                .any(|setting| mentions(setting, name))
     }
 
     /// The arguments of the function, each with a name.

@@ -3,14 +3,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cacheme_storage::{
-    Acquire, Acquired, BUS_MESSAGE_LIMIT, Bytes, Capabilities, Error, Filled, Heard, LeaseToken, RemoteEntry,
-    RemoteStorage, Result,
-};
+use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
-use crate::Gate;
+use super::gate::Gate;
+use crate::contract::lease::{Acquire, Acquired, Filled, LeaseToken};
+use crate::contract::remote::{BUS_MESSAGE_LIMIT, Capabilities, Heard, RemoteEntry, RemoteStorage};
+use crate::error::{Error, Result};
 
 /// What a storage is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub enum Trouble {
 /// Its time is tokio's, so that it stands still in tests that pause that. Clones are the same storage: several
 /// instances of Cacheme that have one stand for several processes.
 #[derive(Clone)]
-pub struct MemoryRemote {
+pub struct InMemoryRemote {
     shared: Arc<Shared>,
 }
 
@@ -95,7 +95,7 @@ struct Hold {
     gate: Arc<Gate>,
 }
 
-impl MemoryRemote {
+impl InMemoryRemote {
     /// An empty storage with leases.
     pub fn new() -> Self {
         Self::build(true, false)
@@ -363,7 +363,7 @@ impl MemoryRemote {
     }
 }
 
-impl Default for MemoryRemote {
+impl Default for InMemoryRemote {
     fn default() -> Self {
         Self::new()
     }
@@ -396,7 +396,7 @@ fn until(ttl: Option<Duration>) -> Option<Instant> {
 }
 
 #[async_trait]
-impl RemoteStorage for MemoryRemote {
+impl RemoteStorage for InMemoryRemote {
     fn location(&self) -> String {
         "memory://remote".into()
     }
@@ -582,7 +582,7 @@ impl RemoteStorage for MemoryRemote {
     }
 }
 
-impl MemoryRemote {
+impl InMemoryRemote {
     fn without_leases_error(&self) -> Error {
         Error::Config {
             storage: self.location(),
