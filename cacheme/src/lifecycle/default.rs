@@ -13,6 +13,7 @@ use crate::load::Load;
 use crate::load::outcome::LoadOutcome;
 use crate::node::Node;
 use crate::node::policy::NodeInfo;
+use crate::read::get::Get;
 use crate::write::changes::Changes;
 
 static DEFAULT: OnceLock<Cacheme> = OnceLock::new();
@@ -50,8 +51,8 @@ pub fn set_default(instance: Cacheme) -> Result<()> {
 /// # Errors
 ///
 /// Those of the method of the same name.
-pub async fn get<N: Load>(node: &N) -> Result<N::Value> {
-    default_instance().get(node).await
+pub fn get<N: Load>(node: &N) -> Get<'_, N> {
+    default_instance().get(node)
 }
 
 /// [`Cacheme::get_all`](crate::Cacheme::get_all) on the process-wide instance.

@@ -2,7 +2,10 @@
 //!
 //! The waiter's half is here too: it waits until the flight is DONE or ABANDONED or its patience is over, and tries again.
 
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use cacheme_storage::SmallBox;
 use futures_util::future::BoxFuture;
@@ -34,6 +37,60 @@ pub(crate) enum FirstTier<'c, N: Node> {
     Miss(FoundKind<'c, N>, FullKey),
 }
 
+/// The future of [`Cacheme::get`].
+///
+/// Its type asks for a [`Node`] only, so that the compiler reports a node without a loader once, where it is passed. The type of an
+/// `async fn` repeats the bounds of the function wherever the future is used.
+#[must_use = "futures do nothing unless polled"]
+pub struct Get<'c, N: Node> {
+    cacheme: &'c Cacheme,
+    node: &'c N,
+    state: GetState<'c, N>,
+}
+
+enum GetState<'c, N: Node> {
+    /// The first tier has not been asked. The function begins what follows a miss.
+    Begun(fn(&'c Cacheme, Arc<Kind<N>>, FullKey, &'c N) -> Missed<'c, N>),
+    /// Boxed so that a hit does not carry the space of a load.
+    Missed(Missed<'c, N>),
+}
+
+type Missed<'c, N> = BoxFuture<'c, Result<SmallBox<<N as Node>::Value>>>;
+
+impl<N: Node> Future for Get<'_, N> {
+    type Output = Result<N::Value>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match &mut self.state {
+                GetState::Missed(missed) => {
+                    let value = ready!(missed.as_mut().poll(cx));
+                    return Poll::Ready(value.map(SmallBox::into_inner));
+                }
+                GetState::Begun(begin) => {
+                    let begin = *begin;
+                    match self.cacheme.look(self.node)? {
+                        FirstTier::Hit(value) => return Poll::Ready(Ok(value)),
+                        FirstTier::Miss(kind, key) => {
+                            let missed = begin(self.cacheme, kind.into_arc(), key, self.node);
+                            self.state = GetState::Missed(missed);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<N: Node> fmt::Debug for Get<'_, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Get")
+            .field("key", &self.node.key())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Cacheme {
     /// The value of `node`: from the nearest tier that has it, else loaded.
     ///
@@ -54,14 +111,12 @@ impl Cacheme {
     /// # Cancel safety
     ///
     /// Dropping the future harms no other caller: a load under way goes on in the background, for those that wait or come next.
-    pub async fn get<N: Load>(&self, node: &N) -> Result<N::Value> {
-        let (kind, key) = match self.look(node)? {
-            FirstTier::Hit(value) => return Ok(value),
-            FirstTier::Miss(kind, key) => (kind.into_arc(), key),
-        };
-        // Boxed so that a hit does not carry the space of a load.
-        let missed = Box::pin(self.get_missed(kind, key, node));
-        missed.await.map(SmallBox::into_inner)
+    pub fn get<'c, N: Load>(&'c self, node: &'c N) -> Get<'c, N> {
+        Get {
+            cacheme: self,
+            node,
+            state: GetState::Begun(|cacheme, kind, key, node| Box::pin(cacheme.get_missed(kind, key, node))),
+        }
     }
 
     /// The values of `nodes`, in their order, duplicates included.
