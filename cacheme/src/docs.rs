@@ -16,6 +16,10 @@ pub mod consistency {}
 #[doc = include_str!("../docs/storages.md")]
 pub mod storages {}
 
+/// Running a service: storages that are not there, switched off or replaced, and the end.
+#[doc = include_str!("../docs/running.md")]
+pub mod running {}
+
 /// The README's program compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

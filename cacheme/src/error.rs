@@ -88,6 +88,12 @@ pub enum Error {
         state: &'static str,
     },
 
+    /// No storage is registered under a name.
+    UnknownStorage {
+        /// The name.
+        storage: String,
+    },
+
     /// A node without serializer has a remote tier.
     NoSerializer {
         /// The name of the node's type.
@@ -223,6 +229,7 @@ impl fmt::Display for Error {
                 "the loader of node `{node}` needs a `{state}`, which this instance does not have; build it with \
                  `Cacheme::builder().state(…)`, and make that the default instance with `set_default`"
             ),
+            Self::UnknownStorage { storage } => write!(f, "no storage named `{storage}` is registered"),
             Self::NoSerializer { node, storage } => write!(
                 f,
                 "node `{node}` has a tier on the remote storage `{storage}` but no serializer; remove `serializer = none` \
@@ -298,6 +305,7 @@ impl StdError for Error {
             | Self::LeftOut { .. }
             | Self::StorageNotRegistered { .. }
             | Self::StorageRegistered { .. }
+            | Self::UnknownStorage { .. }
             | Self::DefaultStorageInUse { .. }
             | Self::StateMissing { .. }
             | Self::NoSerializer { .. }

@@ -168,8 +168,9 @@ pub use crate::lifecycle::builder::CachemeBuilder;
 pub use crate::lifecycle::default::record_metrics;
 pub use crate::lifecycle::default::{
     changes, check, close, default_instance, get, get_all, get_with, invalidate, invalidate_all, nodes, peek,
-    refresh, refresh_with, register_storage, register_storage_lazy, set, set_all, set_default, set_prefix,
-    set_with_ttl, stats,
+    refresh, refresh_with, register_storage, register_storage_lazy, replace_storage, set, set_all,
+    set_default, set_enabled, set_kind_enabled, set_prefix, set_storage_enabled, set_with_ttl, stats,
+    unregister_storage,
 };
 pub use crate::load::context::LoadContext;
 pub use crate::load::loading::{Loading, loading};

@@ -58,6 +58,8 @@ mod spans;
 mod state;
 #[path = "promises/surface.rs"]
 mod surface;
+#[path = "promises/switching.rs"]
+mod switching;
 #[path = "promises/told.rs"]
 mod told;
 #[path = "promises/trouble.rs"]

@@ -1,6 +1,7 @@
 //! An instance: storages by name, kinds by type of node.
 
 pub(crate) mod state;
+pub(crate) mod switches;
 
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
@@ -11,12 +12,13 @@ use cacheme_storage::{Chain, Storage};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::OnceCell;
 
+use self::switches::Switches;
 use crate::bus::stats::BusStats;
 use crate::error::{Error, Result};
 use crate::kind::dynamic::DynamicKind;
 use crate::kind::found::FoundKind;
 use crate::kind::stats::NodeStats;
-use crate::kind::storages::Registered;
+use crate::kind::storages::{Found, Registered};
 use crate::kind::table::{AnyKind, KindId, KindTable, Registration};
 use crate::kind::{Kind, around_key};
 use crate::node::Node;
@@ -41,6 +43,8 @@ pub(crate) struct Inner {
     /// What the application's loaders use.
     pub(crate) state: State,
     pub(crate) storages: RwLock<HashMap<String, Registered>>,
+    /// Locked after the kinds, and never with the storages.
+    pub(crate) switches: RwLock<Switches>,
     pub(crate) kinds: Arc<KindTable>,
     /// Mistakes of the set-up that were logged, so that each is logged once and not for each call.
     logged: Mutex<HashSet<String>>,
@@ -60,11 +64,12 @@ impl Drop for Inner {
 }
 
 impl Cacheme {
-    pub(crate) fn new(prefix: String, state: State) -> Self {
+    pub(crate) fn new(prefix: String, state: State, switches: Switches) -> Self {
         let inner = Inner {
             prefix,
             state,
             storages: RwLock::default(),
+            switches: RwLock::new(switches),
             kinds: Arc::default(),
             logged: Mutex::default(),
             closed: OnceCell::new(),
@@ -194,13 +199,8 @@ impl Cacheme {
     }
 
     fn new_kind<N: Node>(&self, policy: Policy<N::Value>) -> Result<Kind<N>> {
-        let default_local = policy.info.default_local;
         let missing_state = self.missing_state(&policy.info).next();
-        let kind = Kind::new(policy, &self.inner.prefix, |name| {
-            let registered = self.storage(name);
-            let is_default = default_local && name == DEFAULT_LOCAL;
-            registered.or_else(|| is_default.then(|| self.default_local()).flatten())
-        })?;
+        let kind = Kind::new(policy, &self.inner.prefix, &|info, name| self.find(info, name))?;
         Ok(kind.without_state(missing_state))
     }
 
@@ -211,6 +211,15 @@ impl Cacheme {
             node: info.name.to_string(),
             state: of.name,
         })
+    }
+
+    /// The storage of a kind, and whether it is on for that.
+    pub(crate) fn find(&self, info: &NodeInfo, name: &str) -> Option<Found> {
+        let is_default = info.default_local && name == DEFAULT_LOCAL;
+        let registered = self.storage(name);
+        let registered = registered.or_else(|| is_default.then(|| self.default_local()).flatten())?;
+        let is_on = self.inner.switches.read().is_on(&info.name, name);
+        Some(Found { registered, is_on })
     }
 
     /// The local storage that is made where nobody has registered one; `None` without the feature `local`.

@@ -27,6 +27,8 @@ impl<N: Node> Clone for Stored<N> {
 impl<N: Node> Kind<N> {
     /// A copy of the value, on its way into a local tier. `began` is when its flight or change [began](crate::sequence).
     pub(crate) fn local_entry(&self, value: &N::Value, ttl: Option<Duration>, began: u64) -> LocalEntry {
+        // What a kind stores whose place another has taken counts as absent there.
+        let began = if self.is_retired() { 0 } else { began };
         let weight = self.values.weight(value);
         let value = value.clone();
         LocalEntry::new(LocalValue::new(Stored::<N> { value, began }), ttl).with_weight(weight)

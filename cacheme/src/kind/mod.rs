@@ -17,9 +17,11 @@ pub(crate) mod tier;
 pub(crate) mod unreached;
 
 use std::any::TypeId;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use self::marks::Marks;
 use crate::counter::count;
@@ -30,8 +32,7 @@ use crate::flight::outcome::Outcome;
 use crate::flight::{Flight, FlightTable, Joined};
 use crate::kind::not_stored::NotStored;
 use crate::kind::stats::{NodeCounters, NodeStats};
-use crate::kind::storages::Registered;
-use crate::kind::table::{AnyKind, KindId, Registration};
+use crate::kind::table::{AnyKind, Find, KindId, Registration};
 use crate::kind::tier::{LocalTier, RemoteTier, Tier, TierBase};
 use crate::log_limiter::LogLimiter;
 use crate::node::Node;
@@ -53,7 +54,7 @@ pub(crate) struct Kind<N: Node> {
     /// The tier on whose bus changes are published: the nearest that has one.
     pub(crate) bus: Option<Arc<RemoteTier>>,
     pub(crate) flights: Arc<FlightTable<Outcome<N::Value>>>,
-    pub(crate) counters: NodeCounters,
+    pub(crate) counters: Arc<NodeCounters>,
     /// The keys that were loaded lately, where values are stored only when their keys come back.
     doorkeeper: Option<BloomFilter>,
     /// Values that could not be written or read.
@@ -70,6 +71,10 @@ pub(crate) struct Kind<N: Node> {
     pub(crate) end: Box<str>,
     /// Why nothing can be loaded: the instance lacks state that its loader needs.
     pub(crate) missing_state: Option<Error>,
+    /// Another kind has taken its place.
+    is_retired: AtomicBool,
+    /// That kind. Locked while it is made.
+    successor: Mutex<Weak<Self>>,
     /// For a kind that can go away: the registration that ends with it.
     registration: Option<Registration>,
 }
@@ -86,24 +91,33 @@ impl<N: Node> Kind<N> {
         }
     }
 
-    pub(crate) fn new(
+    pub(crate) fn new(policy: Policy<N::Value>, prefix: &str, find: &Find<'_>) -> Result<Self> {
+        policy.info.validate()?;
+        let (start, end) = around_key(prefix, &policy.info.version);
+        Self::build(policy, (start, end), find, None)
+    }
+
+    /// A kind with these parts around its keys. With an `older` one, it takes the place of that.
+    fn build(
         policy: Policy<N::Value>,
-        prefix: &str,
-        find: impl Fn(&str) -> Option<Registered>,
+        (start, end): (Box<str>, Box<str>),
+        find: &Find<'_>,
+        older: Option<&Self>,
     ) -> Result<Self> {
         let Policy { info, values } = policy;
-        info.validate()?;
         let tiers = info.tiers.iter().map(|tier| {
-            let registered = find(&tier.storage).ok_or_else(|| info.not_registered(&tier.storage))?;
-            Tier::new(tier, &info, registered)
+            let found = find(&info, &tier.storage).ok_or_else(|| info.not_registered(&tier.storage))?;
+            let mut tiers = older.iter().flat_map(|older| &older.tiers);
+            let older = tiers.find(|older| older.base().name == tier.storage);
+            Ok(Tier::new(tier, &info, found, older)?)
         });
         let tiers = tiers.collect::<Result<Vec<_>>>()?;
+        let tiers: Vec<Tier> = tiers.into_iter().flatten().collect();
         let bus = tiers
             .iter()
-            .filter_map(Tier::remote)
+            .filter_map(Tier::any_remote)
             .find(|tier| tier.bus.is_some());
         let bus = bus.cloned();
-        let (start, end) = around_key(prefix, &info.version);
         let template = info.template_digest();
         let doorkeeper = info
             .doorkeeper
@@ -114,8 +128,9 @@ impl<N: Node> Kind<N> {
             values,
             tiers,
             bus,
-            flights: FlightTable::new(),
-            counters: NodeCounters::default(),
+            // The same table: a change fences flights of both, and waits for their writes.
+            flights: older.map_or_else(FlightTable::new, |older| Arc::clone(&older.flights)),
+            counters: older.map_or_else(Arc::default, |older| Arc::clone(&older.counters)),
             value_log: LogLimiter::default(),
             load_log: LogLimiter::default(),
             // Copies that an earlier kind of this name and type left behind have missed the changes since.
@@ -124,6 +139,8 @@ impl<N: Node> Kind<N> {
             start,
             end,
             missing_state: None,
+            is_retired: AtomicBool::new(false),
+            successor: Mutex::default(),
             registration: None,
         })
     }
@@ -132,6 +149,20 @@ impl<N: Node> Kind<N> {
     pub(crate) fn without_state(mut self, missing: Option<Error>) -> Self {
         self.missing_state = missing;
         self
+    }
+
+    /// The kind that has taken the place of this one, if one has. A change that ends after that is made there too.
+    pub(crate) fn successor(&self) -> Option<Arc<Self>> {
+        self.is_retired()
+            .then(|| self.successor.lock().upgrade())
+            .flatten()
+    }
+
+    /// Whether another kind has taken its place.
+    pub(crate) fn is_retired(&self) -> bool {
+        // A flight that began after the marks of the other kind were made sees it.
+        fence(Ordering::Acquire);
+        self.is_retired.load(Ordering::Relaxed)
     }
 
     /// Makes it a kind that can go away.
@@ -189,10 +220,15 @@ impl<N: Node> Kind<N> {
         tiers.filter_map(|(at, tier)| Some((at, tier.remote()?)))
     }
 
+    /// All remote tiers, which are those that changes are sent to, from the nearest on.
+    pub(crate) fn all_remotes(&self) -> impl DoubleEndedIterator<Item = &Arc<RemoteTier>> {
+        self.tiers.iter().filter_map(Tier::any_remote)
+    }
+
     /// The local tiers behind this one, if it is remote. Their copies are older than the value found there, and must not be found after it.
     pub(crate) fn local_behind(&self, at: usize) -> impl Iterator<Item = &LocalTier> {
         let behind = match &self.tiers[at] {
-            Tier::Local(_) => &[],
+            Tier::Local(_) | Tier::Off(_) => &[],
             Tier::Remote(_) => &self.tiers[at + 1..],
         };
         behind.iter().filter_map(Tier::local)
@@ -211,7 +247,7 @@ impl<N: Node> Kind<N> {
 
     /// How long writing to all tiers may take.
     pub(crate) fn storing_patience(&self) -> Duration {
-        self.remotes().map(|(_, remote)| remote.timeout * 2).sum()
+        self.all_remotes().map(|remote| remote.timeout * 2).sum()
     }
 
     /// The bytes of a value for a remote tier; counted and logged if it has none.
@@ -382,7 +418,25 @@ impl<N: Node> AnyKind for Kind<N> {
     }
 
     fn remote_tiers(&self) -> Vec<Arc<RemoteTier>> {
-        self.remotes().map(|(_, tier)| Arc::clone(tier)).collect()
+        self.all_remotes().cloned().collect()
+    }
+
+    fn renewed(&self, find: &Find<'_>) -> Result<Arc<dyn AnyKind>> {
+        let policy = Policy {
+            info: self.info.clone(),
+            values: self.values.clone(),
+        };
+        let around = (self.start.clone(), self.end.clone());
+        let mut successor = self.successor.lock();
+        // Before the new one is made: the marks of that make absent what this one has stored.
+        self.is_retired.store(true, Ordering::SeqCst);
+        self.flights.supersede_all_remotely(self.is_guarded());
+        let mut newer = Self::build(policy, around, find, Some(self))?;
+        newer.missing_state.clone_from(&self.missing_state);
+        newer.registration = self.registration.as_ref().map(|known| known.again());
+        let newer = Arc::new(newer);
+        *successor = Arc::downgrade(&newer);
+        Ok(newer)
     }
 
     fn stats(&self) -> NodeStats {

@@ -143,6 +143,11 @@ impl NotStoredCounters {
         self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counters that go on from here.
+    pub(crate) fn continued(&self) -> Self {
+        Self(self.snapshot().0.map(AtomicU64::new))
+    }
+
     pub(crate) fn snapshot(&self) -> NotStoredCounts {
         NotStoredCounts(self.0.each_ref().map(|count| count.load(Ordering::Relaxed)))
     }

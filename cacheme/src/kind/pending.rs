@@ -87,11 +87,8 @@ impl PendingRemovals {
             state.keys.insert(Arc::clone(key), Pending { number, until });
         }
         self.len.store(state.keys.len(), Ordering::SeqCst);
-        let begins = state.task == RetryTask::None;
-        if begins {
-            state.task = RetryTask::Running;
-        }
-        begins
+        drop(state);
+        self.begin()
     }
 
     /// All keys with their numbers, without those whose old values have expired. With none left, the task that asks has ended.
@@ -108,6 +105,33 @@ impl PendingRemovals {
         let all = state.keys.iter();
         all.map(|(key, pending)| (Arc::clone(key), pending.number))
             .collect()
+    }
+
+    /// Takes all removals over to another tier, and ends the task of this one.
+    pub(crate) fn take_over(&self) -> Self {
+        self.end_task();
+        let mut state = self.state.lock();
+        let keys = std::mem::take(&mut state.keys);
+        self.len.store(0, Ordering::SeqCst);
+        Self {
+            len: AtomicUsize::new(keys.len()),
+            state: Mutex::new(State {
+                keys,
+                added: state.added,
+                task: RetryTask::None,
+            }),
+            ended: Notify::new(),
+        }
+    }
+
+    /// Whether the caller is to begin a task that tries again what is pending.
+    pub(crate) fn begin(&self) -> bool {
+        let mut state = self.state.lock();
+        let begins = !state.keys.is_empty() && state.task == RetryTask::None;
+        if begins {
+            state.task = RetryTask::Running;
+        }
+        begins
     }
 
     /// Notes that the task has ended: the next removal that fails begins another.

@@ -125,6 +125,21 @@ pub(crate) struct TierCounters {
 }
 
 impl TierCounters {
+    /// Counters that go on from here, for the tier in place of this one.
+    pub(crate) fn continued(&self) -> Self {
+        let copy = |counter: &AtomicU64| AtomicU64::new(counter.load(Ordering::Relaxed));
+        let hits = StripedCounter::default();
+        hits.add(usize::try_from(self.hits.sum()).unwrap_or(usize::MAX));
+        Self {
+            hits,
+            misses: copy(&self.misses),
+            fills: copy(&self.fills),
+            not_stored: self.not_stored.continued(),
+            troubles: copy(&self.troubles),
+            undecodable: copy(&self.undecodable),
+        }
+    }
+
     pub(crate) fn snapshot(&self, storage: Cow<'static, str>) -> TierStats {
         TierStats {
             storage,

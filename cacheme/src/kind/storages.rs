@@ -1,4 +1,4 @@
-//! Storages that are registered.
+//! Storages that are registered, and whether they are on.
 
 use std::sync::Arc;
 
@@ -17,4 +17,11 @@ pub(crate) struct Registered {
     pub(crate) stranded: Arc<Stranded>,
     /// It was made because nobody had registered one.
     pub(crate) is_default: bool,
+}
+
+/// A storage as a kind finds it.
+pub(crate) struct Found {
+    pub(crate) registered: Registered,
+    /// Whether values are read from it and stored in it. Else it gets changes only.
+    pub(crate) is_on: bool,
 }

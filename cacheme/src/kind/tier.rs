@@ -15,7 +15,7 @@ use crate::kind::pending::PendingRemovals;
 use crate::kind::pieces::PieceSizes;
 use crate::kind::releases::{Releases, Stranded};
 use crate::kind::stats::{TierCounters, TierStats};
-use crate::kind::storages::Registered;
+use crate::kind::storages::{Found, Registered};
 use crate::log_limiter::LogLimiter;
 use crate::node::policy::{self, NodeInfo};
 
@@ -28,6 +28,9 @@ pub(crate) enum Tier {
     Local(LocalTier),
     /// Shared with tasks in the background.
     Remote(Arc<RemoteTier>),
+    /// A remote tier that is switched off: nothing is read from it or stored in it, and changes remove keys from it, so that other processes
+    /// read nothing older. A local tier that is switched off is left out of the chain.
+    Off(Arc<RemoteTier>),
 }
 
 /// The part that every tier has.
@@ -66,35 +69,46 @@ pub(crate) struct RemoteTier {
 }
 
 impl Tier {
-    /// A tier of this node, over the storage that is registered under its name.
+    /// A tier of this node, over the storage that is registered under its name; `None` for a local one that is switched off. With the tier
+    /// of that name of an older kind, it goes on with what that one has to do and has counted.
     ///
     /// # Errors
     ///
     /// [`Error::NoSerializer`] for a remote storage, where the node has none.
-    pub(crate) fn new(tier: &policy::Tier, node: &NodeInfo, registered: Registered) -> Result<Self, Error> {
+    pub(crate) fn new(
+        tier: &policy::Tier,
+        node: &NodeInfo,
+        found: Found,
+        older: Option<&Self>,
+    ) -> Result<Option<Self>, Error> {
+        let Found { registered, is_on } = found;
         let Registered {
             storage,
             bus,
             stranded,
             is_default: _,
         } = registered;
+        let of = if is_on { Self::Remote } else { Self::Off };
+        let older_remote = older.and_then(Self::any_remote);
+        if let Some(older) = older_remote.filter(|older| Arc::ptr_eq(&older.stranded, &stranded)) {
+            return Ok(Some(of(Arc::clone(older))));
+        }
         let base = TierBase {
             name: tier.storage.clone(),
             ttl: tier.ttl,
-            counters: TierCounters::default(),
+            counters: older.map_or_else(TierCounters::default, |older| older.base().counters.continued()),
         };
         if let Some(local) = storage.as_local() {
-            return Ok(Self::Local(LocalTier {
-                storage: Arc::clone(local),
-                base,
-            }));
+            let storage = Arc::clone(local);
+            return Ok(is_on.then_some(Self::Local(LocalTier { storage, base })));
         }
         let remote = storage.as_remote().expect("a storage is local or remote");
         if !node.serializable {
             return Err(node.no_serializer(&tier.storage));
         }
         let capabilities = remote.capabilities();
-        Ok(Self::Remote(Arc::new(RemoteTier {
+        let pending = older_remote.map(|older| older.pending.take_over());
+        Ok(Some(of(Arc::new(RemoteTier {
             base,
             storage: Arc::clone(remote),
             timeout: storage.timeout(),
@@ -102,33 +116,45 @@ impl Tier {
             lease: node.lease.filter(|_| capabilities.leases),
             renews: capabilities.renewals,
             bus,
-            pending: PendingRemovals::default(),
+            pending: pending.unwrap_or_default(),
             releases: Releases::default(),
             stranded,
             pieces: PieceSizes::default(),
             log: LogLimiter::default(),
-        })))
+        }))))
     }
 
     pub(crate) fn local(&self) -> Option<&LocalTier> {
         match self {
             Self::Local(local) => Some(local),
-            Self::Remote(_) => None,
+            Self::Remote(_) | Self::Off(_) => None,
         }
     }
 
     pub(crate) fn remote(&self) -> Option<&Arc<RemoteTier>> {
         match self {
-            Self::Local(_) => None,
+            Self::Local(_) | Self::Off(_) => None,
             Self::Remote(remote) => Some(remote),
         }
     }
 
-    pub(crate) fn stats(&self) -> TierStats {
-        let base = match self {
+    /// The remote tier, also one that is switched off.
+    pub(crate) fn any_remote(&self) -> Option<&Arc<RemoteTier>> {
+        match self {
+            Self::Local(_) => None,
+            Self::Remote(remote) | Self::Off(remote) => Some(remote),
+        }
+    }
+
+    pub(crate) fn base(&self) -> &TierBase {
+        match self {
             Self::Local(local) => &local.base,
-            Self::Remote(remote) => &remote.base,
-        };
+            Self::Remote(remote) | Self::Off(remote) => &remote.base,
+        }
+    }
+
+    pub(crate) fn stats(&self) -> TierStats {
+        let base = self.base();
         base.counters.snapshot(base.name.clone())
     }
 }

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::instance::Cacheme;
 use crate::instance::state::State;
+use crate::instance::switches::Switches;
 
 /// Builds a [`Cacheme`].
 #[derive(Clone, Debug)]
@@ -48,7 +49,7 @@ impl CachemeBuilder {
         self
     }
 
-    /// Builds the instance.
+    /// Builds the instance. What the environment variable `CACHEME_DISABLE` names is [switched off](Cacheme::set_enabled).
     ///
     /// # Errors
     ///
@@ -62,7 +63,9 @@ impl CachemeBuilder {
                 reason,
             });
         }
-        Ok(Cacheme::new(self.prefix, self.state))
+        let said = std::env::var_os("CACHEME_DISABLE");
+        let switches = Switches::of_environment(said.as_deref());
+        Ok(Cacheme::new(self.prefix, self.state, switches))
     }
 }
 

@@ -10,7 +10,9 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::instance::{Cacheme, Inner};
+use crate::kind::storages::Registered;
 use crate::kind::table::LastKind;
+use crate::kind::tier::RemoteTier;
 
 /// The pause between two looks at work that is under way.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -75,6 +77,14 @@ async fn close(inner: &Inner, timeout: Duration) -> Result<()> {
     let deadline = Instant::now() + timeout.min(LONGEST);
     let kinds = inner.kinds.close();
     let tiers: Vec<_> = kinds.iter().flat_map(|last| last.kind.remote_tiers()).collect();
+    let mut errors = end_work(&kinds, &tiers, deadline).await;
+    errors.extend(close_storages(inner).await);
+    into_result(errors)
+}
+
+/// Waits for the work of kinds that new calls find no longer. Then does what is left to do in these tiers of theirs.
+pub(super) async fn end_work(kinds: &[LastKind], tiers: &[Arc<RemoteTier>], deadline: Instant) -> Vec<Error> {
+    let began = Instant::now();
     // These tasks are no work to wait for: what they try is tried below.
     tiers.iter().for_each(|tier| tier.pending.end_task());
     let mut errors = Vec::new();
@@ -82,16 +92,19 @@ async fn close(inner: &Inner, timeout: Duration) -> Result<()> {
         let busy = kinds.iter().filter(|last| last.is_busy());
         let mut nodes: Vec<_> = busy.map(|last| last.kind.info().name.to_string()).collect();
         nodes.sort_unstable();
-        errors.push(Error::StillBusy {
-            nodes,
-            after: timeout,
-        });
+        nodes.dedup();
+        let after = began.elapsed();
+        errors.push(Error::StillBusy { nodes, after });
     }
-    errors.extend(remove_pending(&kinds).await);
+    errors.extend(remove_pending(kinds, tiers).await);
     tiers.iter().for_each(|tier| tier.stranded.resume());
     // Leases that are left end by themselves.
     until(deadline, || tiers.iter().all(|tier| tier.releases.is_done())).await;
-    errors.extend(close_storages(inner).await);
+    errors
+}
+
+/// The result of a call that went on after each error.
+pub(super) fn into_result(mut errors: Vec<Error>) -> Result<()> {
     match errors.len() {
         0 => Ok(()),
         1 => Err(errors.remove(0)),
@@ -114,16 +127,18 @@ async fn until(deadline: Instant, is_done: impl Fn() -> bool) -> bool {
 }
 
 /// Tries the pending removals of all kinds. Returns an error for each storage that has some left.
-async fn remove_pending(kinds: &[LastKind]) -> Vec<Error> {
+async fn remove_pending(kinds: &[LastKind], tiers: &[Arc<RemoteTier>]) -> Vec<Error> {
     let tries = kinds.iter().map(|last| Arc::clone(&last.kind).try_pending());
     let mut left: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (tier, keys) in join_all(tries).await.into_iter().flatten() {
+    let tried = join_all(tries).await.into_iter().flatten();
+    for (tier, keys) in tried.filter(|(tier, _)| tiers.iter().any(|of| Arc::ptr_eq(of, tier))) {
         let keys = keys.iter().map(|key| String::from_utf8_lossy(key).into_owned());
         left.entry(tier.base.name.to_string()).or_default().extend(keys);
     }
     left.into_iter()
         .map(|(name, mut keys)| {
             keys.sort_unstable();
+            keys.dedup();
             Error::OldValuesLeft { name, keys }
         })
         .collect()
@@ -132,14 +147,19 @@ async fn remove_pending(kinds: &[LastKind]) -> Vec<Error> {
 /// Ends all subscriptions and closes all remote storages. Returns an error for each that could not be closed.
 async fn close_storages(inner: &Inner) -> Vec<Error> {
     let storages = inner.storages.read().clone();
-    let closing = storages.into_iter().map(|(name, known)| async move {
-        known.bus.iter().for_each(|bus| bus.end());
-        let remote = known.storage.as_remote()?;
-        let source = close_within(&**remote, known.storage.timeout()).await.err()?;
-        let source = Arc::new(source);
-        Some(Error::NotClosed { name, source })
-    });
+    let closing = storages
+        .into_iter()
+        .map(|(name, known)| async move { close_storage(name, &known, true).await });
     join_all(closing).await.into_iter().flatten().collect()
+}
+
+/// Ends the subscription to a storage, and closes the storage itself if it `is_last` of its name. Returns the error of that.
+pub(super) async fn close_storage(name: String, known: &Registered, is_last: bool) -> Option<Error> {
+    known.bus.iter().for_each(|bus| bus.end());
+    let remote = known.storage.as_remote().filter(|_| is_last)?;
+    let source = close_within(&**remote, known.storage.timeout()).await.err()?;
+    let source = Arc::new(source);
+    Some(Error::NotClosed { name, source })
 }
 
 async fn close_within(remote: &dyn RemoteStorage, bound: Duration) -> cacheme_storage::Result<()> {

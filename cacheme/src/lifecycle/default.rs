@@ -174,6 +174,39 @@ pub fn register_storage_lazy(name: impl Into<String>, storage: Storage) -> Resul
     default_instance().register_storage_lazy(name, storage)
 }
 
+/// [`Cacheme::replace_storage`](crate::Cacheme::replace_storage) on the process-wide instance.
+///
+/// # Errors
+///
+/// Those of the method of the same name.
+pub async fn replace_storage(name: &str, storage: Storage) -> Result<()> {
+    default_instance().replace_storage(name, storage).await
+}
+
+/// [`Cacheme::unregister_storage`](crate::Cacheme::unregister_storage) on the process-wide instance.
+///
+/// # Errors
+///
+/// Those of the method of the same name.
+pub async fn unregister_storage(name: &str) -> Result<()> {
+    default_instance().unregister_storage(name).await
+}
+
+/// [`Cacheme::set_enabled`](crate::Cacheme::set_enabled) on the process-wide instance.
+pub fn set_enabled(on: bool) {
+    default_instance().set_enabled(on);
+}
+
+/// [`Cacheme::set_kind_enabled`](crate::Cacheme::set_kind_enabled) on the process-wide instance.
+pub fn set_kind_enabled(name: &str, on: bool) {
+    default_instance().set_kind_enabled(name, on);
+}
+
+/// [`Cacheme::set_storage_enabled`](crate::Cacheme::set_storage_enabled) on the process-wide instance.
+pub fn set_storage_enabled(name: &str, on: bool) {
+    default_instance().set_storage_enabled(name, on);
+}
+
 /// [`Cacheme::close`](crate::Cacheme::close) on the process-wide instance.
 ///
 /// # Errors

@@ -3,7 +3,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `builder.rs` | `Cacheme::builder` |
-//! | `register.rs` | `register_storage`: a storage gets its name and its bus, and is connected |
+//! | `register.rs` | `register_storage`: a storage gets its name and its bus, and is connected; it is replaced and taken away |
+//! | `switch.rs` | `set_enabled`: an instance, a kind or a storage is switched off |
 //! | `close.rs` | `close`: work under way ends, and what is left is told |
 //! | `check.rs` | `check`, and the nodes that it looks at |
 //! | `default.rs` | the process-wide instance, and the free functions of the crate |
@@ -21,3 +22,4 @@ mod loader;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod register;
+mod switch;

@@ -171,6 +171,16 @@ impl<N: Node> Batch<N> {
         }
         let kind = Arc::clone(&self.kind);
         for at in (0..before).rev() {
+            if let (Tier::Off(tier), Some(report)) = (&kind.tiers[at], &self.refresh) {
+                let keys: Vec<FullKey> = landings
+                    .iter()
+                    .map(|landing| self.key(landing.item).into())
+                    .collect();
+                // Boxed: mostly every tier is on.
+                if let Err(error) = Box::pin(remove_from(&kind, tier, &keys)).await {
+                    report.lock().note(error);
+                }
+            }
             if let Tier::Remote(tier) = &kind.tiers[at] {
                 let now = self.alive(tier.timeout * 3);
                 // The leader may have been suspended between tiers: waiters may have fenced and replaced it.

@@ -36,6 +36,7 @@ impl<N: Node> Batch<N> {
                     let now = self.alive(tier.timeout * 3);
                     self.read_remote(&items, at, tier, now).await
                 }
+                Tier::Off(_) => Found::new(),
             };
             for item in items {
                 if let Some(open) = self.items[item].open_mut()

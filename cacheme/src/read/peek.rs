@@ -25,6 +25,7 @@ impl Cacheme {
         for (at, tier) in kind.tiers.iter().enumerate() {
             let (value, base) = match tier {
                 Tier::Local(tier) => (kind.peek_local(tier, key), &tier.base),
+                Tier::Off(_) => continue,
                 Tier::Remote(tier) => (kind.peek_remote(tier, key).await, &tier.base),
             };
             match value {

@@ -18,6 +18,7 @@ use crate::kind::load_error;
 use crate::kind::unreached::Report;
 use crate::load::Load;
 use crate::node::Node;
+use crate::write::change_again;
 use crate::write::settle;
 
 impl Cacheme {
@@ -64,6 +65,8 @@ impl Cacheme {
                 None => self.lead(&mut batch).await,
             }
             if let Some(End::Done(outcome)) = wait(&kind, flight).await {
+                let again = change_again(&kind, &[Arc::clone(&key)]).await;
+                report.lock().add(again);
                 return refreshed::<N>(outcome, &key, &report);
             }
             // The runtime that our load was spawned on is gone.
@@ -145,6 +148,8 @@ impl Cacheme {
         let Some(End::Done(outcome)) = wait(&kind, flight).await else {
             return Err(Error::ShuttingDown);
         };
+        let again = change_again(&kind, &[Arc::clone(&key)]).await;
+        report.lock().add(again);
         refreshed::<N>(outcome, &key, &report)
     }
 }

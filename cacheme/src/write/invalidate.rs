@@ -73,9 +73,12 @@ impl Cacheme {
             let mut keys: Vec<FullKey> = keys.map(|node| kind.full_key(node).as_bytes().into()).collect();
             keys.sort_unstable();
             keys.dedup();
-            if kind.remotes().next().is_none() {
+            if kind.all_remotes().next().is_none() {
                 // There is nothing to wait for, so it needs no task.
                 fence_and_drop(&kind, &keys);
+                if let Some(newer) = kind.successor() {
+                    removals.push(Box::pin(invalidate(newer, keys)));
+                }
             } else {
                 removals.push(Box::pin(invalidate(kind, keys)));
             }
@@ -108,28 +111,47 @@ fn fence_and_drop<N: Node>(kind: &Kind<N>, keys: &[FullKey]) -> Vec<Arc<Flight<O
     older
 }
 
-async fn invalidate<N: Node>(kind: Arc<Kind<N>>, keys: Vec<FullKey>) -> Unreached {
-    let mut unreached = Unreached::default();
-    let older = fence_and_drop(&kind, &keys);
-    settle(&kind, older).await;
-    remove_everywhere(&kind, &keys, &mut unreached).await;
-    // A flight that began in between may have read the old remote value.
-    let older = fence_and_drop(&kind, &keys);
-    if settle(&kind, older).await && kind.copies_unguarded() {
-        // Without a lease to stop it, it may have copied the value to a nearer remote tier that was done already.
-        remove_everywhere(&kind, &keys, &mut unreached).await;
-        let older = fence_and_drop(&kind, &keys);
-        settle(&kind, older).await;
+async fn invalidate<N: Node>(mut kind: Arc<Kind<N>>, keys: Vec<FullKey>) -> Unreached {
+    let mut unreached = invalidate_in(&kind, &keys).await;
+    // Storages may be replaced or switched meanwhile.
+    while let Some(newer) = kind.successor() {
+        kind = newer;
+        unreached.add(invalidate_in(&kind, &keys).await);
     }
-    if let Err(error) = kind.publish(&keys).await {
+    unreached
+}
+
+async fn invalidate_in<N: Node>(kind: &Arc<Kind<N>>, keys: &[FullKey]) -> Unreached {
+    let mut unreached = Unreached::default();
+    let older = fence_and_drop(kind, keys);
+    settle(kind, older).await;
+    remove_everywhere(kind, keys, &mut unreached).await;
+    // A flight that began in between may have read the old remote value.
+    let older = fence_and_drop(kind, keys);
+    if settle(kind, older).await && kind.copies_unguarded() {
+        // Without a lease to stop it, it may have copied the value to a nearer remote tier that was done already.
+        remove_everywhere(kind, keys, &mut unreached).await;
+        let older = fence_and_drop(kind, keys);
+        settle(kind, older).await;
+    }
+    if let Err(error) = kind.publish(keys).await {
         unreached.note(error);
     }
     unreached
 }
 
+/// Removes keys from the tiers of a kind that has taken the place of this one while a change was under way: its storages were replaced or switched.
+pub(crate) async fn change_again<N: Node>(kind: &Kind<N>, keys: &[FullKey]) -> Unreached {
+    match kind.successor() {
+        // Boxed: mostly there is none.
+        Some(newer) => Box::pin(invalidate(newer, keys.to_vec())).await,
+        None => Unreached::default(),
+    }
+}
+
 /// Removes `keys` from the remote tiers, back to front.
 async fn remove_everywhere<N: Node>(kind: &Arc<Kind<N>>, keys: &[FullKey], unreached: &mut Unreached) {
-    for (_, tier) in kind.remotes().rev() {
+    for tier in kind.all_remotes().rev() {
         if let Err(error) = remove_from(kind, tier, keys).await {
             unreached.note(error);
         }

@@ -53,6 +53,7 @@ mod receive;
 pub(crate) mod retry;
 mod set;
 
+pub(crate) use self::invalidate::change_again;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -65,7 +66,7 @@ use crate::kind::Kind;
 use crate::node::Node;
 
 /// Runs `work` on a task of its own where there is a runtime, so that a dropped caller does not leave it half done.
-async fn detached(work: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
+async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     match background::spawn(work) {
         Ok(task) => match task.await {
             Ok(result) => result,

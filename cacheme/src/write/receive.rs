@@ -25,7 +25,7 @@ impl Listener for KindTable {
 impl<N: Node> Receiver for Kind<N> {
     /// Drops the keys, which may be of another version of this kind, and fences their flights.
     fn changed(&self, bus: &Bus, changes: &Changes<'_>) {
-        if !self.remotes().any(|(_, tier)| tier.publishes_on(bus)) {
+        if !self.all_remotes().any(|tier| tier.publishes_on(bus)) {
             return;
         }
         if changes.anything {

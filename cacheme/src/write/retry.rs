@@ -28,10 +28,12 @@ const LONGEST_RETRY: Duration = Duration::from_secs(86_400);
 pub(crate) fn retry_removal<N: Node>(kind: &Arc<Kind<N>>, tier: &Arc<RemoteTier>, keys: &[FullKey]) {
     let ttl = tier.base.ttl;
     let longest = ttl.map_or(LONGEST_RETRY, |ttl| ttl.min(LONGEST_RETRY));
-    let begins = tier.pending.add(keys, Instant::now() + longest);
-    if !begins {
-        return;
+    if tier.pending.add(keys, Instant::now() + longest) {
+        begin(kind, tier);
     }
+}
+
+fn begin<N: Node>(kind: &Arc<Kind<N>>, tier: &Arc<RemoteTier>) {
     let task = RetryTask {
         kind: Arc::clone(kind),
         tier: Arc::clone(tier),
@@ -90,7 +92,7 @@ impl<N: Node> Retrying for Kind<N> {
         Box::pin(async move {
             let mut left = Vec::new();
             // Back to front, as every change.
-            for (_, tier) in self.remotes().rev() {
+            for tier in self.all_remotes().rev() {
                 try_removals(&self, tier, &tier.pending.all()).await;
                 let keys: Vec<FullKey> = tier.pending.all().into_iter().map(|(key, _)| key).collect();
                 if !keys.is_empty() {
@@ -99,6 +101,11 @@ impl<N: Node> Retrying for Kind<N> {
             }
             left
         })
+    }
+
+    fn begin_retrying(self: Arc<Self>) {
+        let tiers = self.all_remotes().filter(|tier| tier.pending.begin());
+        tiers.for_each(|tier| begin(&self, tier));
     }
 }
 

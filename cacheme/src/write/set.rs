@@ -7,7 +7,8 @@ use cacheme_storage::{RemoteEntry, SmallBox};
 use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
-use super::retry::{not_invalidated, retry_removal};
+use super::invalidate::change_again;
+use super::retry::{not_invalidated, remove_from, retry_removal};
 use super::{detached, settle};
 use crate::counter::count;
 use crate::error::{Error, Result};
@@ -161,6 +162,11 @@ async fn set<N: Node>(
                     }
                 }
             }
+            Tier::Off(tier) => {
+                if let Err(error) = remove_from(&kind, tier, std::slice::from_ref(&key)).await {
+                    unreached.note(error);
+                }
+            }
             Tier::Remote(tier) => {
                 if let Err(error) = set_remote(&kind, tier, &key, &value, ttl(&tier.base)).await {
                     retry_removal(&kind, tier, std::slice::from_ref(&key));
@@ -170,9 +176,11 @@ async fn set<N: Node>(
         }
     }
     lead.finish(Ok(value));
-    if let Err(error) = kind.publish(&[key]).await {
+    let keys = [key];
+    if let Err(error) = kind.publish(&keys).await {
         unreached.note(error);
     }
+    unreached.add(change_again(&kind, &keys).await);
     unreached.into_result()
 }
 

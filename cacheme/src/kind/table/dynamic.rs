@@ -17,6 +17,8 @@ pub(super) struct DynamicKinds {
 struct Known {
     info: NodeInfo,
     kind: Weak<dyn AnyKind>,
+    /// It could not be made anew when the storages changed: the next call tries again.
+    is_retired: bool,
     /// The handles that keep it.
     holders: Vec<Weak<HeldKinds>>,
 }
@@ -31,7 +33,7 @@ impl DynamicKinds {
 
     /// A kind that has not gone away, which is kept by this handle as well from now on.
     pub(super) fn hold(&mut self, id: KindId, holder: &Arc<HeldKinds>) -> Option<Arc<dyn AnyKind>> {
-        let known = self.kinds.get_mut(&id)?;
+        let known = self.kinds.get_mut(&id).filter(|known| !known.is_retired)?;
         let kind = known.kind.upgrade()?;
         // Those that are gone are looked for before the list grows, not each time.
         if known.holders.len() == known.holders.capacity() {
@@ -52,6 +54,7 @@ impl DynamicKinds {
         let known = Known {
             info: info.clone(),
             kind: Arc::downgrade(kind),
+            is_retired: false,
             holders: vec![Arc::downgrade(holder)],
         };
         self.kinds.insert(id, known).is_none()
@@ -67,8 +70,31 @@ impl DynamicKinds {
 
     /// All kinds that have not gone away. A kind may go away with the reference that this gives.
     pub(super) fn all(&self) -> Vec<Arc<dyn AnyKind>> {
-        let kinds = self.kinds.values();
+        let kinds = self.kinds.values().filter(|known| !known.is_retired);
         kinds.filter_map(|known| known.kind.upgrade()).collect()
+    }
+
+    /// Puts those that a change concerns in the places of the older ones, in all handles. `renew` keeps both.
+    pub(super) fn renew(
+        &mut self,
+        table: &Arc<KindTable>,
+        concerns: impl Fn(&NodeInfo) -> bool,
+        mut renew: impl FnMut(Arc<dyn AnyKind>) -> Option<Arc<dyn AnyKind>>,
+    ) {
+        let concerned = self.kinds.values_mut();
+        for known in concerned.filter(|known| !known.is_retired && concerns(&known.info)) {
+            let Some(older) = known.kind.upgrade() else {
+                continue;
+            };
+            let newer = renew(Arc::clone(&older));
+            match &newer {
+                Some(newer) => known.kind = Arc::downgrade(newer),
+                None => known.is_retired = true,
+            }
+            for holder in known.holders.iter().filter_map(Weak::upgrade) {
+                holder.replace(table, &older, newer.as_ref());
+            }
+        }
     }
 
     /// The handles that keep them.
@@ -83,7 +109,7 @@ pub(crate) struct Registration {
     /// The instance that knows it.
     table: Weak<KindTable>,
     id: KindId,
-    #[expect(dead_code, reason = "dropped with the kind: its name is taken until then")]
+    /// Dropped with the kind: its name is taken until then.
     definition: Arc<dyn Any + Send + Sync>,
 }
 
@@ -93,6 +119,15 @@ impl Registration {
             table: Arc::downgrade(table),
             id,
             definition,
+        }
+    }
+
+    /// That of the kind that is made in place of this one.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            table: Weak::clone(&self.table),
+            id: self.id,
+            definition: Arc::clone(&self.definition),
         }
     }
 }

@@ -59,6 +59,23 @@ impl HeldKinds {
         });
     }
 
+    /// Keeps one kind in place of another, or none. The caller keeps both until then.
+    pub(super) fn replace(
+        &self,
+        table: &Arc<KindTable>,
+        older: &Arc<dyn AnyKind>,
+        newer: Option<&Arc<dyn AnyKind>>,
+    ) {
+        self.0.rcu(|all| {
+            let others = all.iter().filter(|held| !Arc::ptr_eq(&held.kind, older));
+            let newer = newer.map(|kind| Held {
+                table: Arc::downgrade(table),
+                kind: Arc::clone(kind),
+            });
+            others.cloned().chain(newer).collect::<Vec<_>>()
+        });
+    }
+
     /// Keeps the kinds of an instance no longer.
     pub(super) fn let_go(&self, table: &KindTable) {
         self.0.rcu(|all| {

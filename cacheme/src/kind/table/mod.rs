@@ -1,7 +1,8 @@
 //! Which kinds of nodes an instance has met.
 //!
-//! The kind of a type is looked for on every hit, so that takes no lock. It comes and never goes: an instance that is closed begins
-//! a [generation](KindTable::generation) without kinds, and the kinds of the one before are found no longer. The kind of a
+//! The kind of a type is looked for on every hit, so that takes no lock. It comes and never goes. Where storages are
+//! replaced or switched, a [generation](KindTable::generation) of kinds begins: a kind that this concerns is made anew, and the others are placed
+//! once more. Kinds of earlier generations are found no longer. The generation of a closed instance has no kinds. The kind of a
 //! [`DynamicKind`](crate::DynamicKind) belongs to its handles, where it is looked for ([`dynamic`](crate::dynamic)); the instance
 //! knows it as long as it lives.
 
@@ -31,6 +32,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::flight::FullKey;
 use crate::kind::stats::NodeStats;
+use crate::kind::storages::Found;
 use crate::kind::tier::RemoteTier;
 use crate::node::policy::NodeInfo;
 
@@ -39,8 +41,10 @@ const FIRST_SEGMENT: usize = 64;
 const SEGMENTS: usize = 16;
 /// How far from its place a kind is put before the next segment is tried.
 const PROBES: usize = 8;
+/// The step from one generation to the next: in the half of an identity that kinds of types do not use.
+const GENERATION: u64 = 1 << 32;
 /// The generation of a closed instance, which has no kinds.
-const CLOSED: u64 = u64::MAX;
+const CLOSED: u64 = u64::MAX << 32;
 
 /// The identity of a kind: the node's type, and for [`DynamicNode`](crate::DynamicNode)s which of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +65,8 @@ pub(crate) trait Receiver {
 pub(crate) trait Retrying {
     /// Tries all of them, and gives the tiers that have some left, with their keys.
     fn try_pending(self: Arc<Self>) -> BoxFuture<'static, Vec<(Arc<RemoteTier>, Vec<FullKey>)>>;
+    /// Begins to try those that it has taken over from another kind.
+    fn begin_retrying(self: Arc<Self>);
 }
 
 /// A [`Kind`](crate::kind::Kind) without its type.
@@ -69,13 +75,30 @@ pub(crate) trait AnyKind: Receiver + Retrying + Any + Send + Sync {
     /// Its remote tiers, from the nearest on.
     fn remote_tiers(&self) -> Vec<Arc<RemoteTier>>;
     fn stats(&self) -> NodeStats;
+    /// The kind in place of this one, with the storages as they are now. It has the flights of this one, and what is left to do in its tiers.
+    /// What this one stores in local tiers from then on counts as absent.
+    ///
+    /// # Errors
+    ///
+    /// Those of the set-up: there is no kind in its place then.
+    fn renewed(&self, find: &Find<'_>) -> Result<Arc<dyn AnyKind>>;
     /// Whether its serializer can read its values, as far as their type shows.
     fn check_serializer(&self) -> Result<(), CodecError>;
 }
 
+/// Finds the storage of a kind by the names of both.
+pub(crate) type Find<'f> = dyn Fn(&NodeInfo, &str) -> Option<Found> + 'f;
+
+/// The kinds that a change of the storages concerned.
+pub(crate) struct Renewal {
+    pub(crate) retired: Vec<LastKind>,
+    /// Those in their places.
+    pub(crate) renewed: Vec<Arc<dyn AnyKind>>,
+}
+
 type Slot = OnceLock<(KindId, Arc<dyn AnyKind>)>;
 
-/// A kind that is known when the instance is closed.
+/// A kind that new calls find no longer.
 pub(crate) struct LastKind {
     pub(crate) kind: Arc<dyn AnyKind>,
     /// How many references the table has.
@@ -104,6 +127,8 @@ pub(crate) struct KindTable {
 #[derive(Default)]
 struct Making {
     is_closed: bool,
+    /// The generation, also once the instance is closed.
+    generation: u64,
     /// The templates of kinds that are not [derived](derived()).
     templates: Templates,
     /// The kinds that can go away.
@@ -162,18 +187,22 @@ impl KindTable {
                 making.templates.add(id, info);
             }
             self.name(info, &kind);
-            let placed = id.of_generation(self.generation.load(Ordering::Acquire));
-            let slots = self.segments.iter().enumerate().flat_map(|(number, segment)| {
-                let slots = FIRST_SEGMENT << number;
-                let segment = segment.get_or_init(|| (0..slots).map(|_| OnceLock::new()).collect());
-                (0..PROBES).map(move |step| slot(segment, placed.place().wrapping_add(step)))
-            });
-            let free = slots.into_iter().find(|slot| slot.get().is_none());
-            // 16 segments of doubling size, eight places in each: more kinds than a program has types.
-            let placed = free.expect("there is room for every kind").set((placed, kind));
-            debug_assert!(placed.is_ok(), "kinds are placed under the lock");
+            self.place(id.of_generation(making.generation), kind);
         }
         Ok(self.get(id).expect("it was placed just now"))
+    }
+
+    /// Puts a kind in its place. Under the lock.
+    fn place(&self, id: KindId, kind: Arc<dyn AnyKind>) {
+        let slots = self.segments.iter().enumerate().flat_map(|(number, segment)| {
+            let slots = FIRST_SEGMENT << number;
+            let segment = segment.get_or_init(|| (0..slots).map(|_| OnceLock::new()).collect());
+            (0..PROBES).map(move |step| slot(segment, id.place().wrapping_add(step)))
+        });
+        let free = slots.into_iter().find(|slot| slot.get().is_none());
+        // 16 segments of doubling size, eight places in each: more kinds than a program has types, thousands of times.
+        let placed = free.expect("there is room for every kind").set((id, kind));
+        debug_assert!(placed.is_ok(), "kinds are placed under the lock");
     }
 
     /// The kind under `id`, which can go away: `holder` keeps it, and this table only knows it. Made by `make` if it is not there, as
@@ -220,9 +249,75 @@ impl KindTable {
             (making.dynamic.all(), making.dynamic.holders())
         };
         holders.iter().for_each(|holder| holder.let_go(self));
-        let last = |kept| move |kind| LastKind { kind, kept };
-        let kept = self.entries().map(|(_, kind)| Arc::clone(kind)).map(last(1));
-        kept.chain(dynamic.into_iter().map(last(0))).collect()
+        let mut kinds = dynamic;
+        for (_, kind) in self.all_entries() {
+            if !kinds.iter().any(|known| Arc::ptr_eq(known, kind)) {
+                kinds.push(Arc::clone(kind));
+            }
+        }
+        self.last(kinds)
+    }
+
+    /// Kinds that new calls find no longer, with how many references are here to stay.
+    fn last(&self, kinds: Vec<Arc<dyn AnyKind>>) -> Vec<LastKind> {
+        let places = |kind: &Arc<dyn AnyKind>| {
+            self.all_entries()
+                .filter(|(_, placed)| Arc::ptr_eq(placed, kind))
+                .count()
+        };
+        let last = kinds.into_iter().map(|kind| LastKind {
+            kept: places(&kind),
+            kind,
+        });
+        last.collect()
+    }
+
+    /// Carries out a change of the storages, and makes all kinds anew that it concerns.
+    ///
+    /// # Errors
+    ///
+    /// Those of `change`, which has changed nothing then, and [`Error::Closed`].
+    pub(crate) fn renew<T>(
+        self: &Arc<Self>,
+        change: impl FnOnce() -> Result<T>,
+        concerns: impl Fn(&NodeInfo) -> bool,
+        find: &Find<'_>,
+    ) -> Result<(T, Renewal)> {
+        let (mut retired, mut renewed) = (Vec::new(), Vec::new());
+        let changed = {
+            let mut making = self.making.lock();
+            if making.is_closed {
+                return Err(Error::Closed);
+            }
+            let changed = change()?;
+            let (from, to) = (making.generation, making.generation + GENERATION);
+            let current: Vec<_> = self.entries_of(from).cloned().collect();
+            let mut renew = |kind: Arc<dyn AnyKind>| {
+                let newer = kind.renewed(find).ok();
+                if let Some(newer) = &newer {
+                    self.name(newer.info(), newer);
+                    renewed.push(Arc::clone(newer));
+                }
+                retired.push(kind);
+                newer
+            };
+            for (id, kind) in current {
+                let kind = match concerns(kind.info()) {
+                    true => renew(kind),
+                    false => Some(kind),
+                };
+                if let Some(kind) = kind {
+                    self.place(KindId::of_type(id.node).of_generation(to), kind);
+                }
+            }
+            making.dynamic.renew(self, concerns, renew);
+            making.generation = to;
+            self.generation.store(to, Ordering::Release);
+            changed
+        };
+        // No kind may be dropped under the lock.
+        let retired = self.last(retired);
+        Ok((changed, Renewal { retired, renewed }))
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -274,7 +369,19 @@ impl KindTable {
         self.making.lock().dynamic.all()
     }
 
+    /// The kinds of types.
     fn entries(&self) -> impl Iterator<Item = &(KindId, Arc<dyn AnyKind>)> {
+        let generation = self.making.lock().generation;
+        self.entries_of(generation)
+    }
+
+    fn entries_of(&self, generation: u64) -> impl Iterator<Item = &(KindId, Arc<dyn AnyKind>)> {
+        self.all_entries()
+            .filter(move |(id, _)| id.dynamic & CLOSED == generation)
+    }
+
+    /// The kinds of types of all generations.
+    fn all_entries(&self) -> impl Iterator<Item = &(KindId, Arc<dyn AnyKind>)> {
         let segments = self.segments.iter().filter_map(OnceLock::get);
         segments.flat_map(|segment| segment.iter()).filter_map(Slot::get)
     }
@@ -294,7 +401,7 @@ impl KindId {
         Self { node, dynamic: 0 }
     }
 
-    /// The identity under which the kind of a type is placed in a generation. The first one has that of the type.
+    /// The identity under which the kind of a type is placed in a generation.
     #[inline]
     fn of_generation(self, generation: u64) -> Self {
         Self {
@@ -358,6 +465,10 @@ mod tests {
             NodeStats::default()
         }
 
+        fn renewed(&self, _: &Find<'_>) -> crate::error::Result<Arc<dyn AnyKind>> {
+            Ok(Arc::new(Named(self.0.clone())))
+        }
+
         fn check_serializer(&self) -> Result<(), CodecError> {
             Ok(())
         }
@@ -373,6 +484,8 @@ mod tests {
         fn try_pending(self: Arc<Self>) -> BoxFuture<'static, Vec<(Arc<RemoteTier>, Vec<FullKey>)>> {
             Box::pin(async { Vec::new() })
         }
+
+        fn begin_retrying(self: Arc<Self>) {}
     }
 
     #[test]
@@ -412,6 +525,47 @@ mod tests {
                 })
                 .is_none()
         );
+    }
+
+    #[test]
+    fn kinds_that_a_change_concerns_are_made_anew_and_the_others_stay() {
+        let table = Arc::new(KindTable::default());
+        let add = |node: TypeId, name: &'static str| {
+            let info = crate::node::policy::Policy::<u8>::new(name, name).info;
+            let make = || Ok(Arc::new(Named(info.clone())) as Arc<dyn AnyKind>);
+            Arc::clone(table.get_or_make(KindId::of_type(node), &info, make).unwrap())
+        };
+        let (a, b) = (TypeId::of::<u8>(), TypeId::of::<u16>());
+        let (one, other) = (add(a, "a"), add(b, "b"));
+        let get = |node| table.get(KindId::of_type(node)).unwrap();
+        for round in 0..3 {
+            let before = Arc::clone(get(a));
+            let ((), renewal) = table
+                .renew(|| Ok(()), |info| info.name == "a", &|_, _| None)
+                .unwrap();
+            assert_eq!(renewal.retired.len(), 1, "{round}");
+            assert!(Arc::ptr_eq(get(a), &renewal.renewed[0]) && !Arc::ptr_eq(get(a), &before));
+            assert!(Arc::ptr_eq(get(b), &other));
+            assert_eq!(table.iter().count(), 2);
+            // It is in a place of the table and here.
+            drop(renewal.renewed);
+            assert!(renewal.retired[0].is_busy());
+            drop(before);
+            assert_eq!(
+                renewal.retired[0].is_busy(),
+                round == 0,
+                "`one` is the first of them"
+            );
+        }
+        drop(one);
+        let refused = table.renew(|| Err::<(), _>(Error::Closed), |_| true, &|_, _| None);
+        assert!(
+            refused.is_err() && Arc::ptr_eq(get(b), &other),
+            "nothing has changed"
+        );
+        assert_eq!(table.close().len(), 5, "those of all generations");
+        assert!(table.get(KindId::of_type(b)).is_none());
+        assert_eq!(table.iter().count(), 2, "what was counted can be read");
     }
 
     #[test]
