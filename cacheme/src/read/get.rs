@@ -50,10 +50,12 @@ pub struct Get<'c, N: Node> {
 
 enum GetState<'c, N: Node> {
     /// The first tier has not been asked. The function begins what follows a miss.
-    Begun(fn(&'c Cacheme, Arc<Kind<N>>, FullKey, &'c N) -> Missed<'c, N>),
+    Begun(Begin<'c, N>),
     /// Boxed so that a hit does not carry the space of a load.
     Missed(Missed<'c, N>),
 }
+
+type Begin<'c, N> = fn(&'c Cacheme, Arc<Kind<N>>, FullKey, &'c N) -> Missed<'c, N>;
 
 type Missed<'c, N> = BoxFuture<'c, Result<SmallBox<<N as Node>::Value>>>;
 
