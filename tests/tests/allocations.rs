@@ -187,7 +187,8 @@ async fn a_hit_in_memory_allocates_nothing() {
         let repository = Repository(instance.clone());
         let borrowed = || memoized_by_borrowed_text(&instance, "a:b", 4);
         let method = || repository.memoized_method("a:b", 4);
-        (borrowed().await, method().await);
+        borrowed().await;
+        method().await;
         assert_eq!(
             allocations(|| at_once(borrowed())),
             (7, 0),

@@ -273,7 +273,7 @@ impl Keyed {
             let mut arg = arg.clone();
             if let FnArg::Typed(typed) = &mut arg {
                 let name = name_of(at, &FnArg::Typed(typed.clone()));
-                typed.pat = Box::new(parse_quote!(#name));
+                *typed.pat = parse_quote!(#name);
             }
             arg
         });

@@ -86,13 +86,16 @@ pub struct Sharing<V, R> {
     /// The value, or the outcome if it is an error.
     pub(crate) into_value: fn(R) -> Result<V, R>,
     /// The error for the caller whose load it was, and for its waiters.
-    split: fn(R, TextOf<R>) -> (R, Arc<dyn LoadError>),
+    split: fn(R, TextOf<R>) -> Split<R>,
     /// What a waiter gets of an error that another caller shared.
     pub(crate) receive: fn(&(dyn LoadError + 'static)) -> Option<R>,
     /// The outcome of a call that is refused.
     pub(crate) refuse: fn(Error) -> Result<R, Error>,
     text: TextOf<R>,
 }
+
+/// An outcome that is an error: for the caller whose load it was, and for its waiters.
+type Split<R> = (R, Arc<dyn LoadError>);
 
 /// Gives the text of an error for the log, if its type has one.
 pub(crate) type TextOf<R> = fn(&R) -> Option<String>;
@@ -133,7 +136,7 @@ impl<V, R> Sharing<V, R> {
     }
 
     /// Shares the error of an outcome.
-    pub(crate) fn share(&self, outcome: R) -> (R, Arc<dyn LoadError>) {
+    pub(crate) fn share(&self, outcome: R) -> Split<R> {
         (self.split)(outcome, self.text)
     }
 }
@@ -230,8 +233,10 @@ impl<V, E> Sharing<V, Result<V, E>> {
 struct Cloned<E> {
     error: E,
     /// The text is made when it is logged.
-    text: Box<dyn Fn(&E) -> Option<String> + Send + Sync>,
+    text: Describe<E>,
 }
+
+type Describe<E> = Box<dyn Fn(&E) -> Option<String> + Send + Sync>;
 
 impl<E: Send + Sync + 'static> LoadError for Cloned<E> {
     fn as_any(&self) -> &dyn Any {

@@ -174,6 +174,10 @@ fn received<V, R>(error: &(dyn LoadError + 'static), sharing: Sharing<V, R>) -> 
     (sharing.receive)(error).map(Box::new)
 }
 
+#[expect(
+    clippy::boxed_local,
+    reason = "the outcome has room for a value, which its caller should not have"
+)]
 fn shared<V, R>(outcome: Box<R>, sharing: Sharing<V, R>) -> (Box<R>, Arc<dyn LoadError>) {
     let (outcome, shared) = sharing.share(*outcome);
     (Box::new(outcome), shared)
