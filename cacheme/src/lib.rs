@@ -179,5 +179,6 @@ pub use crate::load::{Load, Loaded};
 pub use crate::node::Node;
 pub use crate::node::key::{AnyKeyPart, KeyPart, KeyWriter};
 pub use crate::node::policy::{MaybeAbsent, NodeInfo, Policy, Tier};
+pub use crate::node::registration::NodeSet;
 pub use crate::read::get::Get;
 pub use crate::write::changes::Changes;

@@ -24,7 +24,7 @@ use crate::kind::{Kind, around_key};
 use crate::node::Node;
 use crate::node::key::KeyWriter;
 use crate::node::policy::{DEFAULT_LOCAL, NodeInfo, Policy};
-use crate::node::registration::DerivedNode;
+use crate::node::registration::{DerivedNode, NodeRegistration};
 
 use self::state::State;
 
@@ -46,6 +46,8 @@ pub(crate) struct Inner {
     /// Locked after the kinds, and never with the storages.
     pub(crate) switches: RwLock<Switches>,
     pub(crate) kinds: Arc<KindTable>,
+    /// The nodes that the builder named.
+    pub(crate) named: Vec<NodeRegistration>,
     /// Mistakes of the set-up that were logged, so that each is logged once and not for each call.
     logged: Mutex<HashSet<String>>,
     /// How the instance was closed, if it was.
@@ -64,13 +66,19 @@ impl Drop for Inner {
 }
 
 impl Cacheme {
-    pub(crate) fn new(prefix: String, state: State, switches: Switches) -> Self {
+    pub(crate) fn new(
+        prefix: String,
+        state: State,
+        named: Vec<NodeRegistration>,
+        switches: Switches,
+    ) -> Self {
         let inner = Inner {
             prefix,
             state,
             storages: RwLock::default(),
             switches: RwLock::new(switches),
-            kinds: Arc::default(),
+            kinds: Arc::new(KindTable::knowing(&named)),
+            named,
             logged: Mutex::default(),
             closed: OnceCell::new(),
         };

@@ -4,12 +4,14 @@ use crate::error::{Error, Result};
 use crate::instance::Cacheme;
 use crate::instance::state::State;
 use crate::instance::switches::Switches;
+use crate::node::registration::{NodeRegistration, NodeSet};
 
 /// Builds a [`Cacheme`].
 #[derive(Clone, Debug)]
 pub struct CachemeBuilder {
     prefix: String,
     state: State,
+    nodes: Vec<NodeRegistration>,
 }
 
 impl CachemeBuilder {
@@ -49,6 +51,38 @@ impl CachemeBuilder {
         self
     }
 
+    /// Names derived nodes that the instance will have, as a tuple of up to 16; several calls add up.
+    ///
+    /// [`check`](Cacheme::check) looks at them before they are used. The process-wide instance knows every node of the program without this; another
+    /// one knows those that it is told of, so that nodes of other modules' tests do not get in its way.
+    ///
+    /// ```
+    /// use cacheme::{Cacheme, Error, Node, Storage};
+    ///
+    /// #[derive(Node, Clone)]
+    /// #[node(key = "user:{0}", value = String, tier(storage = "local", ttl = "1m"))]
+    /// struct UserNode(u64);
+    ///
+    /// #[derive(Node, Clone)]
+    /// #[node(key = "team:{0}", value = String, tier(storage = "teams", ttl = "1m"))]
+    /// struct TeamNode(u64);
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let users = Cacheme::builder().nodes::<(UserNode,)>().build()?;
+    /// users.register_storage("local", Storage::open("local://lru?size=100")?).await?;
+    /// users.check()?;
+    ///
+    /// let both = Cacheme::builder().nodes::<(UserNode, TeamNode)>().build()?;
+    /// both.register_storage("local", Storage::open("local://lru?size=100")?).await?;
+    /// assert!(both.check().unwrap_err().to_string().contains("`teams`"));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn nodes<S: NodeSet>(mut self) -> Self {
+        self.nodes.extend(S::registrations());
+        self
+    }
+
     /// Builds the instance. What the environment variable `CACHEME_DISABLE` names is [switched off](Cacheme::set_enabled).
     ///
     /// # Errors
@@ -65,7 +99,7 @@ impl CachemeBuilder {
         }
         let said = std::env::var_os("CACHEME_DISABLE");
         let switches = Switches::of_environment(said.as_deref());
-        Ok(Cacheme::new(self.prefix, self.state, switches))
+        Ok(Cacheme::new(self.prefix, self.state, self.nodes, switches))
     }
 }
 
@@ -81,6 +115,7 @@ impl Cacheme {
         CachemeBuilder {
             prefix: "cacheme".into(),
             state: State::default(),
+            nodes: Vec::new(),
         }
     }
 }

@@ -4,31 +4,44 @@ use cacheme_storage::{Chain, CodecError};
 
 use crate::error::{Error, Result};
 use crate::instance::Cacheme;
-use crate::kind::table::derived::derived;
+use crate::kind::table::derived::{Derived, derived};
 use crate::node::policy::{NodeInfo, Tier};
-use crate::node::registration::NodeRegistration;
 
 impl Cacheme {
     /// Every kind of node that this program derives or that this instance has used, sorted by name.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeInfo> {
         let mut nodes = derived().nodes().to_vec();
-        nodes.extend(self.inner.kinds.others().map(|kind| kind.info().clone()));
+        let others = self.inner.kinds.others(derived());
+        nodes.extend(others.map(|kind| kind.info().clone()));
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         nodes
     }
 
-    /// Finds mistakes in the set-up of all [`nodes`](Self::nodes) before they are used.
+    /// Finds mistakes in the set-up of nodes before they are used.
+    ///
+    /// On the process-wide instance it looks at every node of the program; on another one at those that its
+    /// [builder](crate::CachemeBuilder::nodes) named, and at the kinds that it has used.
     ///
     /// # Errors
     ///
     /// [`Error::Check`] with every mistake: storages that are not registered, state that is missing, nodes that would share entries, remote
     /// tiers without serializer or with one that cannot read the node's values, policies that cannot work.
     pub fn check(&self) -> Result<()> {
-        let nodes = self.nodes();
+        let named;
+        let known = if self.inner.kinds.is_default() {
+            derived()
+        } else {
+            named = Derived::of(&self.inner.named);
+            &named
+        };
+        let others: Vec<_> = self.inner.kinds.others(known).collect();
         // A kind that could share keys with another is never made.
-        let mut found: Vec<Error> = derived().conflicts().cloned().collect();
-        for node in &nodes {
+        let mut found: Vec<Error> = known.conflicts().cloned().collect();
+        let mut nodes: Vec<&NodeInfo> = known.nodes().iter().collect();
+        nodes.extend(others.iter().map(|kind| kind.info()));
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        for node in nodes {
             found.extend(node.validate().err());
             found.extend(self.missing_state(node));
             for tier in &node.tiers {
@@ -42,10 +55,10 @@ impl Cacheme {
                 }
             }
         }
-        for node in inventory::iter::<NodeRegistration> {
+        for node in known.registrations() {
             found.extend(self.unreadable(&node.info(), || node.check_serializer()));
         }
-        for kind in self.inner.kinds.others() {
+        for kind in &others {
             found.extend(self.unreadable(kind.info(), || kind.check_serializer()));
         }
         if found.is_empty() {

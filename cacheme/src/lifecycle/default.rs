@@ -1,7 +1,7 @@
 //! The process-wide instance, and the calls of [`Cacheme`] on it.
 
 use std::future::Future;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cacheme_storage::{BoxError, Storage};
@@ -21,9 +21,10 @@ static DEFAULT: OnceLock<Cacheme> = OnceLock::new();
 /// The process-wide instance, which the free functions of this crate use.
 pub fn default_instance() -> &'static Cacheme {
     DEFAULT.get_or_init(|| {
-        Cacheme::builder()
-            .build()
-            .expect("the default prefix is a good one")
+        let instance = Cacheme::builder().build();
+        let instance = instance.expect("the default prefix is a good one");
+        instance.inner.kinds.set_default();
+        instance
     })
 }
 
@@ -43,7 +44,10 @@ pub fn set_prefix(prefix: impl Into<String>) -> Result<()> {
 ///
 /// [`Error::DefaultInUse`] if there is one in use already.
 pub fn set_default(instance: Cacheme) -> Result<()> {
-    DEFAULT.set(instance).map_err(|_| Error::DefaultInUse)
+    let kinds = Arc::clone(&instance.inner.kinds);
+    DEFAULT.set(instance).map_err(|_| Error::DefaultInUse)?;
+    kinds.set_default();
+    Ok(())
 }
 
 /// [`Cacheme::get`](crate::Cacheme::get) on the process-wide instance.

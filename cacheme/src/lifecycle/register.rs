@@ -22,7 +22,7 @@ impl Cacheme {
     ///
     /// # Errors
     ///
-    /// [`Error::SameKey`] if two derived nodes would share entries, [`Error::StorageRegistered`] for a name that is taken,
+    /// [`Error::SameKey`] on the process-wide instance, if two derived nodes would share entries, [`Error::StorageRegistered`] for a name that is taken,
     /// [`Error::DefaultStorageInUse`] for `local` after a memoized function has used it, and [`Error::Closed`] after
     /// [`close`](Self::close): then nothing is registered. [`Error::Unreached`] if the storage cannot be reached: it is registered all the same, reads go on
     /// without it, and it is tried again whenever it is needed. Trouble with its bus alone is logged.
@@ -58,7 +58,7 @@ impl Cacheme {
     ///
     /// # Errors
     ///
-    /// [`Error::SameKey`] if two derived nodes would share entries, [`Error::StorageRegistered`] or
+    /// [`Error::SameKey`] on the process-wide instance, if two derived nodes would share entries, [`Error::StorageRegistered`] or
     /// [`Error::DefaultStorageInUse`] for a name that is taken, and [`Error::Closed`] after [`close`](Self::close).
     pub fn register_storage_lazy(&self, name: impl Into<String>, storage: Storage) -> Result<()> {
         let name = name.into();
@@ -78,7 +78,9 @@ impl Cacheme {
         if self.inner.kinds.is_closed() {
             return Err(Error::Closed);
         }
-        if let Some(conflict) = derived().conflicts().next() {
+        if self.inner.kinds.is_default()
+            && let Some(conflict) = derived().conflicts().next()
+        {
             return Err(conflict.clone());
         }
         let mut storages = self.inner.storages.write();

@@ -14,7 +14,7 @@ pub trait DerivedNode: Node {
 }
 
 /// The entry of a derived node in the list of all.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct NodeRegistration {
     id: fn() -> TypeId,
     info: fn() -> NodeInfo,
@@ -46,3 +46,24 @@ impl NodeRegistration {
 }
 
 inventory::collect!(NodeRegistration);
+
+/// Derived nodes, as a tuple of up to 16 of them.
+pub trait NodeSet {
+    /// Their registrations.
+    #[doc(hidden)]
+    fn registrations() -> Vec<NodeRegistration>;
+}
+
+macro_rules! node_sets {
+    ($first:ident $($rest:ident)*) => {
+        impl<$first: DerivedNode, $($rest: DerivedNode),*> NodeSet for ($first, $($rest,)*) {
+            fn registrations() -> Vec<NodeRegistration> {
+                vec![NodeRegistration::new::<$first>(), $(NodeRegistration::new::<$rest>()),*]
+            }
+        }
+        node_sets!($($rest)*);
+    };
+    () => {};
+}
+
+node_sets!(A B C D E F G H I J K L M N O P);

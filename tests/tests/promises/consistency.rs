@@ -236,7 +236,14 @@ async fn c4_nodes_whose_templates_can_give_one_key_are_refused() {
         Err(Error::SameKey { .. })
     ));
 
-    // A derived node knows what its fields can be, and need not have been used.
+    // A derived node knows what its fields can be, and need not have been used where the builder named it.
+    let knowing = Cacheme::builder().nodes::<(Numbered,)>().build().unwrap();
+    let error = knowing.peek(&Numbered12).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::SameKey { other, .. } if other == "Numbered"),
+        "{error}"
+    );
+    cacheme.peek(&Numbered { id: 1 }).await.unwrap();
     cacheme.peek(&NumberedLatest).await.unwrap();
     let error = cacheme.peek(&Numbered12).await.unwrap_err();
     assert!(

@@ -66,7 +66,7 @@ async fn nodes_lists_every_kind_of_the_program() {
 
 #[tokio::test]
 async fn check_names_every_mistake_with_node_and_storage() {
-    let cacheme = Cacheme::builder().build().unwrap();
+    let cacheme = Cacheme::builder().nodes::<(Item, RemoteItem)>().build().unwrap();
     let Err(Error::Check(found)) = cacheme.check() else {
         panic!("nothing is registered")
     };

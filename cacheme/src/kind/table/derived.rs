@@ -1,4 +1,4 @@
-//! The nodes that the program derives.
+//! The nodes that are known before they are used: those that the program derives, or those that a builder names.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -9,30 +9,33 @@ use crate::error::Error;
 use crate::node::policy::NodeInfo;
 use crate::node::registration::NodeRegistration;
 
-/// Every derived node without type parameters.
+/// Derived nodes.
 pub(crate) struct Derived {
     ids: HashSet<KindId>,
     nodes: Vec<NodeInfo>,
+    registrations: Vec<NodeRegistration>,
     templates: Templates,
     /// Two of them that can give one key.
     conflicts: Vec<([KindId; 2], Error)>,
 }
 
-/// Asked of each node once in a process.
+/// Every derived node of the program without type parameters. Asked of each node once in a process.
 pub(crate) fn derived() -> &'static Derived {
-    static DERIVED: LazyLock<Derived> = LazyLock::new(Derived::find);
+    static DERIVED: LazyLock<Derived> = LazyLock::new(|| Derived::of(inventory::iter::<NodeRegistration>));
     &DERIVED
 }
 
 impl Derived {
-    fn find() -> Self {
+    pub(crate) fn of<'r>(registrations: impl IntoIterator<Item = &'r NodeRegistration>) -> Self {
         let mut derived = Self {
             ids: HashSet::new(),
             nodes: Vec::new(),
+            registrations: Vec::new(),
             templates: Templates::default(),
             conflicts: Vec::new(),
         };
-        for node in inventory::iter::<NodeRegistration> {
+        for node in registrations {
+            derived.registrations.push(*node);
             let (id, info) = (KindId::of_type(node.id()), node.info());
             let met = derived.templates.met_by(id, &info);
             derived
@@ -47,6 +50,10 @@ impl Derived {
 
     pub(crate) fn nodes(&self) -> &[NodeInfo] {
         &self.nodes
+    }
+
+    pub(crate) fn registrations(&self) -> &[NodeRegistration] {
+        &self.registrations
     }
 
     pub(crate) fn contains(&self, id: KindId) -> bool {

@@ -22,7 +22,7 @@ use cacheme_storage::CodecError;
 use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 
-use self::derived::derived;
+use self::derived::{Derived, derived};
 use self::dynamic::DynamicKinds;
 pub(crate) use self::dynamic::Registration;
 use self::held::HeldKinds;
@@ -35,6 +35,7 @@ use crate::kind::stats::NodeStats;
 use crate::kind::storages::Found;
 use crate::kind::tier::RemoteTier;
 use crate::node::policy::NodeInfo;
+use crate::node::registration::NodeRegistration;
 
 /// Slots of the first segment; each further one has twice as many.
 const FIRST_SEGMENT: usize = 64;
@@ -129,7 +130,9 @@ struct Making {
     is_closed: bool,
     /// The generation, also once the instance is closed.
     generation: u64,
-    /// The templates of kinds that are not [derived](derived()).
+    /// It is the process-wide instance, which knows every [derived] node before it is used.
+    is_default: bool,
+    /// The templates of kinds, and of nodes that the builder named.
     templates: Templates,
     /// The kinds that can go away.
     dynamic: DynamicKinds,
@@ -142,10 +145,13 @@ impl Making {
             return Some(Error::Closed);
         }
         let is_there = |other: KindId| other.dynamic == 0 || self.dynamic.contains(other);
-        derived().conflict(id, info).or_else(|| {
-            let mut met = self.templates.met_by(id, info);
-            met.find(|(other, _)| is_there(*other)).map(|(_, error)| error)
-        })
+        let derived = self.is_default.then(derived);
+        derived
+            .and_then(|derived| derived.conflict(id, info))
+            .or_else(|| {
+                let mut met = self.templates.met_by(id, info);
+                met.find(|(other, _)| is_there(*other)).map(|(_, error)| error)
+            })
     }
 }
 
@@ -183,9 +189,7 @@ impl KindTable {
                 return Err(conflict);
             }
             let kind = make()?;
-            if !derived().contains(id) {
-                making.templates.add(id, info);
-            }
+            making.templates.add(id, info);
             self.name(info, &kind);
             self.place(id.of_generation(making.generation), kind);
         }
@@ -343,6 +347,25 @@ impl KindTable {
         }
     }
 
+    /// A table of an instance whose builder named these nodes.
+    pub(crate) fn knowing(nodes: &[NodeRegistration]) -> Self {
+        let mut table = Self::default();
+        let templates = &mut table.making.get_mut().templates;
+        for node in nodes {
+            templates.add(KindId::of_type(node.id()), &node.info());
+        }
+        table
+    }
+
+    /// Makes it the table of the process-wide instance.
+    pub(crate) fn set_default(&self) {
+        self.making.lock().is_default = true;
+    }
+
+    pub(crate) fn is_default(&self) -> bool {
+        self.making.lock().is_default
+    }
+
     /// The kinds that a message means by this template.
     pub(crate) fn of_template(&self, template: Digest) -> Vec<Arc<dyn AnyKind>> {
         let by_template = self.by_template.read();
@@ -356,11 +379,11 @@ impl KindTable {
         kept.chain(self.dynamic())
     }
 
-    /// Every kind that is not [derived](derived()), in no order.
-    pub(crate) fn others(&self) -> impl Iterator<Item = Arc<dyn AnyKind>> {
+    /// Every kind that is not of these nodes, in no order.
+    pub(crate) fn others(&self, than: &Derived) -> impl Iterator<Item = Arc<dyn AnyKind>> {
         let kept = self
             .entries()
-            .filter(|(id, _)| !derived().contains(KindId::of_type(id.node)));
+            .filter(|(id, _)| !than.contains(KindId::of_type(id.node)));
         kept.map(|(_, kind)| Arc::clone(kind)).chain(self.dynamic())
     }
 

@@ -31,10 +31,13 @@ impl Entry {
 }
 
 impl Templates {
-    /// Adds the template of a kind.
+    /// Adds the template of a kind, unless it is known.
     pub(crate) fn add(&mut self, id: KindId, info: &NodeInfo) {
         let heads = self.by_version.entry(info.version.clone()).or_default();
         let entries = heads.entry(info.template().head().to_owned()).or_default();
+        if entries.iter().any(|entry| entry.id == id) {
+            return;
+        }
         entries.push(Entry {
             id,
             name: info.name.clone(),

@@ -60,8 +60,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert!(!matches!(cacheme::peek(&new).await, Err(Error::SameKey { .. })));
     assert!(cacheme::peek(&UserNode { id: 1 }).await.is_err());
     assert!(cacheme::peek(&elsewhere::UserNode { name: 1 }).await.is_err());
-    // The same two in an instance of their own.
+    // An instance of their own takes the first that is used.
     let other = cacheme::Cacheme::builder().build()?;
-    assert!(matches!(other.register_storage("local", local()?).await, Err(Error::SameKey { .. })));
+    other.register_storage("local", local()?).await?;
+    other.peek(&LatestPostNode).await?;
+    let clash = other.peek(&PostNode { slug: "a".into() }).await;
+    assert!(matches!(clash, Err(Error::SameKey { .. })));
     Ok(())
 }
