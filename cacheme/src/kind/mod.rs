@@ -109,7 +109,7 @@ impl<N: Node> Kind<N> {
             let found = find(&info, &tier.storage).ok_or_else(|| info.not_registered(&tier.storage))?;
             let mut tiers = older.iter().flat_map(|older| &older.tiers);
             let older = tiers.find(|older| older.base().name == tier.storage);
-            Ok(Tier::new(tier, &info, found, older)?)
+            Tier::new(tier, &info, found, older)
         });
         let tiers = tiers.collect::<Result<Vec<_>>>()?;
         let tiers: Vec<Tier> = tiers.into_iter().flatten().collect();
