@@ -167,10 +167,10 @@ pub use crate::lifecycle::builder::CachemeBuilder;
 #[cfg(feature = "metrics")]
 pub use crate::lifecycle::default::record_metrics;
 pub use crate::lifecycle::default::{
-    changes, check, close, default_instance, get, get_all, get_with, invalidate, invalidate_all, nodes, peek,
-    refresh, refresh_with, register_storage, register_storage_lazy, replace_storage, set, set_all,
-    set_default, set_enabled, set_kind_enabled, set_prefix, set_storage_enabled, set_with_ttl, stats,
-    unregister_storage,
+    changes, check, close, default_instance, get, get_all, get_all_with, get_with, invalidate,
+    invalidate_all, nodes, peek, refresh, refresh_with, register_storage, register_storage_lazy,
+    replace_storage, set, set_all, set_default, set_enabled, set_kind_enabled, set_prefix,
+    set_storage_enabled, set_with_ttl, stats, unregister_storage,
 };
 pub use crate::load::context::LoadContext;
 pub use crate::load::loading::{Loading, loading};

@@ -9,8 +9,8 @@ use cacheme_storage::{BoxError, Storage};
 use crate::error::{Error, Result};
 use crate::instance::Cacheme;
 use crate::kind::stats::NodeStats;
-use crate::load::Load;
 use crate::load::outcome::LoadOutcome;
+use crate::load::{Load, Loaded};
 use crate::node::Node;
 use crate::node::policy::NodeInfo;
 use crate::read::get::Get;
@@ -134,6 +134,21 @@ pub fn set_all<N: Node>(values: impl IntoIterator<Item = (N, N::Value)>) -> impl
 /// Those of the method of the same name.
 pub async fn refresh<N: Load>(node: &N) -> Result<N::Value> {
     default_instance().refresh(node).await
+}
+
+/// [`Cacheme::get_all_with`](crate::Cacheme::get_all_with) on the process-wide instance.
+///
+/// # Errors
+///
+/// Those of the method of the same name.
+pub async fn get_all_with<N, L, E, F>(nodes: &[N], load: impl Fn(Vec<N>) -> F) -> Result<Vec<N::Value>>
+where
+    N: Node,
+    F: Future<Output = std::result::Result<L, E>>,
+    L: Into<Loaded<N>>,
+    E: Into<BoxError>,
+{
+    default_instance().get_all_with(nodes, load).await
 }
 
 /// [`Cacheme::refresh_with`](crate::Cacheme::refresh_with) on the process-wide instance.

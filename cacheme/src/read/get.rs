@@ -31,6 +31,21 @@ use crate::node::key::KeyWriter;
 use crate::read::batch::{Batch, FirstLook, Lookup};
 use crate::read::drive::load_and_land;
 
+/// How a bulk call loads what is missing.
+pub(super) trait BulkLoads<N: Node> {
+    /// Loads the open flights of a batch.
+    fn load(&self, cacheme: &Cacheme, batch: &mut Batch<N>) -> impl Future<Output = ()>;
+}
+
+/// By the nodes' own loader, in the background.
+struct InBackground;
+
+impl<N: Load> BulkLoads<N> for InBackground {
+    async fn load(&self, cacheme: &Cacheme, batch: &mut Batch<N>) {
+        cacheme.load(batch).await;
+    }
+}
+
 /// A lookup in the first tier: the value, or the kind and the full key for the slow half.
 pub(crate) enum FirstTier<'c, N: Node> {
     Hit(N::Value),
@@ -137,20 +152,32 @@ impl Cacheme {
     ///
     /// As [`get`](Self::get).
     pub async fn get_all<N: Load>(&self, nodes: &[N]) -> Result<Vec<N::Value>> {
+        self.get_all_by(nodes, &InBackground).await
+    }
+
+    pub(super) async fn get_all_by<N: Node>(
+        &self,
+        nodes: &[N],
+        loads: &impl BulkLoads<N>,
+    ) -> Result<Vec<N::Value>> {
         if is_one_kind(nodes) {
-            self.get_all_of_kind(nodes).await
+            self.get_all_of_kind(nodes, loads).await
         } else {
-            Box::pin(self.get_all_of_kinds(nodes)).await
+            Box::pin(self.get_all_of_kinds(nodes, loads)).await
         }
     }
 
-    async fn get_all_of_kinds<N: Load>(&self, nodes: &[N]) -> Result<Vec<N::Value>> {
+    async fn get_all_of_kinds<N: Node>(
+        &self,
+        nodes: &[N],
+        loads: &impl BulkLoads<N>,
+    ) -> Result<Vec<N::Value>> {
         let kinds = by_kind(nodes).into_iter().map(|positions| async move {
             let nodes: Vec<N> = positions
                 .iter()
                 .map(|position| nodes[*position].clone())
                 .collect();
-            let values = self.get_all_of_kind(&nodes).await?;
+            let values = self.get_all_of_kind(&nodes, loads).await?;
             Ok(positions.into_iter().zip(values).collect::<Vec<_>>())
         });
         // Those that are left when one fails go on: they are to be cached all the same.
@@ -161,7 +188,11 @@ impl Cacheme {
         Ok(found.into_iter().map(|(_, value)| value).collect())
     }
 
-    async fn get_all_of_kind<N: Load>(&self, nodes: &[N]) -> Result<Vec<N::Value>> {
+    async fn get_all_of_kind<N: Node>(
+        &self,
+        nodes: &[N],
+        loads: &impl BulkLoads<N>,
+    ) -> Result<Vec<N::Value>> {
         let mut values: Vec<Option<N::Value>> = Vec::with_capacity(nodes.len());
         let mut missed = MissingKeys::default();
         let mut kind = None;
@@ -174,7 +205,7 @@ impl Cacheme {
             }
         }
         if let Some(kind) = kind {
-            Box::pin(self.get_all_missed(kind.into_arc(), nodes, missed, &mut values)).await?;
+            Box::pin(self.get_all_missed(kind.into_arc(), nodes, missed, &mut values, loads)).await?;
         }
         Ok(values
             .into_iter()
@@ -239,12 +270,13 @@ impl Cacheme {
         Err(Error::ShuttingDown)
     }
 
-    async fn get_all_missed<N: Load>(
+    async fn get_all_missed<N: Node>(
         &self,
         kind: Arc<Kind<N>>,
         nodes: &[N],
         missed: MissingKeys,
         values: &mut [Option<N::Value>],
+        loads: &impl BulkLoads<N>,
     ) -> Result<()> {
         let mut abandoned = 0;
         // By their numbers among those missed.
@@ -283,7 +315,7 @@ impl Cacheme {
                     }
                 }
                 if batch.is_open() {
-                    self.load(&mut batch).await;
+                    loads.load(self, &mut batch).await;
                 }
             }
             // Others' loads that queue have to begin for us: all of them where a load of ours waits for all, else one by one.

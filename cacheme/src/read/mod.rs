@@ -26,7 +26,7 @@
 //! |---|---|---|
 //! | LOOKING at tier *n* | `pass.rs` | `Stage::Looking` in `item.rs`; leases of the tiers before are in `Item::leases` |
 //! | WAITING at tier *n*, whose lease another process has | `batch.rs` (`advance`) | `Stage::Waiting` |
-//! | LOADING | `drive/`, `get_with.rs` | `Stage::Ready`, then `Stage::Loading` |
+//! | LOADING | `drive/`, `get_with.rs`, `get_all_with.rs` | `Stage::Ready`, then `Stage::Loading` |
 //! | STORING | `land.rs`, `fill.rs` | `storing` in the state of the [`Flight`](crate::flight::Flight) |
 //! | DONE with a value or a failure | `flight/mod.rs` | the outcome of the flight |
 //! | ABANDONED | `flight/mod.rs` | the flight has ended without an outcome |
@@ -67,6 +67,7 @@ pub(crate) mod batch;
 pub(crate) mod drive;
 mod fill;
 pub(crate) mod get;
+mod get_all_with;
 pub(crate) mod get_with;
 mod item;
 mod land;

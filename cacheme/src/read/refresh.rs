@@ -133,6 +133,7 @@ impl Cacheme {
         }
         batch.pass().await;
         if batch.advance().await.is_some() {
+            batch.extend();
             let load = async { load().await.map(SmallBox::new).map_err(Into::into) };
             let (loaded, store) = batch.load_here(&[0], load).await;
             let (result, panic) = match loaded {

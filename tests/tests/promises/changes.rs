@@ -228,3 +228,62 @@ async fn l1_a_refresh_whose_caller_goes_away_leaves_nobody_behind() {
     refresh.abort();
     assert_eq!(waiter.await.unwrap().unwrap(), 1);
 }
+
+async fn lengths(
+    app: Arc<App>,
+    ids: Vec<u64>,
+    gate: Option<Arc<Gate>>,
+) -> (Result<Vec<String>, Error>, Vec<u64>) {
+    let asked = parking_lot::Mutex::new(Vec::new());
+    let nodes: Vec<_> = ids.into_iter().map(UserNode).collect();
+    let values = app
+        .cacheme
+        .get_all_with(&nodes, async |missing: Vec<UserNode>| {
+            asked.lock().extend(missing.iter().map(|node| node.0));
+            if let Some(gate) = &gate {
+                gate.pass().await;
+            }
+            if missing.iter().any(|node| node.0 == 99) {
+                return Err("down");
+            }
+            Ok(missing
+                .iter()
+                .map(|node| (node.clone(), format!("loaded {}", node.0)))
+                .collect::<Vec<_>>())
+        })
+        .await;
+    (values, asked.into_inner())
+}
+
+#[tokio::test(start_paused = true)]
+async fn r3_a_bulk_read_whose_loader_comes_with_the_call_loads_what_is_missing_once() {
+    let app = App::new().await;
+    let (values, asked) = tokio::spawn(lengths(Arc::clone(&app), vec![1, 5, 4, 5], None))
+        .await
+        .unwrap();
+    assert_eq!(values.unwrap(), ["user 1", "loaded 5", "loaded 4", "loaded 5"]);
+    assert_eq!(asked, [5, 4]);
+    let (values, asked) = lengths(Arc::clone(&app), vec![4, 5, 6], None).await;
+    assert_eq!((values.unwrap().len(), asked), (3, vec![6]));
+    let (values, _) = lengths(Arc::clone(&app), vec![4, 99], None).await;
+    let error = values.unwrap_err();
+    assert!(
+        matches!(&error, Error::Load { key, .. } if key.contains("99")),
+        "{error}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn l1_a_bulk_read_joins_what_is_in_flight_and_takes_over_what_was_given_up() {
+    let app = App::new().await;
+    let gate = Arc::new(Gate::new());
+    let first = tokio::spawn(lengths(Arc::clone(&app), vec![7, 8], Some(Arc::clone(&gate))));
+    gate.reached().await;
+    let second = tokio::spawn(lengths(Arc::clone(&app), vec![8, 9], None));
+    tokio::task::yield_now().await;
+    assert!(!second.is_finished());
+    first.abort();
+    let (values, asked) = second.await.unwrap();
+    assert_eq!(values.unwrap(), ["loaded 8", "loaded 9"]);
+    assert_eq!(asked, [9, 8]);
+}

@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cacheme_storage::SmallBox;
+use cacheme_storage::{BoxError, SmallBox};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
@@ -25,7 +25,7 @@ use crate::flight::store::Store;
 use crate::instance::Cacheme;
 use crate::kind::load_error;
 use crate::load::context::LoadContext;
-use crate::load::{Load, LoadedNode};
+use crate::load::{Load, Loaded, LoadedNode};
 use crate::node::Node;
 use crate::read::batch::{Answer, Batch};
 
@@ -125,19 +125,20 @@ async fn load_together<N: Load>(
     let loaded = match bounded(load.run(Box::pin(N::load_all(nodes, &mut cx))), bound).await {
         _ if cx.wants_single_loads() => return Loads::Singly,
         Ok(Ok(loaded)) => loaded,
-        Ok(Err(error)) => {
-            let error: Arc<dyn std::error::Error + Send + Sync> = error.into();
-            return fail_all(items, |item| {
-                let key = String::from_utf8_lossy(batch.key(item)).into_owned();
-                Failure::error(Error::Load {
-                    key,
-                    source: Arc::clone(&error),
-                })
-            });
-        }
+        Ok(Err(error)) => return Loads::Ended(failed_together(batch, items, error)),
         Err(unfinished) => return fail_all(items, |item| unfinished.failure(batch.key(item), bound)),
     };
     let store = load.store.get().and(cx.store.get());
+    Loads::Ended(answers_of(batch, items, loaded, store))
+}
+
+/// The answers for `items` of a load for several nodes.
+pub(super) fn answers_of<N: Node>(
+    batch: &Batch<N>,
+    items: &[usize],
+    loaded: Loaded<N>,
+    store: Store,
+) -> Vec<(usize, Answer<N::Value>)> {
     let kind = batch.kind();
     let mut by_key: HashMap<Box<[u8]>, LoadedNode<N>> = HashMap::with_capacity(loaded.nodes.len());
     for loaded in loaded.nodes {
@@ -162,7 +163,22 @@ async fn load_together<N: Load>(
         };
         (*item, answer)
     };
-    Loads::Ended(items.iter().map(answer).collect())
+    items.iter().map(answer).collect()
+}
+
+/// The answers for `items` of a load for several nodes that failed.
+pub(super) fn failed_together<N: Node>(
+    batch: &Batch<N>,
+    items: &[usize],
+    error: BoxError,
+) -> Vec<(usize, Answer<N::Value>)> {
+    let error: Arc<dyn std::error::Error + Send + Sync> = error.into();
+    let fail = |item: &usize| {
+        let key = String::from_utf8_lossy(batch.key(*item)).into_owned();
+        let source = Arc::clone(&error);
+        (*item, Answer::failed(Failure::error(Error::Load { key, source })))
+    };
+    items.iter().map(fail).collect()
 }
 
 fn fail_all<V>(items: &[usize], failure: impl Fn(usize) -> Failure) -> Loads<V> {
@@ -202,7 +218,7 @@ async fn bounded<F: Future>(load: F, bound: Duration) -> Result<F::Output, Unfin
 }
 
 impl<V> Answer<V> {
-    fn failed(failure: Failure) -> Self {
+    pub(super) fn failed(failure: Failure) -> Self {
         Self {
             result: Err(failure),
             store: Store::default(),
