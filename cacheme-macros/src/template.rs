@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_told() {
+    fn every_mistake_is_reported() {
         let error = check("{b}:{a:x}:{}").expect_err("three mistakes");
         for told in ["no field `b`", "unknown format `:x`", "`{}` must name"] {
             assert!(error.contains(told), "{told} in {error}");

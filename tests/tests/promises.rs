@@ -34,6 +34,8 @@ mod large_calls;
 mod large_values;
 #[path = "promises/loading.rs"]
 mod loading;
+#[path = "promises/logged.rs"]
+mod logged;
 #[path = "promises/memoized.rs"]
 mod memoized;
 #[path = "promises/messages.rs"]
@@ -60,8 +62,6 @@ mod state;
 mod surface;
 #[path = "promises/switching.rs"]
 mod switching;
-#[path = "promises/told.rs"]
-mod told;
 #[path = "promises/trouble.rs"]
 mod trouble;
 #[path = "promises/values.rs"]

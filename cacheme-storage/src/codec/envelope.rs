@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_told_from_a_value() {
+    fn a_lease_differs_from_a_value() {
         assert_eq!(
             Envelope::decode(&[&LEASE_MAGIC[..], b"whatever follows"].concat()),
             Err(EnvelopeError::Lease)

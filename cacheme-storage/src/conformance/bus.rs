@@ -12,7 +12,7 @@ use crate::error::Error;
 use ::bytes::Bytes;
 
 cases![
-    every_listener_hears_every_message_in_order,
+    every_listener_receives_every_message_in_order,
     a_message_may_be_any_bytes_up_to_the_limit,
     many_messages_at_once_arrive,
     who_listens_no_longer_is_forgotten,
@@ -99,7 +99,7 @@ fn marked(mark: &[u8], rest: &[u8]) -> Bytes {
     [mark, rest].concat().into()
 }
 
-async fn every_listener_hears_every_message_in_order(case: Case) -> Outcome {
+async fn every_listener_receives_every_message_in_order(case: Case) -> Outcome {
     let mark = mark();
     let mut one = Listener::join(&case.storage, &mark).await?;
     let mut other = Listener::join(&case.storage, &mark).await?;

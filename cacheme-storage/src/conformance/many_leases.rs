@@ -12,7 +12,7 @@ cases![
     many_leases_1_000,
     many_leases_50_000,
     every_key_of_a_call_is_judged_by_itself,
-    a_fill_of_many_tells_what_was_lost_in_every_way,
+    a_fill_of_many_reports_what_was_lost_in_every_way,
     a_fill_with_a_value_too_large_stores_nothing,
     leases_on_keys_of_every_kind,
 ];
@@ -91,7 +91,7 @@ async fn every_key_of_a_call_is_judged_by_itself(case: Case) -> Outcome {
     Ok(())
 }
 
-async fn a_fill_of_many_tells_what_was_lost_in_every_way(case: Case) -> Outcome {
+async fn a_fill_of_many_reports_what_was_lost_in_every_way(case: Case) -> Outcome {
     const COUNT: usize = 300;
     let keys = case.keys(COUNT);
     let keys = slices(&keys);

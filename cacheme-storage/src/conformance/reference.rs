@@ -395,7 +395,7 @@ async fn each_mistake_is_found_by_its_case() {
         (Mistake::FillIgnoresToken, "fill_after_a_theft_is_lost"),
         (
             Mistake::FillIgnoresToken,
-            "a_fill_of_many_tells_what_was_lost_in_every_way",
+            "a_fill_of_many_reports_what_was_lost_in_every_way",
         ),
         (Mistake::GetShowsLeases, "get_sees_a_lease_as_absent"),
         (Mistake::ReleaseRemovesAnything, "release_harms_nobody_else"),
@@ -422,7 +422,7 @@ async fn each_mistake_is_found_by_its_case() {
         (Mistake::FillKeepsLeaseTime, "fill_keeps_its_own_ttl"),
         (
             Mistake::TellsTheFirstOnly,
-            "every_listener_hears_every_message_in_order",
+            "every_listener_receives_every_message_in_order",
         ),
         (
             Mistake::TellsUpToAZero,

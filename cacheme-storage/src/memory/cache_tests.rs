@@ -57,7 +57,7 @@ fn light(value: u32) -> u32 {
 
 proptest! {
     #[test]
-    fn holds_what_was_stored_less_what_it_told_of(
+    fn holds_what_was_stored_less_what_it_reported(
         capacity in 0usize..60,
         shards in 1usize..4,
         weighted in any::<bool>(),

@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r5_near_and_far_deadlines_are_told_alike_by_both_clocks() {
+    fn r5_near_and_far_deadlines_are_judged_alike_by_both_clocks() {
         for clock in [Clock::real(), Clock::manual()] {
             assert!(!clock.is_before(0));
             assert!(clock.is_before(Clock::deadline_at(clock.now(), Some(Duration::from_millis(900)))));

@@ -96,7 +96,7 @@ fn r5_ttl_of_a_millisecond_and_of_a_century() {
 }
 
 #[test]
-fn the_listener_hears_why_each_entry_left() {
+fn the_listener_learns_why_each_entry_left() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let (clock, hears) = (Clock::manual(), heard.clone());
     let cache = Lru::builder(2)

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn c3_more_long_keys_than_are_told_apart_mark_the_whole_kind() {
+    fn c3_more_long_keys_than_are_distinguished_mark_the_whole_kind() {
         let marks = Marks::new();
         let first = sequence::now();
         let digest = |number: usize| Digest::of(&number.to_be_bytes());

@@ -91,7 +91,7 @@ async fn r1_processes_wait_for_the_one_that_loads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn l3_who_waits_for_another_process_is_woken_where_the_storage_can_tell() {
+async fn l3_a_waiter_for_another_process_is_woken_where_the_storage_reports_changes() {
     let near = Remote::new("near");
     near.tell();
     let (first, second) = (process(&near).await, process(&near).await);

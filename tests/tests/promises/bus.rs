@@ -8,7 +8,7 @@ use tests::{MemoryRemote, Operation, Trouble};
 use tracing::Level;
 
 use crate::fences::{At, Caller, Change, STEPS, Then, call, change, hold};
-use crate::told::Told;
+use crate::logged::Logged;
 use crate::world::{Bulk, Item, LocalItem, RemoteItem, SECOND, Source, World, settle, timed};
 
 /// How long a lost connection is away at most, when the server is there.
@@ -27,7 +27,7 @@ fn told(world: &World) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c3_others_drop_their_copies_when_told_of_a_change() {
+async fn c3_others_drop_their_copies_when_they_receive_a_change() {
     for kind in [Change::Invalidate, Change::Set, Change::Refresh] {
         let (ours, theirs, source) = pair().await;
         let (node, other) = (Item::new(1, &source), Item::new(2, &source));
@@ -47,7 +47,7 @@ async fn c3_others_drop_their_copies_when_told_of_a_change() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c3_a_change_of_many_keys_is_told_in_few_messages() {
+async fn c3_a_change_of_many_keys_is_published_in_few_messages() {
     let (ours, theirs, source) = pair().await;
     let nodes = Bulk::all(0..1_000, &source);
     theirs.cacheme.get_all(&nodes).await.unwrap();
@@ -64,7 +64,7 @@ async fn c3_a_change_of_many_keys_is_told_in_few_messages() {
 
 /// A read of theirs, held at each of its steps, while a change of ours is made and told.
 #[tokio::test(start_paused = true)]
-async fn c3_nothing_older_is_seen_once_told() {
+async fn c3_nothing_older_is_seen_once_a_change_is_received() {
     let mut raced = 0;
     for caller in [Caller::Get, Caller::GetAll, Caller::GetWith, Caller::Promotion] {
         for at in STEPS {
@@ -115,7 +115,7 @@ async fn race(caller: Caller, at: At, kind: Change, then: Then) -> Option<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c3_others_are_told_last_and_before_the_call_returns() {
+async fn c3_a_change_is_published_last_and_before_the_call_returns() {
     for kind in [Change::Invalidate, Change::Set, Change::Refresh] {
         let (ours, theirs, source) = pair().await;
         let node = Item::new(1, &source);
@@ -147,7 +147,7 @@ async fn c3_others_are_told_last_and_before_the_call_returns() {
 
 /// While a refresh tells of its value, that may be gone already: its flight is over for all who come then.
 #[tokio::test(start_paused = true)]
-async fn c2_nobody_joins_a_refresh_that_is_being_told() {
+async fn c2_nobody_joins_a_refresh_that_is_being_published() {
     let (ours, _theirs, source) = pair().await;
     let node = RemoteItem::new(1, &source);
     let publish = ours.remote.hold_before(Operation::Publish);
@@ -248,7 +248,7 @@ async fn c1_nobody_is_let_past_a_set_that_a_refresh_waits_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c3_what_one_tells_oneself_changes_nothing() {
+async fn c3_an_instance_ignores_its_own_messages() {
     let (ours, _, source) = pair().await;
     let node = Item::new(1, &source);
     ours.cacheme.set(&node, 7).await.unwrap();
@@ -318,7 +318,7 @@ async fn c3_no_call_answers_with_what_was_held_before_the_connection_was_lost() 
 
 /// Copies that no bus tells of, or another one, are none the worse for it.
 #[tokio::test(start_paused = true)]
-async fn c3_a_lost_connection_concerns_those_only_who_are_told_over_it() {
+async fn c3_a_lost_connection_concerns_only_kinds_on_that_bus() {
     let (world, source) = (World::over(MemoryRemote::with_bus()).await, Source::default());
     let other = MemoryRemote::with_bus();
     let storage = Storage::remote(other.clone());
@@ -371,7 +371,7 @@ async fn c3_a_lost_connection_fences_what_is_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c3_who_cannot_be_told_now_is_told_later() {
+async fn c3_a_change_that_cannot_be_published_now_is_published_later() {
     for trouble in [Trouble::Refuses, Trouble::Hangs] {
         for kind in [Change::Invalidate, Change::Set, Change::Refresh] {
             let (ours, theirs, source) = pair().await;
@@ -402,8 +402,8 @@ async fn c3_who_cannot_be_told_now_is_told_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c3_t3_a_storage_without_a_bus_for_us_is_done_without_and_told_of_once() {
-    let (told, _guard) = Told::listen();
+async fn c3_t3_a_storage_without_a_bus_for_us_is_used_without_it_and_logged_once() {
+    let (told, _guard) = Logged::listen();
     let remote = MemoryRemote::with_bus();
     remote.set_trouble_with(Operation::Publish, Trouble::Lacks);
     remote.set_trouble_with(Operation::Listen, Trouble::Lacks);
@@ -434,8 +434,8 @@ async fn c3_t3_a_storage_without_a_bus_for_us_is_done_without_and_told_of_once()
 }
 
 #[tokio::test(start_paused = true)]
-async fn t1_t3_a_bus_that_never_answers_costs_a_bounded_wait_when_registered_and_is_told_of() {
-    let (told, _guard) = Told::listen();
+async fn t1_t3_a_bus_that_never_answers_costs_a_bounded_wait_when_registered_and_is_logged() {
+    let (told, _guard) = Logged::listen();
     let remote = MemoryRemote::with_bus();
     remote.set_trouble_with(Operation::Listen, Trouble::Hangs);
     let cacheme = Cacheme::builder().prefix("test").build().unwrap();

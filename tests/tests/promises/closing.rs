@@ -201,7 +201,7 @@ async fn c2_close_gives_back_the_leases_that_could_not_be_given_back_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c3_a_closed_instance_hears_of_nothing_and_serves_nothing() {
+async fn c3_a_closed_instance_receives_nothing_and_serves_nothing() {
     let world = World::over(MemoryRemote::with_bus()).await;
     settle().await;
     assert_eq!(world.remote.listeners(), 1);

@@ -8,7 +8,7 @@ use cacheme::{BoxError, Cacheme, KeyWriter, Load, LoadContext, Node, Policy, Sto
 use cacheme_storage::{Clock, LocalCache, LocalCacheBuilder};
 use tracing::Level;
 
-use crate::told::Told;
+use crate::logged::Logged;
 use crate::world::settle;
 
 /// A value whose copies panic when they are dropped.
@@ -153,7 +153,7 @@ impl CursedNode {
 
 #[tokio::test(start_paused = true)]
 async fn t2_l2_a_value_whose_drop_panics_harms_nobody_else() {
-    let (told, _listening) = Told::listen();
+    let (told, _listening) = Logged::listen();
     for local in [LocalCache::lru(SIZE as usize), LocalCache::tlfu(SIZE as usize)] {
         cursed(local).await;
     }

@@ -195,7 +195,7 @@ async fn c1_nothing_older_is_seen_in_memory_over_a_remote_storage() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c1_nothing_older_is_seen_where_changes_are_told() {
+async fn c1_nothing_older_is_seen_where_changes_are_published() {
     let raced = races(|source| Item::new(1, source), MemoryRemote::with_bus).await;
     assert!(raced >= 100, "{raced}");
 }

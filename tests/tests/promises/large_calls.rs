@@ -260,7 +260,7 @@ async fn c1_a_change_overtakes_a_large_call_that_stores_without_leases() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c3_a_large_change_is_told_in_pieces() {
+async fn c3_a_large_change_is_published_in_pieces() {
     const COUNT: u64 = 10_000;
     let (world, source) = (World::over(MemoryRemote::with_bus()).await, Source::default());
     let other = world.neighbour().await;

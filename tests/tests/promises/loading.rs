@@ -188,7 +188,7 @@ async fn l2_a_panic_reaches_all_who_waited_and_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn l2_refresh_tells_of_a_failed_load_and_keeps_what_local_tiers_have() {
+async fn l2_refresh_reports_a_failed_load_and_keeps_what_local_tiers_have() {
     let (world, source) = (World::new().await, Source::default());
     let node = LocalItem::new(1, &source);
     world.cacheme.get(&node).await.unwrap();

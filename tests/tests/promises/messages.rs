@@ -11,7 +11,7 @@ use tracing::Level;
 
 use crate::bus::pair;
 use crate::fences::{Caller, call};
-use crate::told::Told;
+use crate::logged::Logged;
 use crate::world::{Item, LocalItem, NoSource, SECOND, Source, World, settle};
 
 #[derive(Node, Clone, Debug)]
@@ -180,7 +180,7 @@ async fn change_by_another<N: Node>(world: &World, node: &N) -> (Vec<u8>, Vec<(u
 
 #[tokio::test(start_paused = true)]
 async fn c3_t3_garbage_changes_nothing_and_is_counted_and_logged_once() {
-    let (told, _guard) = Told::listen();
+    let (told, _guard) = Logged::listen();
     let (ours, theirs, source) = pair().await;
     let (node, local) = (Item::new(1, &source), LocalItem::new(1, &source));
     let (good, fields) = change_by_another(&ours, &node).await;
@@ -511,7 +511,7 @@ async fn c3_each_kind_handles_its_own_keys_only() {
 
 /// Instances of one process on one bus are told apart as processes are.
 #[tokio::test(start_paused = true)]
-async fn c3_each_instance_on_a_bus_hears_what_the_others_change() {
+async fn c3_each_instance_on_a_bus_receives_the_changes_of_the_others() {
     let (ours, theirs, source) = pair().await;
     let third = ours.neighbour().await;
     let node = Item::new(1, &source);
@@ -529,7 +529,7 @@ async fn c3_each_instance_on_a_bus_hears_what_the_others_change() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c3_a_chain_over_two_buses_hears_on_both_and_others_on_neither() {
+async fn c3_a_chain_over_two_buses_receives_on_both_and_others_on_neither() {
     let (world, source) = (World::over(MemoryRemote::with_bus()).await, Source::default());
     let far = MemoryRemote::with_bus();
     let register = async |cacheme: &Cacheme| {

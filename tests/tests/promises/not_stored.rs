@@ -4,7 +4,7 @@ use cacheme::{Cacheme, LoadContext, Node, NotStored, NotStoredCounts, Storage};
 use tests::{MemoryRemote, Operation, Trouble};
 use tracing::Level;
 
-use crate::told::Told;
+use crate::logged::Logged;
 use crate::world::{Item, Source, World, settle};
 
 /// Its loader says what becomes of its value.
@@ -50,7 +50,7 @@ fn not_stored<N: Node>(cacheme: &Cacheme) -> [Vec<(NotStored, u64)>; 2] {
 
 #[tokio::test(start_paused = true)]
 async fn t3_a_value_that_no_tier_may_store_is_counted_in_each_by_reason_and_logged_with_its_key() {
-    let (told, _listening) = Told::listen();
+    let (told, _listening) = Logged::listen();
     let world = World::new().await;
     let once = |reason| [vec![(reason, 1)], vec![(reason, 1)]];
     world.cacheme.get(&Picky(1)).await.unwrap();

@@ -13,7 +13,7 @@ use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Instrument as _, Metadata, Subscriber, info_span};
 use tracing_core::span::Current;
 
-use crate::told::Told;
+use crate::logged::Logged;
 use crate::world::{Item, NoSource, SECOND, Source, World, poll_once, settle};
 
 /// A subscriber that knows in which span this thread is, and keeps what is logged with the span in which that was.
@@ -34,7 +34,7 @@ impl Spans {
     /// Listens until the guard is dropped.
     fn listen() -> (Self, DefaultGuard) {
         // For the reason that is told there.
-        drop(Told::listen());
+        drop(Logged::listen());
         let spans = Self::default();
         let guard = tracing::subscriber::set_default(spans.clone());
         (spans, guard)
@@ -105,15 +105,15 @@ impl Subscriber for Spans {
     value = u64,
     tier(storage = "local", ttl = "60s"),
     tier(storage = "remote", ttl = "10m"),
-    load = load_told
+    load = load_published
 )]
-struct ToldNode {
+struct PublishedNode {
     id: u64,
     #[node(skip)]
     source: Source,
 }
 
-async fn load_told(node: &ToldNode, _cx: &mut LoadContext<ToldNode>) -> Result<u64, NoSource> {
+async fn load_published(node: &PublishedNode, _cx: &mut LoadContext<PublishedNode>) -> Result<u64, NoSource> {
     tracing::info!("load {}", node.id);
     node.source.load(node.id).await
 }
@@ -142,7 +142,7 @@ async fn load_together(
 async fn l4_loads_run_within_the_span_of_the_caller_that_began_them() {
     let (spans, _guard) = Spans::listen();
     let (world, source) = (World::new().await, Source::default());
-    let node = |id| ToldNode {
+    let node = |id| PublishedNode {
         id,
         source: source.clone(),
     };
@@ -180,7 +180,7 @@ async fn l4_loads_run_within_the_span_of_the_caller_that_began_them() {
 async fn l4_a_load_that_waits_for_something_first_stays_within_its_span() {
     let (spans, _guard) = Spans::listen();
     let (world, source) = (World::new().await, Source::default());
-    let node = |id| ToldNode {
+    let node = |id| PublishedNode {
         id,
         source: source.clone(),
     };

@@ -158,10 +158,10 @@ async fn dynamic_keys_are_escaped() {
 
 /// A node whose loader says how long its value may live.
 #[derive(Node, Clone)]
-#[node(key = "surface-told:{0}", value = u64, tier(storage = "local", ttl = "60s"), tier(storage = "remote", ttl = "10m"), load = load_told)]
-struct ToldNode(u64);
+#[node(key = "surface-told:{0}", value = u64, tier(storage = "local", ttl = "60s"), tier(storage = "remote", ttl = "10m"), load = load_published)]
+struct PublishedNode(u64);
 
-async fn load_told(node: &ToldNode, cx: &mut LoadContext<ToldNode>) -> Result<u64, BoxError> {
+async fn load_published(node: &PublishedNode, cx: &mut LoadContext<PublishedNode>) -> Result<u64, BoxError> {
     match node.0 {
         0 => cx.do_not_store(),
         // The shortest counts, and never more than the tiers say.
@@ -179,17 +179,17 @@ async fn a_loader_shortens_the_life_of_its_value_or_keeps_it_out() {
     let world = World::new().await;
     world
         .cacheme
-        .get_all(&[ToldNode(0), ToldNode(5), ToldNode(7_000)])
+        .get_all(&[PublishedNode(0), PublishedNode(5), PublishedNode(7_000)])
         .await
         .unwrap();
-    assert_eq!(world.cacheme.get(&ToldNode(3)).await.unwrap(), 3);
-    let ttl = |id| world.remote.ttl(&world.cacheme.full_key(&ToldNode(id)));
+    assert_eq!(world.cacheme.get(&PublishedNode(3)).await.unwrap(), 3);
+    let ttl = |id| world.remote.ttl(&world.cacheme.full_key(&PublishedNode(id)));
     assert_eq!((ttl(3), ttl(5)), (Some(3 * SECOND), Some(5 * SECOND)));
     assert_eq!(ttl(7_000), Some(600 * SECOND), "only ever shorter");
-    assert_eq!(world.cacheme.peek(&ToldNode(0)).await.unwrap(), None);
+    assert_eq!(world.cacheme.peek(&PublishedNode(0)).await.unwrap(), None);
     world.advance(4 * SECOND).await;
-    assert_eq!(world.cacheme.peek(&ToldNode(3)).await.unwrap(), None);
-    assert_eq!(world.cacheme.peek(&ToldNode(5)).await.unwrap(), Some(5));
+    assert_eq!(world.cacheme.peek(&PublishedNode(3)).await.unwrap(), None);
+    assert_eq!(world.cacheme.peek(&PublishedNode(5)).await.unwrap(), Some(5));
 }
 
 #[tokio::test(start_paused = true)]
@@ -237,7 +237,7 @@ async fn set_with_ttl_only_shortens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invalidate_all_tells_each_tier_once() {
+async fn invalidate_all_calls_each_tier_once() {
     let (world, source) = (World::new().await, Source::default());
     let nodes: Vec<_> = [1, 2, 3, 2].map(|id| Item::new(id, &source)).into();
     world.cacheme.get_all(&nodes).await.unwrap();

@@ -6,7 +6,7 @@ use cacheme::{Cacheme, Error, Storage, memoize};
 use tests::{MemoryRemote, Operation, Trouble};
 use tracing::Level;
 
-use crate::told::Told;
+use crate::logged::Logged;
 use crate::world::{Bulk, Item, NoSource, RemoteItem, SECOND, Source, World, poll_once, settle, timed};
 
 /// The bound of one operation when nothing else is said.
@@ -355,8 +355,8 @@ async fn t2_a_bulk_look_counts_bytes_that_do_not_decode_once_and_they_are_overwr
 }
 
 #[tokio::test(start_paused = true)]
-async fn t3_trouble_is_counted_for_each_operation_and_told_when_it_begins_and_ends() {
-    let (told, _listening) = Told::listen();
+async fn t3_trouble_is_counted_for_each_operation_and_logged_when_it_begins_and_ends() {
+    let (told, _listening) = Logged::listen();
     let (world, source) = (World::new().await, Source::default());
     world.remote.set_trouble(Trouble::Refuses);
     for id in 0..5 {
@@ -386,8 +386,8 @@ async fn t3_trouble_is_counted_for_each_operation_and_told_when_it_begins_and_en
 }
 
 #[tokio::test(start_paused = true)]
-async fn t3_undecodable_values_are_counted_and_told_of_once() {
-    let (told, _listening) = Told::listen();
+async fn t3_undecodable_values_are_counted_and_logged_once() {
+    let (told, _listening) = Logged::listen();
     let (world, source) = (World::new().await, Source::default());
     for id in 0..5 {
         let node = RemoteItem::new(id, &source);
@@ -408,8 +408,8 @@ async fn t3_undecodable_values_are_counted_and_told_of_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t3_failing_loaders_are_counted_and_told_of_when_that_begins() {
-    let (told, _listening) = Told::listen();
+async fn t3_failing_loaders_are_counted_and_logged_when_that_begins() {
+    let (told, _listening) = Logged::listen();
     let (world, source) = (World::new().await, Source::default());
     source.fail(1);
     source.panic(2);
@@ -511,7 +511,7 @@ async fn t3_the_log_of_a_failing_load_has_the_error_of_a_memoized_function() {
     use own_errors::{caused, debugged, displayed, generic, mute, shared};
 
     async fn logs(of: impl AsyncFnOnce(&Cacheme) -> bool, text: &str) {
-        let (told, _listening) = Told::listen();
+        let (told, _listening) = Logged::listen();
         let world = World::new().await;
         assert!(of(&world.cacheme).await, "{text}: it fails");
         let warnings = told.at(Level::WARN);
@@ -537,7 +537,7 @@ async fn t3_the_log_of_a_failing_load_has_the_error_of_a_memoized_function() {
 
 #[tokio::test(start_paused = true)]
 async fn t3_a_loader_or_storage_that_fails_now_and_then_is_a_line_a_minute() {
-    let (told, _listening) = Told::listen();
+    let (told, _listening) = Logged::listen();
     let (world, source) = (World::new().await, Source::default());
     let pause = Duration::from_millis(100);
     for step in 0..3 * 600 {
@@ -573,7 +573,7 @@ async fn t3_a_loader_or_storage_that_fails_now_and_then_is_a_line_a_minute() {
 
 #[tokio::test(start_paused = true)]
 async fn t3_a_load_that_hangs_is_logged() {
-    let (told, _listening) = Told::listen();
+    let (told, _listening) = Logged::listen();
     let (world, source) = (World::new().await, Source::default());
     let node = Item::new(1, &source);
     let mut hanging = Box::pin(world.cacheme.get_with(&node, std::future::pending::<u64>));
@@ -588,8 +588,8 @@ async fn t3_a_load_that_hangs_is_logged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t3_a_set_up_that_cannot_work_is_told_of_once_by_calls_that_bring_their_loads() {
-    let (told, _listening) = Told::listen();
+async fn t3_a_set_up_that_cannot_work_is_logged_once_by_calls_that_bring_their_loads() {
+    let (told, _listening) = Logged::listen();
     let (cacheme, source) = (Cacheme::builder().build().unwrap(), Source::default());
     for _ in 0..3 {
         assert_eq!(cacheme.get_with(&Item::new(1, &source), || async { 1 }).await, 1);

@@ -86,7 +86,7 @@ pub(super) async fn tells(from: &Cacheme, to: &Cacheme, id: u64) {
 }
 
 /// Two processes hear of each other, also of many changes at once.
-async fn tell_each_other(url: &str) {
+async fn receive_each_others_changes(url: &str) {
     let (one, other) = (process(url).await, process(url).await);
     tells(&one, &other, 1).await;
     tells(&other, &one, 2).await;
@@ -107,17 +107,17 @@ async fn tell_each_other(url: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c3_redis_tells_other_processes() {
+async fn c3_changes_reach_other_processes_over_redis() {
     let server = redis(&[]);
-    tell_each_other(&redis_url(&server)).await;
-    tell_each_other(&format!("{}/3", redis_url(&server))).await;
+    receive_each_others_changes(&redis_url(&server)).await;
+    receive_each_others_changes(&format!("{}/3", redis_url(&server))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c3_postgres_tells_other_processes() {
+async fn c3_changes_reach_other_processes_over_postgres() {
     let server = postgres();
-    tell_each_other(&postgres_url(&server, "")).await;
-    tell_each_other(&postgres_url(
+    receive_each_others_changes(&postgres_url(&server, "")).await;
+    receive_each_others_changes(&postgres_url(
         &server,
         "?table=a_table_with_the_longest_name_that_one_can_have0",
     ))
@@ -238,7 +238,7 @@ async fn c3_garbage_on_the_channel_of_postgres_changes_nothing_and_is_counted() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c3_a_storage_over_what_the_application_has_tells_where_it_can_listen() {
+async fn c3_a_storage_over_a_pool_of_the_application_publishes_where_it_can_listen() {
     let server = redis(&[]);
     let client = ::redis::Client::open(("127.0.0.1", server.port())).unwrap();
     let by_client = Redis::builder().client(client.clone()).build().unwrap();
@@ -269,7 +269,7 @@ async fn c3_a_storage_over_what_the_application_has_tells_where_it_can_listen() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c3_other_databases_and_tables_do_not_hear() {
+async fn c3_other_databases_and_tables_receive_nothing() {
     let (redis, postgres) = (redis(&[]), postgres());
     for (ours, theirs) in [
         (
@@ -353,13 +353,13 @@ async fn lose(url: &str, cut: impl AsyncFn()) {
         other.get(&node).await.unwrap() == 1
     })
     .await;
-    hears_again(&one, &other).await;
+    receives_again(&one, &other).await;
     tells(&one, &other, 3).await;
-    hears_again(&other, &one).await;
+    receives_again(&other, &one).await;
     tells(&other, &one, 4).await;
 }
 
-async fn hears_again(from: &Cacheme, to: &Cacheme) {
+async fn receives_again(from: &Cacheme, to: &Cacheme) {
     eventually("it hears again", async || {
         let before = told(to);
         let (_source, node) = node(2);
@@ -397,10 +397,10 @@ async fn c3_a_lost_connection_to_postgres_is_noticed_and_made_anew() {
 
 /// The server of a cluster that both listen on dies, and its replica takes its place.
 #[tokio::test(flavor = "multi_thread")]
-async fn c3_a_cluster_tells_other_processes_also_after_a_fail_over() {
+async fn c3_changes_reach_other_processes_over_a_cluster_also_after_a_fail_over() {
     let mut cluster = RedisCluster::start();
     let url = cluster.url();
-    tell_each_other(&url).await;
+    receive_each_others_changes(&url).await;
     let ports = cluster.ports();
     let listens = |place: &usize| {
         redis_cli(ports[*place], &["client", "list", "type", "pubsub"])
@@ -413,7 +413,7 @@ async fn c3_a_cluster_tells_other_processes_also_after_a_fail_over() {
     let owners: Vec<usize> = (0..ports.len()).filter(listens).collect();
     assert_eq!(owners.len(), 1, "all listen to one server: {owners:?}");
     cluster.servers[owners[0]].kill();
-    hears_again(&one, &other).await;
+    receives_again(&one, &other).await;
     for (process, id) in [(&one, 11), (&other, 12)] {
         let (_source, node) = node(id);
         super::eventually("the keys of the lost server have another owner", async || {
@@ -422,7 +422,7 @@ async fn c3_a_cluster_tells_other_processes_also_after_a_fail_over() {
         .await;
     }
     tells(&one, &other, 11).await;
-    hears_again(&other, &one).await;
+    receives_again(&other, &one).await;
     tells(&other, &one, 12).await;
 }
 
@@ -431,13 +431,13 @@ async fn c3_sentinels_lead_to_the_bus_of_the_new_master() {
     let mut group = RedisSentinels::start();
     group.wait_until_ready();
     let url = group.url();
-    tell_each_other(&url).await;
+    receive_each_others_changes(&url).await;
     let (one, other) = (process(&url).await, process(&url).await);
     tells(&one, &other, 10).await;
     group.master.kill();
-    hears_again(&one, &other).await;
+    receives_again(&one, &other).await;
     tells(&one, &other, 11).await;
-    hears_again(&other, &one).await;
+    receives_again(&other, &one).await;
     tells(&other, &one, 12).await;
 }
 
@@ -470,14 +470,14 @@ async fn c3_a_restarted_redis_is_listened_to_again() {
     let (one, other) = (process(&url).await, process(&url).await);
     tells(&one, &other, 1).await;
     server.restart();
-    hears_again(&one, &other).await;
+    receives_again(&one, &other).await;
     tells(&one, &other, 2).await;
-    hears_again(&other, &one).await;
+    receives_again(&other, &one).await;
     tells(&other, &one, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c3_t3_a_user_without_the_right_to_the_channel_goes_without_and_is_told_what_to_grant() {
+async fn c3_t3_a_user_without_the_right_to_the_channel_goes_without_and_the_log_says_what_to_grant() {
     let seen = Seen::default();
     let server = redis(&[]);
     let user = [

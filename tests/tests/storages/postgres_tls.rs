@@ -29,7 +29,7 @@ pub(super) fn server(certificates: &Certificates, more: &str) -> Server {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn postgres_over_tls_conforms_and_is_told_from_impostors() {
+async fn postgres_over_tls_conforms_and_impostors_are_refused() {
     let certificates = Certificates::make();
     let server = server(&certificates, "");
     let (port, ca) = (server.port(), certificates.dir.path().join("ca.pem"));

@@ -458,7 +458,7 @@ fn mistakes_in_the_url_name_themselves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_waits_for_a_key_is_told_when_its_lease_is_given_up() {
+async fn a_waiter_for_a_key_is_woken_when_its_lease_is_given_up() {
     let server = tests::redis(&[]);
     let (ours, theirs) = (open(&url(&server)), open(&url(&server)));
     let key: &[u8] = b"waited for";

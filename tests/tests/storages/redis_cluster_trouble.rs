@@ -139,7 +139,7 @@ async fn r3_t1_keys_on_living_servers_are_served_while_another_is_dead_or_frozen
 
 /// Whichever server is in trouble, changes of keys that can be changed reach the other process.
 #[tokio::test(flavor = "multi_thread")]
-async fn c3_a_cluster_goes_on_telling_while_a_master_is_dead_or_frozen() {
+async fn c3_a_cluster_goes_on_publishing_while_a_master_is_dead_or_frozen() {
     let mut cluster = RedisCluster::start_patient();
     let url = cluster.url();
     let [one, other] = [(), ()].map(|()| async { within(Storage::open(&url).unwrap()).await });

@@ -25,7 +25,7 @@ impl Other {
         let mut child = Command::new(env::current_exe().unwrap())
             .args([
                 "--exact",
-                "sqlite_other::does_as_told",
+                "sqlite_other::does_what_the_test_says",
                 "--ignored",
                 "--nocapture",
             ])
@@ -80,7 +80,7 @@ impl Drop for Other {
 
 #[tokio::test]
 #[ignore = "a part of other tests, which run it as a process of its own"]
-async fn does_as_told() {
+async fn does_what_the_test_says() {
     let storage = open(&env::var(URL).expect("the other tests say where"));
     for line in std::io::stdin().lines() {
         let line = line.unwrap();

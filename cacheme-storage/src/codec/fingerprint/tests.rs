@@ -103,7 +103,7 @@ fn the_fingerprint_is_the_same_for_ever() {
 }
 
 #[test]
-fn scalars_and_containers_are_told_apart() {
+fn scalars_and_containers_differ() {
     let texts = [
         text::<bool>(),
         text::<u8>(),

@@ -2,7 +2,7 @@ use super::*;
 use crate::memory::policy::START;
 
 #[test]
-fn a_loop_and_a_shifting_hot_set_are_told_apart() {
+fn a_loop_and_a_shifting_hot_set_are_distinguished() {
     let mut chooser = Chooser::new(256, START);
     let mix = |key: u32| key.wrapping_mul(0x9e37_79b9);
     // Each key five times within forty accesses, and never again: least recently used is best.

@@ -15,7 +15,7 @@ fn stranger() -> Reader {
 
 /// Every way in must be refused or granted as it must, whether the thread owns a slot or not.
 #[test]
-fn a_thread_is_told_what_it_holds_already() {
+fn a_thread_knows_what_it_holds_already() {
     for me in [Reader::this_thread(), stranger()] {
         let lock = ReaderLock::new(1);
         {

@@ -10,17 +10,17 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 /// What was logged on this thread.
 #[derive(Clone, Default)]
-pub(crate) struct Told {
+pub(crate) struct Logged {
     events: Arc<Mutex<Vec<(Level, String)>>>,
 }
 
-impl Told {
+impl Logged {
     /// Listens until the guard is dropped.
     pub(crate) fn listen() -> (Self, DefaultGuard) {
         // With one subscriber only, what another thread logs for the first time is taken for something that nobody wants, since
         // that thread has none; and so it stays. With two, all are asked.
         static ANOTHER: LazyLock<tracing::Dispatch> =
-            LazyLock::new(|| tracing::Dispatch::new(Told::default()));
+            LazyLock::new(|| tracing::Dispatch::new(Logged::default()));
         LazyLock::force(&ANOTHER);
         let told = Self::default();
         let guard = tracing::subscriber::set_default(told.clone());
@@ -43,7 +43,7 @@ impl Visit for Text {
     }
 }
 
-impl Subscriber for Told {
+impl Subscriber for Logged {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target().starts_with("cacheme")
     }
