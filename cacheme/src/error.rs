@@ -346,7 +346,7 @@ impl Error {
     /// impl std::error::Error for NotFound {}
     ///
     /// #[derive(Node, Clone)]
-    /// #[node(key = "user:{0}", value = String, load = load_user)]
+    /// #[node(key = "missing-user:{0}", value = String, load = load_user)]
     /// struct UserNode(u64);
     ///
     /// async fn load_user(_: &UserNode, _: &mut LoadContext<UserNode>) -> Result<String, NotFound> {
